@@ -1,0 +1,32 @@
+"""Robot and control environments for Gymnasium; importing this registers them.
+
+>>> import gymnasium as gym, robolearn_envs
+>>> env = gym.make("robolearn/CartPoleSwingUp-v0", engine="bullet")
+>>> envs = gym.make_vec("robolearn/CartPoleSwingUp-v0", num_envs=64, engine="mujoco")
+"""
+
+from typing import Any
+
+import gymnasium as gym
+
+from robolearn_envs.tasks import TASKS
+
+NAMESPACE = "robolearn"
+
+ENVS: tuple[str, ...] = tuple(f"{NAMESPACE}/{task}" for task in TASKS)
+"""All environment ids."""
+
+
+def make_vec(env_id: str, num_envs: int, **kwargs: Any) -> gym.vector.VectorEnv:
+    """Return a native batch of environments: ``gymnasium.make_vec`` with our ids registered."""
+    return gym.make_vec(env_id, num_envs=num_envs, **kwargs)
+
+
+for _task in TASKS:
+    gym.register(
+        f"{NAMESPACE}/{_task}",
+        entry_point="robolearn_envs.single:RoboEnv",
+        vector_entry_point="robolearn_envs.vector:RoboVectorEnv",
+        kwargs={"task": _task},
+        disable_env_checker=False,
+    )

@@ -1,0 +1,14 @@
+"""The array type of the physics and task code: NumPy or torch through the array API standard."""
+
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import array_api_compat
+
+Array: TypeAlias = Any
+"""A NumPy array or a torch tensor. Which one is chosen by the engine; the code is the same."""
+
+
+def namespace(*arrays: Array) -> ModuleType:
+    """Return the array API namespace (``xp``) the arrays belong to."""
+    return array_api_compat.array_namespace(*arrays)

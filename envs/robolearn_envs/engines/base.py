@@ -1,0 +1,54 @@
+"""The seam between tasks and physics."""
+
+from typing import Protocol
+
+from robolearn_envs.arrays import Array
+
+
+class Engine(Protocol):
+    """Moves N copies of one robot. It knows no reward, no episode and no action space.
+
+    Every engine takes the same generalised forces and steps the same semi-implicit Euler
+    scheme, so that engines built from one robot agree to rounding.
+    """
+
+    @property
+    def qpos(self) -> Array:
+        """Joint positions, m or rad; live, do not write. Shape (N, joints), float64."""
+        ...
+
+    @property
+    def qvel(self) -> Array:
+        """Joint velocities, m/s or rad/s; live, do not write. Shape (N, joints), float64."""
+        ...
+
+    def reset(self, ids: Array, qpos: Array, qvel: Array, factors: dict[str, Array] | None) -> None:
+        """Put some copies into a state.
+
+        Args:
+            ids: Which copies. Shape (n,), integer.
+            qpos: Their joint positions. Shape (n, joints).
+            qvel: Their joint velocities. Shape (n, joints).
+            factors: For each randomised field of the robot the factor it is multiplied by,
+                shape (n,); None leaves the copies as they are.
+        """
+        ...
+
+    def step(self, force: Array) -> None:
+        """Advance all copies by one physics step.
+
+        Args:
+            force: Force on each actuated joint, N or N m. Shape (N, actuated).
+
+        Raises:
+            EngineError: The state of a copy stopped being finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the engine holds; safe to call twice."""
+        ...
+
+
+class EngineError(RuntimeError):
+    """The simulation of some copies broke down: a non-finite state, or the engine said so."""

@@ -1,0 +1,26 @@
+"""Looking things up by name, with a helpful answer where the name is wrong."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def did_you_mean(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name: the nearest known one, and all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"Unknown {kind} '{name}'.{hint} Known: {', '.join(names)}."
+
+
+def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Return ``table[name]``.
+
+    Raises:
+        ValueError: No such name; the message suggests the nearest.
+    """
+    if name not in table:
+        raise ValueError(did_you_mean(kind, name, table))
+    return table[name]

@@ -1,0 +1,210 @@
+"""Robots: one frozen dataclass in SI units, written out as MJCF for MuJoCo and URDF for Bullet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple, Protocol
+
+from robolearn_envs.arrays import Array
+
+
+class Inertial(NamedTuple):
+    """Mass properties of one link; floats, or arrays with one entry per copy."""
+
+    mass: Array  # kg
+    com: Array  # m, centre of mass along the link's z axis
+    inertia: Array  # kg m^2, about the link's x and y axes through the centre of mass
+
+
+class Robot(Protocol):
+    """What an engine needs to know about a robot."""
+
+    @property
+    def actuated(self) -> tuple[str, ...]:
+        """Names of the joints that take a force, in the order of the force array."""
+        ...
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Names of all joints, in the order of ``qpos`` and ``qvel``."""
+        ...
+
+    def to_mjcf(self, timestep: float) -> str:
+        """Return the MuJoCo model as XML, stepping ``timestep`` seconds."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CartPole:
+    """A cart on a frictionless rail with a free pole: a uniform thin rod hinged at its lower end.
+
+    Coordinates are ``x`` (m, along the rail) and ``theta`` (rad, 0 is upright, positive tips
+    towards +x). Physical fields may also be arrays with one entry per copy: a batch of
+    different robots is one robot with array fields.
+    """
+
+    cart_mass: float = 1.0
+    """Mass of the cart in kg."""
+    pole_mass: float = 0.1
+    """Mass of the pole in kg."""
+    pole_length: float = 1.0
+    """Length of the pole from hinge to tip in m."""
+    gravity: float = 9.81
+    """Gravitational acceleration in m/s^2."""
+    rail: float = 2.4
+    """Half-length of the drawn rail in m; it does not limit the motion."""
+
+    actuated: ClassVar[tuple[str, ...]] = ("slider",)
+    joints: ClassVar[tuple[str, ...]] = ("slider", "hinge")
+    randomised: ClassVar[tuple[str, ...]] = ("cart_mass", "pole_mass", "pole_length")
+
+    def scaled(self, factors: Mapping[str, Array]) -> "CartPole":
+        """Return a copy whose named fields are multiplied by ``factors``."""
+        return replace(self, **{name: getattr(self, name) * f for name, f in factors.items()})
+
+    def at(self, index: int) -> "CartPole":
+        """Return copy ``index`` of a robot with array fields, with plain float fields."""
+        return replace(self, **{n: float(getattr(self, n)[index]) for n in self.randomised})
+
+    def links(self) -> dict[str, Inertial]:
+        """Return the mass properties of each link."""
+        rod = self.pole_mass * self.pole_length**2 / 12  # a uniform thin rod about its middle
+        return {
+            "cart": Inertial(self.cart_mass, 0.0, 0.01 * self.cart_mass),
+            "pole": Inertial(self.pole_mass, self.pole_length / 2, rod),
+        }
+
+    def acceleration(self, qpos: Array, qvel: Array, force: Array, xp: object) -> tuple[Array, Array]:
+        """Return the exact accelerations of ``x`` (m/s^2) and ``theta`` (rad/s^2).
+
+        Lagrange's equations of the cart with a uniform rod (Florian, 2005, "Correct equations
+        for the dynamics of the cart-pole system", without friction), solved for the two
+        accelerations.
+
+        Args:
+            qpos: x and theta. Shape (N, 2).
+            qvel: Their velocities. Shape (N, 2).
+            force: Force on the cart in N. Shape (N, 1).
+            xp: Array API namespace of the arrays.
+        """
+        theta, theta_dot = qpos[:, 1], qvel[:, 1]
+        sin, cos = xp.sin(theta), xp.cos(theta)  # type: ignore[attr-defined]
+        half = self.pole_length / 2
+        moment = self.pole_mass * half  # kg m, first moment of the pole about its hinge
+        inertia = moment * half * (4 / 3)  # kg m^2, second moment about its hinge
+        total = self.cart_mass + self.pole_mass
+        push = force[:, 0] + moment * (theta_dot * theta_dot) * sin
+        weight = (moment * self.gravity) * sin
+        coupling = moment * cos
+        determinant = total * inertia - coupling * coupling
+        x_ddot = (inertia * push - coupling * weight) / determinant
+        theta_ddot = (total * weight - coupling * push) / determinant
+        return x_ddot, theta_ddot
+
+    def to_mjcf(self, timestep: float) -> str:
+        """Return the MuJoCo model. Geometry is for drawing only: it has no mass and no contact."""
+        cart, pole = self.links().values()
+        return f"""\
+<mujoco model="cartpole">
+  <compiler angle="radian" inertiafromgeom="false"/>
+  <option timestep="{timestep!r}" gravity="0 0 {-self.gravity!r}" integrator="Euler" jacobian="dense">
+    <flag contact="disable" constraint="disable" eulerdamp="disable"/>
+  </option>
+  <visual>
+    <global offwidth="3840" offheight="2160"/>
+    <headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0.1 0.1 0.1"/>
+  </visual>
+  <default><geom contype="0" conaffinity="0" mass="0"/></default>
+  <worldbody>
+    <light pos="0 -3 5" dir="0 0.5 -1" directional="true" castshadow="false"/>
+    <camera name="side" pos="0 -4.6 1.1" xyaxes="1 0 0 0 0.03 1" fovy="45"/>
+    <geom name="floor" type="plane" pos="0 0 -0.2" size="20 20 0.1" rgba="0.88 0.90 0.92 1"/>
+    <geom name="rail" type="box" pos="0 0 0.94" size="{self.rail!r} 0.03 0.02" rgba="0.35 0.38 0.42 1"/>
+    <body name="cart" pos="0 0 1">
+      <inertial pos="0 0 0" mass="{cart.mass!r}" diaginertia="{cart.inertia!r} {cart.inertia!r} {cart.inertia!r}"/>
+      <joint name="slider" type="slide" axis="1 0 0"/>
+      <geom name="cart" type="box" size="0.2 0.1 0.06" rgba="0.16 0.36 0.62 1"/>
+      <body name="pole">
+        <inertial pos="0 0 {pole.com!r}" mass="{pole.mass!r}" diaginertia="{pole.inertia!r} {pole.inertia!r} {1e-3 * pole.inertia!r}"/>
+        <joint name="hinge" type="hinge" axis="0 1 0"/>
+        <geom name="pole" type="capsule" fromto="0 -0.12 0 0 -0.12 {self.pole_length!r}" size="0.03" rgba="0.90 0.49 0.13 1"/>
+      </body>
+    </body>
+  </worldbody>
+</mujoco>
+"""
+
+    def to_urdf(self) -> str:
+        """Return the URDF for Bullet. It has no collision shapes, so nothing can touch."""
+        cart, pole = self.links().values()
+        return f"""\
+<robot name="cartpole">
+  <material name="rail"><color rgba="0.35 0.38 0.42 1"/></material>
+  <material name="cart"><color rgba="0.16 0.36 0.62 1"/></material>
+  <material name="pole"><color rgba="0.90 0.49 0.13 1"/></material>
+  <link name="world">
+    <inertial><mass value="0"/><inertia ixx="0" ixy="0" ixz="0" iyy="0" iyz="0" izz="0"/></inertial>
+    <visual><origin xyz="0 0 0.94"/><geometry><box size="{2 * self.rail!r} 0.06 0.04"/></geometry><material name="rail"/></visual>
+  </link>
+  <joint name="slider" type="prismatic">
+    <parent link="world"/><child link="cart"/>
+    <origin xyz="0 0 1"/><axis xyz="1 0 0"/>
+    <limit lower="1" upper="-1" effort="0" velocity="0"/>
+  </joint>
+  <link name="cart">
+    <inertial><mass value="{cart.mass!r}"/><inertia ixx="{cart.inertia!r}" ixy="0" ixz="0" iyy="{cart.inertia!r}" iyz="0" izz="{cart.inertia!r}"/></inertial>
+    <visual><geometry><box size="0.4 0.2 0.12"/></geometry><material name="cart"/></visual>
+  </link>
+  <joint name="hinge" type="continuous">
+    <parent link="cart"/><child link="pole"/><axis xyz="0 1 0"/>
+  </joint>
+  <link name="pole">
+    <inertial><origin xyz="0 0 {pole.com!r}"/><mass value="{pole.mass!r}"/><inertia ixx="{pole.inertia!r}" ixy="0" ixz="0" iyy="{pole.inertia!r}" iyz="0" izz="{1e-3 * pole.inertia!r}"/></inertial>
+    <visual><origin xyz="0 -0.12 {pole.com!r}"/><geometry><cylinder radius="0.03" length="{self.pole_length!r}"/></geometry><material name="pole"/></visual>
+  </link>
+</robot>
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSuiteCartPole:
+    """The cart-pole of the public dm_control suite, number for number; MuJoCo only.
+
+    Source: dm_control 1.0.50, ``suite/cartpole.xml``. The motor (gear 10, control limited to
+    [-1, 1]) is applied as a joint force by the task, which is the same force.
+    """
+
+    rail: float = 2.0
+    """Half-length of the drawn rail in m; the slider stops at 1.8 m."""
+
+    actuated: ClassVar[tuple[str, ...]] = ("slider",)
+    joints: ClassVar[tuple[str, ...]] = ("slider", "hinge_1")
+    randomised: ClassVar[tuple[str, ...]] = ()
+
+    def to_mjcf(self, timestep: float) -> str:
+        """Return the MuJoCo model: RK4, damped joints, a soft stop at either end of the slider."""
+        return f"""\
+<mujoco model="control-suite-cartpole">
+  <option timestep="{timestep!r}" integrator="RK4">
+    <flag contact="disable" energy="enable"/>
+  </option>
+  <visual>
+    <global offwidth="3840" offheight="2160"/>
+    <headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0.1 0.1 0.1"/>
+  </visual>
+  <worldbody>
+    <light pos="0 -3 5" dir="0 0.5 -1" directional="true" castshadow="false"/>
+    <camera name="side" pos="0 -4.6 1.1" xyaxes="1 0 0 0 0.03 1" fovy="45"/>
+    <geom name="floor" type="plane" pos="0 0 -0.2" size="20 20 0.1" rgba="0.88 0.90 0.92 1"/>
+    <geom name="rail1" type="capsule" pos="0 0.07 1" zaxis="1 0 0" size="0.02 {self.rail!r}" rgba="0.35 0.38 0.42 1"/>
+    <geom name="rail2" type="capsule" pos="0 -0.07 1" zaxis="1 0 0" size="0.02 {self.rail!r}" rgba="0.35 0.38 0.42 1"/>
+    <body name="cart" pos="0 0 1">
+      <joint name="slider" type="slide" axis="1 0 0" damping="5e-4" limited="true" range="-1.8 1.8" solreflimit=".08 1"/>
+      <geom name="cart" type="box" size="0.2 0.15 0.1" mass="1" rgba="0.16 0.36 0.62 1"/>
+      <body name="pole_1">
+        <joint name="hinge_1" type="hinge" axis="0 1 0" damping="2e-6"/>
+        <geom name="pole_1" type="capsule" fromto="0 0 0 0 0 1" size="0.045" mass=".1" rgba="0.90 0.49 0.13 1"/>
+      </body>
+    </body>
+  </worldbody>
+</mujoco>
+"""

@@ -1,0 +1,57 @@
+"""Counter-based random streams: what env i draws does not depend on who else is in the batch.
+
+Each environment has a 64-bit key and counts its episodes; the draws of an episode are a pure
+function of (key, episode). So env i of a vector equals the single env with the same key, with
+no Python object per environment and no state to save but the counters.
+"""
+
+from robolearn_envs.arrays import Array, namespace
+
+_MASK = 0xFFFFFFFF  # 32 bits
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def philox(counter: tuple[Array, Array, Array, Array], key: tuple[Array, Array]) -> list[Array]:
+    """Philox4x32-10 (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3").
+
+    Args:
+        counter: Four words below 2^32, broadcast against each other. int64.
+        key: Two words below 2^32. int64.
+
+    Returns:
+        Four words of random bits below 2^32, as int64 (the array API has no portable uint32
+        multiplication to 64 bits; a wrapped signed product has the same bits).
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
+            p1 & _MASK,
+            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
+            p0 & _MASK,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return [c0, c1, c2, c3]
+
+
+def uniform(keys: Array, episodes: Array, draws: int) -> Array:
+    """Return the first ``draws`` uniform numbers of each environment's episode.
+
+    Args:
+        keys: One 64-bit key per environment. Shape (N,), int64.
+        episodes: Episode count of each environment, below 2^32. Shape (N,), int64.
+        draws: How many numbers each environment draws in an episode.
+
+    Returns:
+        Numbers in (0, 1), never 0 or 1. Shape (N, draws), float64.
+    """
+    xp = namespace(keys)
+    blocks = xp.arange((draws + 3) // 4, dtype=xp.int64)[None, :]
+    zero = xp.zeros_like(blocks)
+    key = (keys[:, None] & _MASK, (keys[:, None] >> 32) & _MASK)
+    words = philox((blocks, episodes[:, None], zero, zero), key)
+    bits = xp.reshape(xp.stack([w + xp.zeros_like(words[0]) for w in words], axis=-1), (keys.shape[0], -1))
+    return (xp.astype(bits[:, :draws], xp.float64) + 0.5) * 2.0**-32
