@@ -6,13 +6,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_LISTED = 12  # of more names than this only the nearest are shown
+
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for an unknown name: the nearest known one, and all of them."""
+    """Return the message for an unknown name: the nearest known one, and the others if few."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"Unknown {kind} '{name}'.{hint} Known: {', '.join(names)}."
+    listed = f" Known: {', '.join(names)}." if len(names) <= _LISTED else ""
+    return f"Unknown {kind} '{name}'.{hint}{listed}"
 
 
 def pick(kind: str, name: str, table: Mapping[str, T]) -> T:

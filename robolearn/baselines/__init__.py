@@ -1,0 +1,1 @@
+"""Baselines from other libraries."""

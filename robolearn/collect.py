@@ -1,0 +1,89 @@
+"""Stepping environments: the only file that knows about resets and final observations."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from robolearn.data.rollout import Step
+from robolearn.spaces import flat_size, flatten_batch
+
+
+class Episode(NamedTuple):
+    """A finished episode."""
+
+    env: int
+    total: float
+    """Undiscounted return."""
+    length: int
+    success: bool | None
+    """None where the environment does not say."""
+
+
+class Collector:
+    """Steps a vector environment in any autoreset mode and hands out clean transitions."""
+
+    def __init__(self, envs: VectorEnv, seed: int | None) -> None:
+        """Reset the environments with ``seed``."""
+        self.envs = envs
+        self.num_envs = envs.num_envs
+        self._mode = AutoresetMode(envs.metadata["autoreset_mode"])
+        self._space = envs.single_observation_space
+        self.width = flat_size(self._space)
+        observation, _ = envs.reset(seed=seed)
+        self.obs = self._flatten(observation)
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)
+        self._total = np.zeros(self.num_envs)
+        self._length = np.zeros(self.num_envs, dtype=np.int64)
+        self._episodes: list[Episode] = []
+
+    def _flatten(self, observation: Any) -> np.ndarray:
+        return flatten_batch(self._space, observation, self.num_envs)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Advance all environments; an ended one begins its next episode.
+
+        Args:
+            actions: As the environments take them. Shape (N, ...).
+        """
+        obs, valid = self.obs, ~self._ended
+        observation, reward, terminated, truncated, info = self.envs.step(actions)
+        reached = self._flatten(observation)
+        done = terminated | truncated
+        self._total += reward
+        self._length += valid
+        next_obs = reached
+        if done.any():
+            self._record(done, info)
+            if self._mode is AutoresetMode.SAME_STEP:
+                next_obs = self._final(reached, done, info)
+            elif self._mode is AutoresetMode.DISABLED:
+                reset, _ = self.envs.reset(options={"reset_mask": done})
+                reached = self._flatten(reset)
+        self.obs = reached
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self._ended = done
+        return Step(obs, reward.astype(np.float32), next_obs, terminated, done, valid)
+
+    def _final(self, reached: np.ndarray, done: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+        """Return ``reached`` with the last observations of ended episodes put back."""
+        final = info["final_obs"]
+        next_obs = reached.copy()
+        for i in np.flatnonzero(done):
+            next_obs[i] = flatten_batch(self._space, final[i], None)
+        return next_obs
+
+    def _record(self, done: np.ndarray, info: Mapping[str, Any]) -> None:
+        source = info.get("final_info", info)
+        success = source.get("success")
+        for i in np.flatnonzero(done):
+            won = None if success is None else bool(success[i])
+            self._episodes.append(Episode(int(i), float(self._total[i]), int(self._length[i]), won))
+        self._total[done] = 0.0
+        self._length[done] = 0
+
+    def pop_episodes(self) -> list[Episode]:
+        """Return the episodes finished since the last call, in order."""
+        episodes, self._episodes = self._episodes, []
+        return episodes

@@ -1,0 +1,164 @@
+"""Making environments: ours by name, or any that Gymnasium knows."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import robolearn_envs
+from gymnasium.vector import AutoresetMode, VectorEnv
+from robolearn_envs.names import did_you_mean
+
+from robolearn.collect import Collector
+from robolearn.errors import RobolearnError
+from robolearn.spaces import space_from_json, space_to_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """Which environment: everything needed to make it again."""
+
+    id: str
+    """Gymnasium id."""
+    engine: str | None = None
+    """Physics engine of a robolearn environment; None for its default."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the environment, e.g. action, randomize."""
+
+    def __post_init__(self) -> None:
+        """Refuse an id nobody knows, and an engine for a foreign environment."""
+        if self.id not in gym.registry:
+            raise RobolearnError(did_you_mean("environment", self.id, gym.registry))
+        if self.engine is not None and not self.native:
+            raise RobolearnError(
+                f"Only robolearn environments have engines, got engine='{self.engine}' for "
+                f"'{self.id}'. Leave the engine out."
+            )
+
+    @property
+    def native(self) -> bool:
+        """Whether this is one of our environments."""
+        return self.id in robolearn_envs.ENVS
+
+    def _arguments(self) -> dict[str, Any]:
+        engine = {"engine": self.engine} if self.engine is not None else {}
+        return {**self.kwargs, **engine}
+
+    def make(self, **options: Any) -> gym.Env:
+        """Return a single environment.
+
+        Args:
+            **options: ``render_mode`` and, for our environments, ``width`` and ``height``.
+
+        Raises:
+            RobolearnError: The environment refuses its arguments.
+        """
+        with _refusals():
+            return gym.make(self.id, **self._arguments(), **options)
+
+    def make_vec(
+        self, num_envs: int, mode: AutoresetMode = AutoresetMode.SAME_STEP
+    ) -> VectorEnv:
+        """Return a batch: ours natively, a foreign one as Gymnasium's synchronous vector.
+
+        Raises:
+            RobolearnError: The environment refuses its arguments.
+        """
+        how: dict[str, Any] = {"autoreset_mode": mode}
+        if not self.native:
+            how = {"vectorization_mode": "sync", "vector_kwargs": how}
+        with _refusals():
+            return gym.make_vec(self.id, num_envs=num_envs, **how, **self._arguments())
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what environments raise on bad arguments into our error."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError, gym.error.Error) as error:
+        raise RobolearnError(str(error)) from error
+
+
+class TrainingEnvs:
+    """An agent's environments: made when learning begins, or given ready-made."""
+
+    def __init__(
+        self,
+        config: EnvConfig | None,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        envs: VectorEnv | None = None,
+    ) -> None:
+        """Describe the environments; ``config`` tells how to make them where ``envs`` is None."""
+        self.config = config
+        self.observation_space, self.action_space = observation_space, action_space
+        self._envs = envs
+        self._collector: Collector | None = None
+
+    @classmethod
+    def of(
+        cls,
+        env: "str | EnvConfig | VectorEnv | TrainingEnvs",
+        engine: str | None,
+        kwargs: Mapping[str, Any],
+    ) -> "TrainingEnvs":
+        """Return the environments a caller means by an id, a config or a vector environment."""
+        if isinstance(env, TrainingEnvs):
+            return env
+        if isinstance(env, VectorEnv):
+            return cls(None, env.single_observation_space, env.single_action_space, env)
+        config = EnvConfig(id=env, engine=engine, kwargs=kwargs) if isinstance(env, str) else env
+        single = config.make()
+        try:
+            return cls(config, single.observation_space, single.action_space)
+        finally:
+            single.close()
+
+    @property
+    def id(self) -> str | None:
+        """The Gymnasium id, where it is known."""
+        return self.config.id if self.config else None
+
+    def collector(self, num_envs: int, seed: int) -> Collector:
+        """Return the one collector, made and seeded at the first call.
+
+        Raises:
+            RobolearnError: A loaded agent whose environments nobody knows how to make.
+        """
+        if self._collector is None:
+            if self._envs is None:
+                if self.config is None:
+                    raise RobolearnError(
+                        "This agent was trained on a vector environment of yours and loaded "
+                        "without one: give it to load(folder, env=...) to go on learning."
+                    )
+                self._envs = self.config.make_vec(num_envs)
+            self._collector = Collector(self._envs, seed)
+        return self._collector
+
+    def batch_size(self, asked: int) -> int:
+        """Return the number of environments: that of ready-made ones, else ``asked``."""
+        return asked if self._envs is None else self._envs.num_envs
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a description ``from_json`` reads back."""
+        config = self.config
+        return {
+            "env": config and {"id": config.id, "engine": config.engine, "kwargs": dict(config.kwargs)},
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "TrainingEnvs":
+        """Return the environments described; nothing is made yet."""
+        config = EnvConfig(**data["env"]) if data["env"] else None
+        spaces = (space_from_json(data[key]) for key in ("observation_space", "action_space"))
+        return cls(config, *spaces)
+
+    def close(self) -> None:
+        """Close the environments if they were made."""
+        if self._envs is not None:
+            self._envs.close()

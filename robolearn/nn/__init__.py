@@ -1,0 +1,1 @@
+"""Networks and the small modules agents are made of."""

@@ -1,0 +1,66 @@
+"""Running normalisation of observations and value targets."""
+
+import torch
+from torch import Tensor, nn
+
+
+class RunningNorm(nn.Module):
+    """Shifts and scales its input to zero mean and unit variance of all data seen so far.
+
+    The moments are merged batch by batch (Chan, Golub & LeVeque, 1983) and saved with the
+    module. Until the first update it is the identity.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, size: int, *, limit: float = 10.0) -> None:
+        """Start as the identity.
+
+        Args:
+            size: Width of the last dimension.
+            limit: Normalised values are clipped to +-limit.
+        """
+        super().__init__()
+        self.limit = limit
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self._refresh()
+
+    def update(self, batch: Tensor) -> None:
+        """Merge a batch into the moments. Shape (..., size)."""
+        data = batch.reshape(-1, batch.shape[-1]).to(torch.float64)
+        variance, mean = torch.var_mean(data, dim=0, correction=0)
+        total = self.count + data.shape[0]
+        share = data.shape[0] / total
+        delta = mean - self.mean
+        self.variance.copy_(
+            self.variance * (1 - share) + variance * share + delta**2 * share * (1 - share)
+        )
+        self.mean.add_(delta * share)
+        self.count.copy_(total)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Keep the float32 shift and scale that ``forward`` uses at hand."""
+        self._shift = self.mean.float()
+        self._scale = self.variance.clamp_min(1e-8).rsqrt().float()
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        self._refresh()
+
+    def _apply(self, fn, recurse: bool = True) -> "RunningNorm":  # noqa: ANN001
+        super()._apply(fn, recurse)
+        self._refresh()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return normalised values, clipped. Shape as ``x``, float32."""
+        return ((x - self._shift) * self._scale).clamp(-self.limit, self.limit)
+
+    def restore(self, y: Tensor) -> Tensor:
+        """Return what ``forward`` maps to ``y`` where it does not clip."""
+        return y / self._scale + self._shift

@@ -1,0 +1,154 @@
+"""What agents see and do: any Gymnasium observation as a flat vector, actions in [-1, 1]."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import iterate
+
+from robolearn.errors import RobolearnError
+
+ActionSpace = spaces.Discrete | spaces.Box
+
+
+def flat_size(space: gym.Space) -> int:
+    """Return the width of a flattened observation."""
+    return spaces.flatdim(space)
+
+
+def flatten_batch(space: gym.Space, observation: Any, count: int | None) -> np.ndarray:
+    """Return observations as vectors: boxes unrolled, discrete ones one-hot, the rest joined.
+
+    Args:
+        space: Space of a single observation.
+        observation: A batch of ``count``, or one observation where ``count`` is None.
+        count: Batch size.
+
+    Returns:
+        Shape (count, D) or (D,), float32.
+    """
+    if isinstance(space, spaces.Box):
+        array = np.asarray(observation, dtype=np.float32)
+        return array.reshape(-1) if count is None else array.reshape(count, -1)
+    if count is None:
+        return np.asarray(spaces.flatten(space, observation), dtype=np.float32)
+    batched = gym.vector.utils.batch_space(space, count)
+    rows = [spaces.flatten(space, item) for item in iterate(batched, observation)]
+    return np.asarray(rows, dtype=np.float32)
+
+
+def flatten_any(space: gym.Space, observation: Any) -> tuple[np.ndarray, bool]:
+    """Return observations as vectors, shape (N, D), and whether it was a single one (N = 1).
+
+    Raises:
+        RobolearnError: Neither an observation of the space nor a batch of them.
+    """
+    if _fits(space, observation):
+        return flatten_batch(space, observation, None)[None], True
+    first = observation
+    while isinstance(first, Mapping | tuple):
+        first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
+    count = len(first) if np.ndim(first) else 0
+    if isinstance(space, spaces.Box) and np.shape(observation)[1:] != space.shape:
+        raise RobolearnError(
+            f"Observations must have shape {space.shape} or (N, *{space.shape}), "
+            f"got {np.shape(observation)}."
+        )
+    return flatten_batch(space, observation, count), False
+
+
+def _fits(space: gym.Space, observation: Any) -> bool:
+    """Return whether this is a single observation; boxes go by shape, not by bounds."""
+    if isinstance(space, spaces.Box):
+        return np.shape(observation) == space.shape
+    return space.contains(observation)
+
+
+def require_action_space(space: gym.Space, agent: str) -> ActionSpace:
+    """Return the space if an agent with a categorical or Gaussian policy can serve it.
+
+    Raises:
+        RobolearnError: Neither discrete nor a box.
+    """
+    if isinstance(space, spaces.Discrete):
+        return space
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return space
+    raise RobolearnError(
+        f"{agent} serves Discrete and continuous Box actions, got {space}. "
+        "Wrap the environment so that its actions are one of these."
+    )
+
+
+def to_env_action(space: ActionSpace, action: np.ndarray) -> np.ndarray:
+    """Return the environment's actions for a policy's.
+
+    A box with finite bounds is spanned by [-1, 1], beyond which actions are clipped; an
+    unbounded one is left as it is. A discrete space's first action may be other than 0.
+
+    Args:
+        space: Single action space.
+        action: Shape (N,) integer or (N, A).
+
+    Returns:
+        Shape (N,) or (N, *space.shape).
+    """
+    if isinstance(space, spaces.Discrete):
+        return action + space.start
+    if space.is_bounded():
+        span = (space.high - space.low) / 2
+        action = space.low.reshape(-1) + (np.clip(action, -1.0, 1.0) + 1.0) * span.reshape(-1)
+    return action.reshape(len(action), *space.shape).astype(space.dtype)
+
+
+def action_width(space: ActionSpace) -> int:
+    """Return the number of discrete actions, or of continuous coordinates."""
+    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape))
+
+
+def space_to_json(space: gym.Space) -> dict[str, Any]:
+    """Return a description ``space_from_json`` reads back.
+
+    Raises:
+        RobolearnError: A kind of space that has no description here.
+    """
+    if isinstance(space, spaces.Box):
+        bounds = {"low": space.low.tolist(), "high": space.high.tolist()}
+        return {"kind": "Box", "dtype": str(space.dtype), "shape": list(space.shape), **bounds}
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.Dict):
+        return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.items()}}
+    if isinstance(space, spaces.Tuple):
+        return {"kind": "Tuple", "spaces": [space_to_json(s) for s in space]}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist()}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "MultiBinary", "n": np.asarray(space.n).tolist()}
+    raise RobolearnError(f"Observations of kind {type(space).__name__} cannot be saved.")
+
+
+def space_from_json(data: dict[str, Any]) -> gym.Space:
+    """Return the space a description names.
+
+    Raises:
+        RobolearnError: An unknown kind.
+    """
+    kind = data.get("kind")
+    if kind == "Box":
+        dtype = np.dtype(data["dtype"]).type
+        low, high = (np.array(data[b], dtype).reshape(data["shape"]) for b in ("low", "high"))
+        return spaces.Box(low, high, dtype=dtype)
+    if kind == "Discrete":
+        return spaces.Discrete(data["n"], start=data["start"])
+    if kind == "Dict":
+        return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
+    if kind == "Tuple":
+        return spaces.Tuple([space_from_json(s) for s in data["spaces"]])
+    if kind == "MultiDiscrete":
+        return spaces.MultiDiscrete(data["nvec"])
+    if kind == "MultiBinary":
+        return spaces.MultiBinary(data["n"])
+    raise RobolearnError(f"Unknown kind of space {kind!r}.")
