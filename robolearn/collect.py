@@ -31,8 +31,10 @@ class Collector:
         self._mode = AutoresetMode(envs.metadata["autoreset_mode"])
         self._space = envs.single_observation_space
         self.width = flat_size(self._space)
-        observation, _ = envs.reset(seed=seed)
-        self.obs = self._flatten(observation)
+        self.raw, _ = envs.reset(seed=seed)
+        """Observations as the environments gave them."""
+        self.obs = self._flatten(self.raw)
+        """Observations as vectors. Shape (N, width), float32."""
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._total = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, dtype=np.int64)
@@ -48,8 +50,8 @@ class Collector:
             actions: As the environments take them. Shape (N, ...).
         """
         obs, valid = self.obs, ~self._ended
-        observation, reward, terminated, truncated, info = self.envs.step(actions)
-        reached = self._flatten(observation)
+        self.raw, reward, terminated, truncated, info = self.envs.step(actions)
+        reached = self._flatten(self.raw)
         done = terminated | truncated
         self._total += reward
         self._length += valid
@@ -59,8 +61,8 @@ class Collector:
             if self._mode is AutoresetMode.SAME_STEP:
                 next_obs = self._final(reached, done, info)
             elif self._mode is AutoresetMode.DISABLED:
-                reset, _ = self.envs.reset(options={"reset_mask": done})
-                reached = self._flatten(reset)
+                self.raw, _ = self.envs.reset(options={"reset_mask": done})
+                reached = self._flatten(self.raw)
         self.obs = reached
         if self._mode is AutoresetMode.NEXT_STEP:
             self._ended = done

@@ -121,6 +121,11 @@ class TrainingEnvs:
         """The Gymnasium id, where it is known."""
         return self.config.id if self.config else None
 
+    @property
+    def native(self) -> bool:
+        """Whether these are robolearn environments made by name."""
+        return self.config is not None and self.config.native
+
     def collector(self, num_envs: int, seed: int) -> Collector:
         """Return the one collector, made and seeded at the first call.
 

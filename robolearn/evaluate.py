@@ -1,0 +1,123 @@
+"""Measuring a controller: vectorised, on held-out seeds, unbiased by episode length."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robolearn.accelerate import one_thread
+from robolearn.agents.base import Predictor
+from robolearn.collect import Collector, Episode
+from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnError
+
+HELD_OUT = 1_000_000_000
+"""Added to evaluation seeds, so that they are never those of training environments."""
+
+_BATCH = 25  # environments at most: few enough for Bullet's memory, enough to be fast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Episodes of one controller, in a fixed order."""
+
+    returns: np.ndarray
+    """Undiscounted returns. Shape (episodes,)."""
+    lengths: np.ndarray
+    """Steps. Shape (episodes,)."""
+    successes: np.ndarray | None
+    """Shape (episodes,), bool; None where the environment does not say."""
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns."""
+        return float(self.returns.std())
+
+    @property
+    def success_rate(self) -> float | None:
+        """Part of the episodes that succeeded, None where the environment does not say."""
+        return None if self.successes is None else float(self.successes.mean())
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as JSON can hold them."""
+        return {
+            "episodes": len(self.returns),
+            "mean_return": self.mean,
+            "std_return": self.std,
+            "min_return": float(self.returns.min()),
+            "max_return": float(self.returns.max()),
+            "mean_length": float(self.lengths.mean()),
+            "success_rate": self.success_rate,
+        }
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        success = "" if self.success_rate is None else f", success {self.success_rate:.0%}"
+        return f"return {self.mean:.1f} ± {self.std:.1f}{success} ({len(self.returns)} episodes)"
+
+
+def evaluate(
+    agent: Predictor,
+    env: str | EnvConfig,
+    *,
+    engine: str | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    deterministic: bool = True,
+    **env_kwargs: Any,
+) -> Evaluation:
+    """Run a controller for a fixed number of episodes.
+
+    Every environment of the batch runs its own fixed share of them, so that short episodes are
+    not counted more often than long ones (which the first ``episodes`` to finish would be).
+
+    Args:
+        agent: Anything with SB3's ``predict``.
+        env: A Gymnasium id or an :class:`EnvConfig`.
+        engine: Physics engine, for a robolearn id.
+        episodes: How many, at least 1.
+        seed: Of the evaluation; the environments are seeded ``HELD_OUT + 1000 * seed`` and up.
+        deterministic: Take the best action instead of drawing one.
+        **env_kwargs: Passed on to the environment, for an id.
+
+    Raises:
+        RobolearnError: No episodes asked for, or an environment that cannot be made.
+    """
+    if episodes < 1:
+        raise RobolearnError(f"episodes must be at least 1, got {episodes}.")
+    config = EnvConfig(id=env, engine=engine, kwargs=env_kwargs) if isinstance(env, str) else env
+    num_envs = min(episodes, _BATCH)
+    quota = np.full(num_envs, episodes // num_envs)
+    quota[: episodes % num_envs] += 1
+    envs = config.make_vec(num_envs)
+    try:
+        with one_thread():
+            finished = _run(agent, Collector(envs, HELD_OUT + 1000 * seed), quota, deterministic)
+    finally:
+        envs.close()
+    successes = [episode.success for episode in finished]
+    return Evaluation(
+        returns=np.array([episode.total for episode in finished]),
+        lengths=np.array([episode.length for episode in finished]),
+        successes=None if None in successes else np.array(successes, dtype=np.bool_),
+    )
+
+
+def _run(
+    agent: Predictor, collector: Collector, quota: np.ndarray, deterministic: bool
+) -> list[Episode]:
+    """Return the first ``quota[i]`` episodes of each environment i, by environment and order."""
+    taken: list[list[Episode]] = [[] for _ in quota]
+    state, starts = None, np.ones(len(quota), dtype=np.bool_)
+    while any(len(own) < share for own, share in zip(taken, quota, strict=True)):
+        actions, state = agent.predict(collector.raw, state, starts, deterministic)
+        starts = collector.step(actions).done
+        for episode in collector.pop_episodes():
+            if len(taken[episode.env]) < quota[episode.env]:
+                taken[episode.env].append(episode)
+    return [episode for own in taken for episode in own]

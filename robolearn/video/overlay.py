@@ -1,0 +1,40 @@
+"""Text on top of a frame."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_INK = (255, 255, 255, 255)
+_SHADE = (18, 24, 33, 165)
+
+
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, so that videos look the same on every machine."""
+    return ImageFont.load_default(size=size)
+
+
+def draw(frame: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """Return a copy of a frame with a small translucent caption in its upper left corner.
+
+    Args:
+        frame: Shape (height, width, 3), uint8.
+        lines: Lines of text; none leaves the frame as it is.
+
+    Returns:
+        Shape (height, width, 3), uint8.
+    """
+    image = Image.fromarray(frame)
+    if not lines:
+        return np.array(image)
+    size = max(12, frame.shape[0] // 28)  # pixels
+    canvas = ImageDraw.Draw(image, "RGBA")
+    text, corner = "\n".join(lines), (1.2 * size, 1.0 * size)
+    _, _, right, bottom = canvas.multiline_textbbox(corner, text, font(size))
+    right += 2 * size - right % (2 * size)  # in jumps, or the box would twitch with every digit
+    box = (0.6 * size, 0.6 * size, right, bottom + 0.6 * size)
+    canvas.rounded_rectangle(box, radius=size // 3, fill=_SHADE)
+    canvas.multiline_text(corner, text, fill=_INK, font=font(size))
+    return np.array(image)
