@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from robolearn_envs.names import did_you_mean
 
 from robolearn.errors import RobolearnError
+from robolearn_envs.names import did_you_mean
 
 T = TypeVar("T")
 

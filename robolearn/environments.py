@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
-import robolearn_envs
 from gymnasium.vector import AutoresetMode, VectorEnv
-from robolearn_envs.names import did_you_mean
 
+import robolearn_envs
 from robolearn.collect import Collector
 from robolearn.errors import RobolearnError
 from robolearn.spaces import space_from_json, space_to_json
+from robolearn_envs.names import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,7 @@ class EnvConfig:
         with _refusals():
             return gym.make(self.id, **self._arguments(), **options)
 
-    def make_vec(
-        self, num_envs: int, mode: AutoresetMode = AutoresetMode.SAME_STEP
-    ) -> VectorEnv:
+    def make_vec(self, num_envs: int, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> VectorEnv:
         """Return a batch: ours natively, a foreign one as Gymnasium's synchronous vector.
 
         Raises:
@@ -143,6 +141,41 @@ class TrainingEnvs:
             self._collector = Collector(self._envs, seed)
         return self._collector
 
+    def elsewhere(
+        self, env_id: str | None, engine: str | None, changes: Mapping[str, Any]
+    ) -> EnvConfig:
+        """Return where the agent is to act: its own environment, changed as asked.
+
+        Args:
+            env_id: Another id, None for the same.
+            engine: Another engine, None for the same.
+            changes: Other keyword arguments of the environment.
+
+        Raises:
+            RobolearnError: Spaces that do not fit the agent, or nothing to go by.
+        """
+        if self.config is None and env_id is None:
+            raise RobolearnError(
+                "The agent was trained on a vector environment of its owner's: say where it is "
+                "to act with --env ID."
+            )
+        own = self.config or EnvConfig(id=env_id or "")
+        native = env_id is None or env_id in robolearn_envs.ENVS
+        config = EnvConfig(
+            id=env_id or own.id,
+            engine=engine or (own.engine if native else None),
+            kwargs={**(own.kwargs if native else {}), **changes},
+        )
+        there = TrainingEnvs.of(config, None, {})
+        for name in ("observation_space", "action_space"):
+            ours, theirs = getattr(self, name), getattr(there, name)
+            if ours != theirs:
+                raise RobolearnError(
+                    f"The agent does not fit {config.id}: its {name} is {ours}, there it is "
+                    f"{theirs}."
+                )
+        return config
+
     def batch_size(self, asked: int) -> int:
         """Return the number of environments: that of ready-made ones, else ``asked``."""
         return asked if self._envs is None else self._envs.num_envs
@@ -151,7 +184,8 @@ class TrainingEnvs:
         """Return a description ``from_json`` reads back."""
         config = self.config
         return {
-            "env": config and {"id": config.id, "engine": config.engine, "kwargs": dict(config.kwargs)},
+            "env": config
+            and {"id": config.id, "engine": config.engine, "kwargs": dict(config.kwargs)},
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
         }
@@ -160,8 +194,8 @@ class TrainingEnvs:
     def from_json(cls, data: Mapping[str, Any]) -> "TrainingEnvs":
         """Return the environments described; nothing is made yet."""
         config = EnvConfig(**data["env"]) if data["env"] else None
-        spaces = (space_from_json(data[key]) for key in ("observation_space", "action_space"))
-        return cls(config, *spaces)
+        observation_space = space_from_json(data["observation_space"])
+        return cls(config, observation_space, space_from_json(data["action_space"]))
 
     def close(self) -> None:
         """Close the environments if they were made."""

@@ -1,5 +1,21 @@
-"""Errors that are the user's to mend: one line, what was got, what was expected, what to do."""
+"""Errors with an exit code: one line each, what was got, what was expected, what to do."""
+
+from typing import ClassVar
 
 
 class RobolearnError(ValueError):
-    """Bad input. The command line prints the message alone and exits with 2."""
+    """Bad input. The command line prints the message alone and exits with ``exit_code``."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SaveError(RobolearnError):
+    """Results could not be saved."""
+
+    exit_code = 3
+
+
+class DivergedError(RobolearnError):
+    """Learning or simulation left the realm of finite numbers."""
+
+    exit_code = 4

@@ -5,6 +5,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol
 
 from robolearn_envs.arrays import Array
+from robolearn_envs.stage import CART, FLOOR, HUB, POLE, POST, RAIL, TIP, VISUAL, WORLD
+
+_TOP = 1.07
+"""Height of the posts at the ends of the rail in m."""
+_MIDDLE, _TALL = (_TOP + FLOOR) / 2, (_TOP - FLOOR) / 2
+"""Height of a post's middle and half of its length in m."""
+_REACH = 0.23
+"""From the cart's middle to the post's when they touch, in m."""
 
 
 class Inertial(NamedTuple):
@@ -13,6 +21,7 @@ class Inertial(NamedTuple):
     mass: Array  # kg
     com: Array  # m, centre of mass along the link's z axis
     inertia: Array  # kg m^2, about the link's x and y axes through the centre of mass
+    spin: Array  # kg m^2, about the link's z axis
 
 
 class Robot(Protocol):
@@ -51,7 +60,7 @@ class CartPole:
     gravity: float = 9.81
     """Gravitational acceleration in m/s^2."""
     rail: float = 2.4
-    """Half-length of the drawn rail in m; it does not limit the motion."""
+    """|x| in m at which the cart touches the drawn end posts; it does not limit the motion."""
 
     actuated: ClassVar[tuple[str, ...]] = ("slider",)
     joints: ClassVar[tuple[str, ...]] = ("slider", "hinge")
@@ -68,12 +77,15 @@ class CartPole:
     def links(self) -> dict[str, Inertial]:
         """Return the mass properties of each link."""
         rod = self.pole_mass * self.pole_length**2 / 12  # a uniform thin rod about its middle
+        box = 0.01 * self.cart_mass  # any value will do: the cart never turns
         return {
-            "cart": Inertial(self.cart_mass, 0.0, 0.01 * self.cart_mass),
-            "pole": Inertial(self.pole_mass, self.pole_length / 2, rod),
+            "cart": Inertial(self.cart_mass, 0.0, box, box),
+            "pole": Inertial(self.pole_mass, self.pole_length / 2, rod, 1e-3 * rod),
         }
 
-    def acceleration(self, qpos: Array, qvel: Array, force: Array, xp: object) -> tuple[Array, Array]:
+    def acceleration(
+        self, qpos: Array, qvel: Array, force: Array, xp: object
+    ) -> tuple[Array, Array]:
         """Return the exact accelerations of ``x`` (m/s^2) and ``theta`` (rad/s^2).
 
         Lagrange's equations of the cart with a uniform rod (Florian, 2005, "Correct equations
@@ -103,47 +115,51 @@ class CartPole:
     def to_mjcf(self, timestep: float) -> str:
         """Return the MuJoCo model. Geometry is for drawing only: it has no mass and no contact."""
         cart, pole = self.links().values()
+        end = self.rail + _REACH
         return f"""\
 <mujoco model="cartpole">
   <compiler angle="radian" inertiafromgeom="false"/>
-  <option timestep="{timestep!r}" gravity="0 0 {-self.gravity!r}" integrator="Euler" jacobian="dense">
+  <option timestep="{timestep}" gravity="0 0 {-self.gravity}" integrator="Euler" jacobian="dense">
     <flag contact="disable" constraint="disable" eulerdamp="disable"/>
   </option>
-  <visual>
-    <global offwidth="3840" offheight="2160"/>
-    <headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0.1 0.1 0.1"/>
-  </visual>
-  <default><geom contype="0" conaffinity="0" mass="0"/></default>
+{VISUAL}  <default><geom contype="0" conaffinity="0" mass="0"/></default>
   <worldbody>
-    <light pos="0 -3 5" dir="0 0.5 -1" directional="true" castshadow="false"/>
-    <camera name="side" pos="0 -4.6 1.1" xyaxes="1 0 0 0 0.03 1" fovy="45"/>
-    <geom name="floor" type="plane" pos="0 0 -0.2" size="20 20 0.1" rgba="0.88 0.90 0.92 1"/>
-    <geom name="rail" type="box" pos="0 0 0.94" size="{self.rail!r} 0.03 0.02" rgba="0.35 0.38 0.42 1"/>
+{WORLD}    <geom name="rail" type="box" pos="0 0 0.905" size="{end} 0.04 0.025" rgba="{RAIL}"/>
+    <geom name="left_post" type="box" pos="{-end} 0 {_MIDDLE}" size="0.03 0.06 {_TALL}" rgba="{POST}"/>
+    <geom name="right_post" type="box" pos="{end} 0 {_MIDDLE}" size="0.03 0.06 {_TALL}" rgba="{POST}"/>
     <body name="cart" pos="0 0 1">
-      <inertial pos="0 0 0" mass="{cart.mass!r}" diaginertia="{cart.inertia!r} {cart.inertia!r} {cart.inertia!r}"/>
+      <inertial pos="0 0 0" mass="{cart.mass}" diaginertia="{cart.inertia} {cart.inertia} {cart.inertia}"/>
       <joint name="slider" type="slide" axis="1 0 0"/>
-      <geom name="cart" type="box" size="0.2 0.1 0.06" rgba="0.16 0.36 0.62 1"/>
+      <geom name="cart" type="box" size="0.2 0.1 0.07" rgba="{CART}"/>
       <body name="pole">
-        <inertial pos="0 0 {pole.com!r}" mass="{pole.mass!r}" diaginertia="{pole.inertia!r} {pole.inertia!r} {1e-3 * pole.inertia!r}"/>
+        <inertial pos="0 0 {pole.com}" mass="{pole.mass}" diaginertia="{pole.inertia} {pole.inertia} {pole.spin}"/>
         <joint name="hinge" type="hinge" axis="0 1 0"/>
-        <geom name="pole" type="capsule" fromto="0 -0.12 0 0 -0.12 {self.pole_length!r}" size="0.03" rgba="0.90 0.49 0.13 1"/>
+        <geom name="pole" type="capsule" fromto="0 -0.13 0 0 -0.13 {self.pole_length}" size="0.03" rgba="{POLE}"/>
+        <geom name="tip" type="sphere" pos="0 -0.13 {self.pole_length}" size="0.05" rgba="{TIP}"/>
+        <geom name="hub" type="sphere" pos="0 -0.14 0" size="0.04" rgba="{HUB}"/>
       </body>
     </body>
   </worldbody>
 </mujoco>
-"""
+"""  # noqa: E501
 
     def to_urdf(self) -> str:
         """Return the URDF for Bullet. It has no collision shapes, so nothing can touch."""
         cart, pole = self.links().values()
+        end = self.rail + _REACH
         return f"""\
 <robot name="cartpole">
-  <material name="rail"><color rgba="0.35 0.38 0.42 1"/></material>
-  <material name="cart"><color rgba="0.16 0.36 0.62 1"/></material>
-  <material name="pole"><color rgba="0.90 0.49 0.13 1"/></material>
+  <material name="rail"><color rgba="{RAIL}"/></material>
+  <material name="post"><color rgba="{POST}"/></material>
+  <material name="cart"><color rgba="{CART}"/></material>
+  <material name="pole"><color rgba="{POLE}"/></material>
+  <material name="tip"><color rgba="{TIP}"/></material>
+  <material name="hub"><color rgba="{HUB}"/></material>
   <link name="world">
     <inertial><mass value="0"/><inertia ixx="0" ixy="0" ixz="0" iyy="0" iyz="0" izz="0"/></inertial>
-    <visual><origin xyz="0 0 0.94"/><geometry><box size="{2 * self.rail!r} 0.06 0.04"/></geometry><material name="rail"/></visual>
+    <visual><origin xyz="0 0 0.905"/><geometry><box size="{2 * end} 0.08 0.05"/></geometry><material name="rail"/></visual>
+    <visual><origin xyz="{-end} 0 {_MIDDLE}"/><geometry><box size="0.06 0.12 {2 * _TALL}"/></geometry><material name="post"/></visual>
+    <visual><origin xyz="{end} 0 {_MIDDLE}"/><geometry><box size="0.06 0.12 {2 * _TALL}"/></geometry><material name="post"/></visual>
   </link>
   <joint name="slider" type="prismatic">
     <parent link="world"/><child link="cart"/>
@@ -151,18 +167,20 @@ class CartPole:
     <limit lower="1" upper="-1" effort="0" velocity="0"/>
   </joint>
   <link name="cart">
-    <inertial><mass value="{cart.mass!r}"/><inertia ixx="{cart.inertia!r}" ixy="0" ixz="0" iyy="{cart.inertia!r}" iyz="0" izz="{cart.inertia!r}"/></inertial>
-    <visual><geometry><box size="0.4 0.2 0.12"/></geometry><material name="cart"/></visual>
+    <inertial><mass value="{cart.mass}"/><inertia ixx="{cart.inertia}" ixy="0" ixz="0" iyy="{cart.inertia}" iyz="0" izz="{cart.inertia}"/></inertial>
+    <visual><geometry><box size="0.4 0.2 0.14"/></geometry><material name="cart"/></visual>
   </link>
   <joint name="hinge" type="continuous">
     <parent link="cart"/><child link="pole"/><axis xyz="0 1 0"/>
   </joint>
   <link name="pole">
-    <inertial><origin xyz="0 0 {pole.com!r}"/><mass value="{pole.mass!r}"/><inertia ixx="{pole.inertia!r}" ixy="0" ixz="0" iyy="{pole.inertia!r}" iyz="0" izz="{1e-3 * pole.inertia!r}"/></inertial>
-    <visual><origin xyz="0 -0.12 {pole.com!r}"/><geometry><cylinder radius="0.03" length="{self.pole_length!r}"/></geometry><material name="pole"/></visual>
+    <inertial><origin xyz="0 0 {pole.com}"/><mass value="{pole.mass}"/><inertia ixx="{pole.inertia}" ixy="0" ixz="0" iyy="{pole.inertia}" iyz="0" izz="{pole.spin}"/></inertial>
+    <visual><origin xyz="0 -0.13 {pole.com}"/><geometry><box size="0.05 0.05 {self.pole_length}"/></geometry><material name="pole"/></visual>
+    <visual><origin xyz="0 -0.13 {self.pole_length}"/><geometry><sphere radius="0.05"/></geometry><material name="tip"/></visual>
+    <visual><origin xyz="0 -0.14 0"/><geometry><sphere radius="0.04"/></geometry><material name="hub"/></visual>
   </link>
 </robot>
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,27 +202,20 @@ class ControlSuiteCartPole:
         """Return the MuJoCo model: RK4, damped joints, a soft stop at either end of the slider."""
         return f"""\
 <mujoco model="control-suite-cartpole">
-  <option timestep="{timestep!r}" integrator="RK4">
+  <option timestep="{timestep}" integrator="RK4">
     <flag contact="disable" energy="enable"/>
   </option>
-  <visual>
-    <global offwidth="3840" offheight="2160"/>
-    <headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0.1 0.1 0.1"/>
-  </visual>
-  <worldbody>
-    <light pos="0 -3 5" dir="0 0.5 -1" directional="true" castshadow="false"/>
-    <camera name="side" pos="0 -4.6 1.1" xyaxes="1 0 0 0 0.03 1" fovy="45"/>
-    <geom name="floor" type="plane" pos="0 0 -0.2" size="20 20 0.1" rgba="0.88 0.90 0.92 1"/>
-    <geom name="rail1" type="capsule" pos="0 0.07 1" zaxis="1 0 0" size="0.02 {self.rail!r}" rgba="0.35 0.38 0.42 1"/>
-    <geom name="rail2" type="capsule" pos="0 -0.07 1" zaxis="1 0 0" size="0.02 {self.rail!r}" rgba="0.35 0.38 0.42 1"/>
+{VISUAL}  <worldbody>
+{WORLD}    <geom name="rail1" type="capsule" pos="0 0.07 1" zaxis="1 0 0" size="0.02 {self.rail}" rgba="{RAIL}"/>
+    <geom name="rail2" type="capsule" pos="0 -0.07 1" zaxis="1 0 0" size="0.02 {self.rail}" rgba="{RAIL}"/>
     <body name="cart" pos="0 0 1">
       <joint name="slider" type="slide" axis="1 0 0" damping="5e-4" limited="true" range="-1.8 1.8" solreflimit=".08 1"/>
-      <geom name="cart" type="box" size="0.2 0.15 0.1" mass="1" rgba="0.16 0.36 0.62 1"/>
+      <geom name="cart" type="box" size="0.2 0.15 0.1" mass="1" rgba="{CART}"/>
       <body name="pole_1">
         <joint name="hinge_1" type="hinge" axis="0 1 0" damping="2e-6"/>
-        <geom name="pole_1" type="capsule" fromto="0 0 0 0 0 1" size="0.045" mass=".1" rgba="0.90 0.49 0.13 1"/>
+        <geom name="pole_1" type="capsule" fromto="0 0 0 0 0 1" size="0.045" mass=".1" rgba="{POLE}"/>
       </body>
     </body>
   </worldbody>
 </mujoco>
-"""
+"""  # noqa: E501

@@ -53,5 +53,7 @@ def uniform(keys: Array, episodes: Array, draws: int) -> Array:
     zero = xp.zeros_like(blocks)
     key = (keys[:, None] & _MASK, (keys[:, None] >> 32) & _MASK)
     words = philox((blocks, episodes[:, None], zero, zero), key)
-    bits = xp.reshape(xp.stack([w + xp.zeros_like(words[0]) for w in words], axis=-1), (keys.shape[0], -1))
+    bits = xp.reshape(
+        xp.stack([w + xp.zeros_like(words[0]) for w in words], axis=-1), (keys.shape[0], -1)
+    )
     return (xp.astype(bits[:, :draws], xp.float64) + 0.5) * 2.0**-32

@@ -63,7 +63,7 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ValueError: An unknown name, or a combination that cannot be.
             ImportError: The engine is not installed.
         """
-        self.task = pick("task", task, TASKS)()
+        self.task = pick("task", task, TASKS)
         self.engine_name = engine or self.task.engines[0]
         self._check(task, num_envs, randomize, render_mode)
         self.num_envs = num_envs
@@ -150,17 +150,16 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not options or "reset_mask" not in options:
             return np.arange(self.num_envs)
         mask = np.asarray(options["reset_mask"])
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
             raise ValueError(
-                f"options['reset_mask'] must be bool of shape ({self.num_envs},), "
-                f"got {mask.dtype} of shape {mask.shape}."
+                f"options['reset_mask'] must be bool of shape ({self.num_envs},) and true "
+                f"somewhere, got {mask.dtype} of shape {mask.shape}."
             )
         return np.flatnonzero(mask)
 
     def _seed(self, seed: int | list[int] | None, ids: np.ndarray) -> None:
         if seed is None:
-            self._np_random, self._np_random_seed = gym.utils.seeding.np_random()
-            self._keys = self._np_random.integers(2**63, size=self.num_envs)
+            self._keys = self.np_random.integers(2**63, size=self.num_envs)
         elif isinstance(seed, list):
             if len(seed) != self.num_envs:
                 raise ValueError(f"seed must list {self.num_envs} seeds, got {len(seed)}.")
@@ -201,7 +200,14 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if actions.shape != expected:
             raise ValueError(f"Actions must have shape {expected}, got {actions.shape}.")
         if self._levels is None:
+            if not np.isfinite(actions).all():
+                env, joint = np.argwhere(~np.isfinite(actions))[0]
+                raise ValueError(
+                    f"Actions must be finite, got {actions[env, joint]} for env {env}."
+                )
             return np.clip(actions.astype(np.float64), -1.0, 1.0)
+        if actions.dtype.kind not in "iu":
+            raise ValueError(f"Discrete actions must be integers, got {actions.dtype}.")
         if actions.min() < 0 or actions.max() >= len(self._levels):
             raise ValueError(
                 f"Discrete actions must lie in 0..{len(self._levels) - 1}, "
@@ -222,13 +228,14 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         Raises:
             ResetNeeded: An environment has ended (or never begun) and is not reset by the mode.
-            ValueError: Actions of another shape or outside the space.
+            ValueError: Actions of another shape or type, outside the space or not finite.
             EngineError: The simulation broke down.
         """
-        ended = self._done
-        if ended.any() and not (self._mode is AutoresetMode.NEXT_STEP and self._seeded):
+        ended, following = self._done, self._mode is AutoresetMode.NEXT_STEP
+        stuck = ended & (self._elapsed == 0) if following else ended  # never begun, or ended
+        if stuck.any():
             raise ResetNeeded(
-                f"Env {np.flatnonzero(ended)[0]} has no running episode: call reset() first."
+                f"Env {np.flatnonzero(stuck)[0]} has no running episode: call reset() first."
             )
         command = self._command(actions)
         self._advance(command)
@@ -305,7 +312,9 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ValueError: The environment was made without a ``render_mode``.
         """
         if self.render_mode is None:
-            raise ValueError("Nothing to render: make the environment with render_mode='rgb_array'.")
+            raise ValueError(
+                "Nothing to render: make the environment with render_mode='rgb_array'."
+            )
         if self.render_mode == "rgb_array":
             return tuple(self._frame(i) for i in range(self.num_envs))
         if self._window is None:
@@ -317,6 +326,11 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._renderer is None:
             self._renderer = make_renderer(self.engine_name, *self._size)
         return self._renderer.render(self.robot(index), self._engine.qpos[index])
+
+    @property
+    def renderer_name(self) -> str | None:
+        """What draws the frames; None until there is one."""
+        return None if self._renderer is None else self._renderer.name
 
     def close_extras(self) -> None:
         """Release the engine, the renderer and the window."""

@@ -1,1 +1,25 @@
-"""Agents: one algorithm, one file."""
+"""Agents: one algorithm, one file. Listing them does not import torch."""
+
+import importlib
+from typing import Any
+
+from robolearn.errors import RobolearnError
+from robolearn_envs.names import did_you_mean
+
+AGENTS: dict[str, str] = {
+    "dqn": "robolearn.agents.dqn:DQN",
+    "ppo": "robolearn.agents.ppo:PPO",
+}
+"""Where each agent's class is, by name."""
+
+
+def agent_class(name: str) -> Any:
+    """Return an agent's class.
+
+    Raises:
+        RobolearnError: No such agent; the message suggests the nearest.
+    """
+    if name not in AGENTS:
+        raise RobolearnError(did_you_mean("agent", name, AGENTS))
+    module, _, attribute = AGENTS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -2,7 +2,11 @@
 
 from typing import Any
 
-TUNED: dict[tuple[str, str], dict[str, Any]] = {}
+TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("dqn", "robolearn/CartPoleBalance-v0"): {"n_step": 5, "target_period": 50},
+    ("ppo", "robolearn/CartPoleBalance-v0"): {"gamma": 0.98, "gae_lambda": 0.9},
+    ("ppo", "robolearn/CartPoleSwingUp-v0"): {"num_envs": 64, "minibatch": 1024},
+}
 
 
 def tuned(agent: str, env_id: str | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from robolearn.data.replay import Batch, Replay
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.nn.encoders import mlp
+from robolearn.nn.normalise import RunningNorm
 from robolearn.spaces import flat_size, flatten_any, to_env_action
 
 
@@ -63,6 +64,8 @@ class DQNConfig:
     """Longer gradients are shortened to this."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers."""
+    layer_norm: bool = True
+    """Normalise the hidden layers, which keeps values from running away (Gallici et al., 2025)."""
 
 
 def td_loss(online: nn.Module, target: nn.Module, batch: Batch, *, double: bool) -> Tensor:
@@ -79,6 +82,27 @@ def td_loss(online: nn.Module, target: nn.Module, batch: Batch, *, double: bool)
         goal = batch.reward + batch.discount * next_q.gather(1, best).squeeze(1)
     loss = nn.functional.smooth_l1_loss(q, goal, reduction="none")
     return (loss * batch.weight).sum() / batch.weight.sum().clamp_min(1.0)
+
+
+class QNetwork(nn.Module):
+    """Action values of normalised observations."""
+
+    def __init__(self, width: int, actions: int, config: DQNConfig, rng: torch.Generator) -> None:
+        """Build for observations of ``width``; ``rng`` draws the weights."""
+        super().__init__()
+        self.observations = RunningNorm(width)
+        self.body = mlp(
+            width,
+            config.hidden,
+            actions,
+            activation="relu",
+            layer_norm=config.layer_norm,
+            generator=rng,
+        )
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Return Q. Shape (B, actions)."""
+        return self.body(self.observations(obs))
 
 
 class DQN:
@@ -125,9 +149,8 @@ class DQN:
         self.device = choose_device(device)
         width = flat_size(self.envs.observation_space)
         weights = torch.Generator().manual_seed(seed)
-        self.online = mlp(
-            width, config.hidden, int(self._actions.n), activation="relu", generator=weights
-        ).to(self.device)
+        actions = int(self._actions.n)
+        self.online = QNetwork(width, actions, config, weights).to(self.device)
         self.target = deepcopy(self.online).requires_grad_(False)
         self._rng = torch.Generator(self.device).manual_seed(seed)  # training
         self._play = torch.Generator(self.device).manual_seed(seed)  # predict
@@ -167,14 +190,15 @@ class DQN:
         fallen = min(done / config.epsilon_fraction, 1.0) if config.epsilon_fraction else 1.0
         return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * fallen
 
-    @torch.inference_mode()
-    def _collect(
-        self, collector: Collector, replay: Replay, length: int, epsilon: float
-    ) -> None:
+    @torch.no_grad()
+    def _collect(self, collector: Collector, replay: Replay, length: int, epsilon: float) -> None:
+        seen = []
         for _ in range(length):
+            seen.append(collector.obs)
             action = self._explore(torch.from_numpy(collector.obs).to(self.device), epsilon)
             step = collector.step(to_env_action(self._actions, action.cpu().numpy()))
             replay.put(step, action)
+        self.online.observations.update(torch.from_numpy(np.stack(seen)).to(self.device))
 
     def _explore(self, obs: Tensor, epsilon: float) -> Tensor:
         """Return epsilon-greedy actions; every environment draws its own coin. Shape (N,)."""

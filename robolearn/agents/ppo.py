@@ -296,9 +296,7 @@ class PPO:
 
     def _parts(self) -> Parts:
         generators = {"train": self._rng, "play": self._play}
-        return Parts(
-            modules={"net": self.net}, optimizer=self._optimizer, generators=generators
-        )
+        return Parts(modules={"net": self.net}, optimizer=self._optimizer, generators=generators)
 
     def save(self, folder: str | Path) -> None:
         """Write the agent into a folder; an agent already there is replaced."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ def mlp(
     outputs: int,
     *,
     activation: str = "tanh",
+    layer_norm: bool = False,
     output_gain: float = 1.0,
     generator: torch.Generator,
 ) -> nn.Sequential:
@@ -25,14 +27,18 @@ def mlp(
         hidden: Widths of the hidden layers.
         outputs: Width of the output, which has no activation.
         activation: 'tanh' or 'relu'.
+        layer_norm: Normalise each hidden layer before its activation (Ba et al., 2016).
         output_gain: Scale of the last layer's weights; 0.01 makes a nearly uniform policy.
         generator: Draws the weights.
     """
     gain = math.sqrt(2) if activation == "relu" else 5 / 3
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
-        layers += [_linear(before, after, gain, generator), ACTIVATIONS[activation]()]
+    for before, after in pairwise(widths):
+        layers.append(_linear(before, after, gain, generator))
+        if layer_norm:
+            layers.append(nn.LayerNorm(after))
+        layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers, _linear(widths[-1], outputs, output_gain, generator))
 
 

@@ -29,6 +29,7 @@ class RunningNorm(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self._refresh()
 
+    @torch.no_grad()
     def update(self, batch: Tensor) -> None:
         """Merge a batch into the moments. Shape (..., size)."""
         data = batch.reshape(-1, batch.shape[-1]).to(torch.float64)

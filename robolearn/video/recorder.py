@@ -12,8 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 
 _TO_BT709 = (  # or players guess the colours from the picture's size
-    "scale=out_color_matrix=bt709:out_range=tv,"
-    "setparams=color_primaries=bt709:color_trc=bt709"
+    "scale=out_color_matrix=bt709:out_range=tv,setparams=color_primaries=bt709:color_trc=bt709"
 )
 _H264 = (
     *("-vf", _TO_BT709, "-pix_fmt", "yuv420p"),
@@ -69,7 +68,7 @@ class VideoWriter:
                 *(imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"),
                 *("-f", "rawvideo", "-pix_fmt", "rgb24"),
                 *("-video_size", f"{width}x{height}", "-framerate", str(fps), "-i", "pipe:"),
-                *(*_H264, str(self._part)),
+                *(*_H264, f"file:{self._part}"),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -146,8 +145,8 @@ class VideoWriter:
         remux = subprocess.run(
             [
                 *(imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"),
-                *("-i", str(self._part), "-c", "copy", "-movflags", "+faststart"),
-                *("-metadata", f"comment={self._comment}", str(self._unnamed)),
+                *("-i", f"file:{self._part}", "-c", "copy", "-movflags", "+faststart"),
+                *("-metadata", f"comment={self._comment}", f"file:{self._unnamed}"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,16 +1,22 @@
 """The closed form: equations of motion written out, on NumPy or torch."""
 
+import math
 from types import ModuleType
 from typing import Any
 
 import array_api_compat.numpy as numpy_namespace
+import numpy as np
 
 from robolearn_envs.arrays import Array
+from robolearn_envs.engines.base import check_finite
 from robolearn_envs.robots import CartPole
 
 
 class AnalyticEngine:
-    """Steps the exact equations of motion with semi-implicit Euler, all copies at once."""
+    """Steps the exact equations of motion with semi-implicit Euler, all copies at once.
+
+    Only NumPy states are checked for NaN: reading a tensor back would stall its device.
+    """
 
     def __init__(
         self,
@@ -66,6 +72,13 @@ class AnalyticEngine:
         for row in range(2):
             self._state[2 + row] += acceleration[row] * self._timestep
             self._state[row] += self._state[2 + row] * self._timestep
+        if self._xp is numpy_namespace:
+            self._check()
+
+    def _check(self) -> None:
+        positions = self._state[:2]  # a broken velocity has just been added to them
+        if not math.isfinite(np.vdot(positions, positions)):  # 1 us, np.isfinite takes 2
+            check_finite("The closed form", positions.T)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+import numpy as np
+
 from robolearn_envs.arrays import Array
 
 
@@ -52,3 +54,18 @@ class Engine(Protocol):
 
 class EngineError(RuntimeError):
     """The simulation of some copies broke down: a non-finite state, or the engine said so."""
+
+
+def check_finite(engine: str, state: np.ndarray) -> None:
+    """Check that no number of the state is NaN or infinite.
+
+    Args:
+        engine: Whose state it is, for the message.
+        state: One row per copy. Shape (N, numbers).
+
+    Raises:
+        EngineError: Names the first copy that is broken.
+    """
+    if not np.isfinite(state).all():
+        broken = np.flatnonzero(~np.isfinite(state).all(axis=1))
+        raise EngineError(f"{engine}: the state of env {broken[0]} is no longer finite.")

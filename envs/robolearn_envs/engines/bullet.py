@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from robolearn_envs.engines.base import EngineError
+from robolearn_envs.engines.base import EngineError, check_finite
 from robolearn_envs.robots import CartPole
 
 
@@ -48,8 +48,8 @@ class BulletEngine:
         """
         if num_envs > MAX_WORLDS:
             raise ValueError(
-                f"The bullet engine takes 28 MB per environment and at most {MAX_WORLDS} of them, got "
-                f"num_envs={num_envs}. Use fewer environments or engine='mujoco'."
+                f"The bullet engine takes 28 MB per environment and at most {MAX_WORLDS} of them, "
+                f"got num_envs={num_envs}. Use fewer environments or engine='mujoco'."
             )
         self._robot = robot
         self._qpos = np.zeros((num_envs, 2))
@@ -70,7 +70,12 @@ class BulletEngine:
             )
         for link in range(-1, 2):
             pybullet.changeDynamics(
-                body, link, linearDamping=0, angularDamping=0, jointDamping=0, physicsClientId=client
+                body,
+                link,
+                linearDamping=0,
+                angularDamping=0,
+                jointDamping=0,
+                physicsClientId=client,
             )
         return client, body
 
@@ -113,14 +118,13 @@ class BulletEngine:
             client, body = self._worlds[env]
             unit = self._unit[env, 0]
             pybullet.setGravity(0, 0, -self._robot.gravity / unit, physicsClientId=client)
-            for link, (mass, _, inertia) in enumerate(robot.at(row).links().values()):
-                scaled = inertia / unit**2
-                slender = 1e-3 if link == 1 else 1.0
+            for link, (mass, _, inertia, spin) in enumerate(robot.at(row).links().values()):
+                across, along = inertia / unit**2, spin / unit**2
                 pybullet.changeDynamics(
                     body,
                     link,
                     mass=mass,
-                    localInertiaDiagonal=(scaled, scaled, slender * scaled),
+                    localInertiaDiagonal=(across, across, along),
                     physicsClientId=client,
                 )
 
@@ -137,9 +141,7 @@ class BulletEngine:
                 body, (0, 1), physicsClientId=client
             )
             states[env] = x, theta, x_dot, theta_dot
-        if not np.isfinite(states).all():
-            broken = np.flatnonzero(~np.isfinite(states).all(axis=1))
-            raise EngineError(f"Bullet: the state of env {broken[0]} is no longer finite.")
+        check_finite("Bullet", states)
         states[:, 0::2] *= self._unit  # x and x_dot are lengths
         self._qpos[:], self._qvel[:] = states[:, :2], states[:, 2:]
 

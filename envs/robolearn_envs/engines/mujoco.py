@@ -5,15 +5,18 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from robolearn_envs.engines.base import EngineError
+from robolearn_envs.engines.base import EngineError, check_finite
 from robolearn_envs.robots import CartPole, ControlSuiteCartPole
 
 _FIELDS = ("body_mass", "body_ipos", "body_inertia")
-_BROKEN = [
-    mujoco.mjtWarning.mjWARN_BADQPOS,
-    mujoco.mjtWarning.mjWARN_BADQVEL,
-    mujoco.mjtWarning.mjWARN_BADQACC,
-]
+_BROKEN = np.array(
+    [
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+    ],
+    dtype=np.intp,
+)
 
 
 class MujocoEngine:
@@ -74,23 +77,24 @@ class MujocoEngine:
             body = self._batch.model.body(link).id
             fields["body_mass"][ids, body] = inertial.mass
             fields["body_ipos"][ids, body, 2] = inertial.com
-            if link == "pole":
-                slender = np.array([1.0, 1.0, 1e-3])
-            else:
-                slender = np.ones(3)
-            fields["body_inertia"][ids, body] = np.asarray(inertial.inertia)[:, None] * slender
+            fields["body_inertia"][ids, body, :2] = np.asarray(inertial.inertia)[:, None]
+            fields["body_inertia"][ids, body, 2] = inertial.spin
         self._batch.set_const(ids)
 
     def step(self, force: np.ndarray) -> None:
         """Advance by one physics step."""
         for column, dof in enumerate(self._dofs):
             self._force[:, dof] = force[:, column]
+        # Positions, velocities and forces, before MuJoCo sees a NaN: it would silently reset
+        # the copy and write to MUJOCO_LOG.TXT in the working directory.
+        check_finite("MuJoCo", self._batch.state)
         self._batch.step()
-        if self._batch.status.any() or self._batch.warning.any():
+        if self._batch.warning.any():
             self._raise_broken()
 
     def _raise_broken(self) -> None:
-        broken = np.flatnonzero(self._batch.warning[:, _BROKEN].any(axis=1))
+        counts = self._batch.warning[:, _BROKEN, 1]  # of (last info, number)
+        broken = np.flatnonzero(counts.any(axis=1))
         if broken.size:
             raise EngineError(f"MuJoCo: the state of env {broken[0]} is no longer finite.")
 

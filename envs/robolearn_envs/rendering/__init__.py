@@ -1,4 +1,15 @@
-from typing import Any
-Renderer = Any
-Window = Any
-def make_renderer(*a): raise NotImplementedError
+"""Pictures of robots, with or without OpenGL."""
+
+from robolearn_envs.rendering.base import Drawable, Renderer, RendererUnavailable
+from robolearn_envs.rendering.choose import RENDERERS, egl_problem, make_renderer
+from robolearn_envs.rendering.window import Window
+
+__all__ = [
+    "RENDERERS",
+    "Drawable",
+    "Renderer",
+    "RendererUnavailable",
+    "Window",
+    "egl_problem",
+    "make_renderer",
+]

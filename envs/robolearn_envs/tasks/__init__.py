@@ -3,10 +3,10 @@
 from robolearn_envs.tasks.base import ActionKind, Task
 from robolearn_envs.tasks.cartpole import CartPoleBalance, CartPoleDMC, CartPoleSwingUp
 
-TASKS: dict[str, type[Task]] = {
-    "CartPoleBalance-v0": CartPoleBalance,
-    "CartPoleSwingUp-v0": CartPoleSwingUp,
-    "CartPoleDMC-v0": CartPoleDMC,
+TASKS: dict[str, Task] = {
+    "CartPoleBalance-v0": CartPoleBalance(),
+    "CartPoleSwingUp-v0": CartPoleSwingUp(),
+    "CartPoleDMC-v0": CartPoleDMC(),
 }
 
 

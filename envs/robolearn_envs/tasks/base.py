@@ -68,7 +68,11 @@ class Task(Protocol):
         ...
 
     def start(self, draws: Array) -> tuple[Array, Array]:
-        """Return initial positions and velocities from uniform ``draws``. Shape (N, start_draws)."""
+        """Return initial positions and velocities.
+
+        Args:
+            draws: Uniform in (0, 1). Shape (N, start_draws).
+        """
         ...
 
     def force(self, qpos: Array, qvel: Array, command: Array) -> Array:

@@ -1,8 +1,6 @@
 """Three cart-pole problems: balancing, swinging up, and the public dm_control swing-up."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -56,22 +54,21 @@ def _stands(qpos: Array) -> Array:
     return (xp.cos(qpos[:, 1]) > 0.995) & (xp.abs(qpos[:, 0]) < 0.25)
 
 
-@dataclass(frozen=True, kw_only=True)
 class CartPoleBalance:
     """Keep the pole up: 1 per step, over when the cart leaves 2.4 m or the pole tilts past 12 deg.
 
     Starts with every coordinate uniform in +-0.05; a success stays up for all 500 steps.
     """
 
-    robot: CartPole = CartPole()
-    engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
-    timestep: ClassVar[float] = 0.01  # s
-    substeps: ClassVar[int] = 2
-    max_steps: ClassVar[int] = 500
-    hold_steps: ClassVar[int] = 500
-    default_action: ClassVar[ActionKind] = "discrete"
-    levels: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
-    start_draws: ClassVar[int] = 4
+    robot = CartPole()
+    engines: tuple[str, ...] = ("mujoco", "bullet", "analytic")
+    timestep = 0.01  # s
+    substeps = 2
+    max_steps = 500
+    hold_steps = 500
+    default_action: ActionKind = "discrete"
+    levels: tuple[float, ...] = (-1.0, 1.0)
+    start_draws = 4
 
     @property
     def observation_space(self) -> gym.spaces.Box:
@@ -107,7 +104,6 @@ class CartPoleBalance:
         return ~self.terminated(qpos, qvel)
 
 
-@dataclass(frozen=True, kw_only=True)
 class CartPoleSwingUp:
     """Swing a hanging pole up and hold it over the middle of a rail with spring bumpers.
 
@@ -115,18 +111,18 @@ class CartPoleSwingUp:
     500 steps. A success stands (cos theta > 0.995, |x| < 0.25 m) for the last 2 s.
     """
 
-    robot: CartPole = CartPole(rail=2.0)
-    engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
-    timestep: ClassVar[float] = 0.01  # s
-    substeps: ClassVar[int] = 2
-    max_steps: ClassVar[int] = 500
-    hold_steps: ClassVar[int] = 100
-    default_action: ClassVar[ActionKind] = "continuous"
-    levels: ClassVar[tuple[float, ...]] = (-1.0, -0.5, 0.0, 0.5, 1.0)
-    start_draws: ClassVar[int] = 4
-    bumper: ClassVar[float] = 2.0  # m, where the rail's end begins to push back
-    bumper_stiffness: ClassVar[float] = 300.0  # N/m
-    bumper_damping: ClassVar[float] = 15.0  # N s/m
+    robot = CartPole(rail=2.0)
+    engines: tuple[str, ...] = ("mujoco", "bullet", "analytic")
+    timestep = 0.01  # s
+    substeps = 2
+    max_steps = 500
+    hold_steps = 100
+    default_action: ActionKind = "continuous"
+    levels: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    start_draws = 4
+    bumper = 2.0  # m, where the rail's end begins to push back
+    bumper_stiffness = 300.0  # N/m
+    bumper_damping = 15.0  # N s/m
 
     @property
     def observation_space(self) -> gym.spaces.Box:
@@ -167,23 +163,23 @@ class CartPoleSwingUp:
         return _stands(qpos)
 
 
-@dataclass(frozen=True, kw_only=True)
 class CartPoleDMC:
-    """The public dm_control ``cartpole-swingup``, to the letter (dm_control 1.0.50; Tassa et al., 2018).
+    """The public dm_control ``cartpole-swingup`` to the letter (Tassa et al., 2018).
 
-    Starts hanging with x and theta - pi normal of 0.01, speeds normal of 0.01; RK4 of 0.01 s;
-    1000 steps; MuJoCo only. ``success`` is robolearn's own addition and no part of the reward.
+    Numbers are those of dm_control 1.0.50: starts hanging, x, theta - pi and the speeds normal
+    of deviation 0.01; RK4 of 0.01 s; 1000 steps; MuJoCo only. ``success`` is robolearn's own
+    addition and no part of the reward.
     """
 
-    robot: ControlSuiteCartPole = ControlSuiteCartPole()
-    engines: ClassVar[tuple[str, ...]] = ("mujoco",)
-    timestep: ClassVar[float] = 0.01  # s
-    substeps: ClassVar[int] = 1
-    max_steps: ClassVar[int] = 1000
-    hold_steps: ClassVar[int] = 200
-    default_action: ClassVar[ActionKind] = "continuous"
-    levels: ClassVar[tuple[float, ...]] = (-1.0, -0.5, 0.0, 0.5, 1.0)
-    start_draws: ClassVar[int] = 4
+    robot = ControlSuiteCartPole()
+    engines: tuple[str, ...] = ("mujoco",)
+    timestep = 0.01  # s
+    substeps = 1
+    max_steps = 1000
+    hold_steps = 200
+    default_action: ActionKind = "continuous"
+    levels: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    start_draws = 4
 
     @property
     def observation_space(self) -> gym.spaces.Box:
@@ -191,7 +187,7 @@ class CartPoleDMC:
         return _box(FAR, 1.0, 1.0, FAST, SPIN)
 
     def start(self, draws: Array) -> tuple[Array, Array]:
-        """Return hanging states: four independent normals of deviation 0.01 (Box and Muller, 1958)."""
+        """Return hanging states: four normals of deviation 0.01 (Box and Muller, 1958)."""
         xp = namespace(draws)
         radius = 0.01 * xp.sqrt(-2 * xp.log(draws[:, :2]))
         angle = 2 * math.pi * draws[:, 2:]

@@ -1,0 +1,132 @@
+# pyright: reportAttributeAccessIssue=false
+"""MuJoCo's own renderer, on an off-screen OpenGL context made with EGL.
+
+``mujoco.Renderer`` takes its OpenGL platform from an environment variable that must be set
+before mujoco is first imported; this one does not.
+"""
+
+import atexit
+import functools
+import weakref
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from robolearn_envs.rendering.base import Drawable, RendererUnavailable
+
+if TYPE_CHECKING:
+    from mujoco.egl import GLContext
+
+_MOST_GEOMS = 100
+_open: "weakref.WeakSet[EglRenderer]" = weakref.WeakSet()
+
+
+class EglRenderer:
+    """Draws with OpenGL on a graphics card, or in software where Mesa provides it."""
+
+    name = "mujoco-egl"
+
+    def __init__(self, width: int, height: int) -> None:
+        """Open a context for pictures of ``width`` x ``height`` pixels.
+
+        Raises:
+            RendererUnavailable: There is no working EGL.
+        """
+        self._closed = True
+        self._size = (width, height)
+        self._rectangle = mujoco.MjrRect(0, 0, width, height)
+        self._robot: Drawable | None = None
+        self._picture: mujoco.MjrContext | None = None
+        self._context = _open_context(width, height)
+        self._closed = False
+        _open.add(self)
+        _close_at_exit()
+
+    def render(self, robot: Drawable, qpos: np.ndarray) -> np.ndarray:
+        """Return a new picture. Shape (height, width, 3), uint8."""
+        self._context.make_current()
+        if robot != self._robot:
+            self._compile(robot)
+        self._data.qpos[:] = qpos
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        mujoco.mjv_updateScene(
+            self._model,
+            self._data,
+            mujoco.MjvOption(),
+            None,
+            self._camera,
+            mujoco.mjtCatBit.mjCAT_ALL,
+            self._scene,
+        )
+        mujoco.mjr_render(self._rectangle, self._scene, self._picture)
+        width, height = self._size
+        upside_down = np.empty((height, width, 3), dtype=np.uint8)
+        mujoco.mjr_readPixels(upside_down, None, self._rectangle, self._picture)
+        return upside_down[::-1].copy()
+
+    def _compile(self, robot: Drawable) -> None:
+        self._model = mujoco.MjModel.from_xml_string(robot.to_mjcf(0.01))
+        self._data = mujoco.MjData(self._model)
+        self._scene = mujoco.MjvScene(self._model, maxgeom=_MOST_GEOMS)
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._camera.fixedcamid = self._model.camera("side").id
+        if type(robot) is not type(self._robot):
+            self._upload()
+        self._robot = robot
+
+    def _upload(self) -> None:
+        """Give textures and buffers to OpenGL: slow, and the same for all robots of a type."""
+        if self._picture is not None:
+            self._picture.free()
+        screen = self._model.vis.global_
+        screen.offwidth, screen.offheight = self._size
+        self._picture = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._picture)
+
+    def close(self) -> None:
+        """Release the context."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._picture is not None:
+            self._context.make_current()
+            self._picture.free()
+        self._context.free()
+
+    def __del__(self) -> None:
+        """Release the context: MuJoCo would free its buffers in whichever one is current."""
+        self.close()
+
+
+def _open_context(width: int, height: int) -> "GLContext":
+    """Return a new context, current in this thread."""
+    try:
+        from mujoco.egl import GLContext
+        from OpenGL import error
+    except (
+        ImportError,
+        OSError,
+        AttributeError,
+        TypeError,
+    ) as problem:  # whatever PyOpenGL trips on
+        raise RendererUnavailable(f"No EGL library ({problem}).") from problem
+    try:
+        context = GLContext(width, height)
+        context.make_current()
+    except (error.Error, ImportError, RuntimeError) as problem:
+        raise RendererUnavailable(f"EGL makes no context ({problem}).") from problem
+    return context
+
+
+@functools.cache
+def _close_at_exit() -> None:
+    """Have everything closed before EGL ends; so this must run after the first context opens."""
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for renderer in list(_open):
+        renderer.close()

@@ -1,0 +1,60 @@
+"""A window on the screen, for people to watch."""
+
+import os
+import warnings
+
+import numpy as np
+
+
+class Window:
+    """Shows frames at their natural pace. Once the user has closed it, nothing is shown."""
+
+    def __init__(self, width: int, height: int, fps: int) -> None:
+        """Open the window.
+
+        Args:
+            width: Of the frames, in pixels.
+            height: Of the frames, in pixels.
+            fps: Frames per second; :meth:`show` waits to keep to it.
+
+        Raises:
+            RuntimeError: There is no screen.
+        """
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        with warnings.catch_warnings():  # pygame 2.6 warns of its own use of pkg_resources
+            warnings.filterwarnings("ignore", message=".*pkg_resources", category=Warning)
+            import pygame
+        self._pygame = pygame
+        pygame.display.init()
+        try:
+            self._screen = pygame.display.set_mode((width, height))
+        except pygame.error as problem:
+            raise RuntimeError(
+                f"render_mode='human' found no screen ({problem}). Use render_mode='rgb_array'."
+            ) from problem
+        pygame.display.set_caption("robolearn")
+        self._clock = pygame.time.Clock()
+        self._fps = fps
+        self._is_open = True
+
+    def show(self, frame: np.ndarray) -> None:
+        """Show a frame and wait until the next one is due.
+
+        Args:
+            frame: Shape (height, width, 3), uint8.
+        """
+        if self._is_open and self._pygame.event.get(self._pygame.QUIT):
+            self.close()
+        if not self._is_open:
+            return
+        height, width, _ = frame.shape
+        image = self._pygame.image.frombuffer(frame.tobytes(), (width, height), "RGB")
+        self._screen.blit(image, (0, 0))
+        self._pygame.display.flip()
+        self._clock.tick(self._fps)
+
+    def close(self) -> None:
+        """Close the window; safe to call twice."""
+        if self._is_open:
+            self._is_open = False
+            self._pygame.display.quit()

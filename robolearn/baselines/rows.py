@@ -1,0 +1,159 @@
+"""Hyper-parameters for Stable-Baselines3, frozen from public sources; no SB3 is imported here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import log
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+from robolearn.agents.ppo import PPOConfig
+
+Algorithm: TypeAlias = Literal["ppo", "dqn"]
+
+ALGORITHMS: tuple[Algorithm, ...] = ("ppo", "dqn")
+"""SB3's algorithms we compare with."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A value that falls linearly while SB3 learns, in the form SB3 takes schedules in.
+
+    SB3 asks after each rollout, so its first update is already one rollout down the line and its
+    last one is at the end of it. It overshoots the end where the steps are no multiple of a
+    rollout; the value stays at ``last`` then instead of turning negative.
+    """
+
+    first: float
+    last: float = 0.0
+
+    def __call__(self, remaining: float) -> float:
+        """Return the value with the part ``remaining`` of learning to go."""
+        return self.last + (self.first - self.last) * max(remaining, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SB3Row:
+    """How to train with SB3."""
+
+    source: str
+    """Where the numbers come from, as the comparison table says it."""
+    num_envs: int
+    """Environments stepped together."""
+    normalise: bool = False
+    """Normalise observations and rewards with SB3's VecNormalize."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the SB3 class, by SB3's names."""
+
+
+_ZOO = "rl-baselines3-zoo"
+
+# rl-baselines3-zoo, hyperparams/ppo.yml, CartPole-v1 ("Tuned", for 100k steps).
+_PPO_CARTPOLE = SB3Row(
+    source=f"{_ZOO}, ppo CartPole-v1",
+    num_envs=8,
+    arguments={
+        "n_steps": 32,
+        "batch_size": 256,
+        "gae_lambda": 0.8,
+        "gamma": 0.98,
+        "n_epochs": 20,
+        "ent_coef": 0.0,
+        "learning_rate": Linear(1e-3),
+        "clip_range": Linear(0.2),
+    },
+)
+
+# rl-baselines3-zoo, hyperparams/dqn.yml, CartPole-v1 ("Tuned", for 50k steps).
+_DQN_CARTPOLE = SB3Row(
+    source=f"{_ZOO}, dqn CartPole-v1",
+    num_envs=1,
+    arguments={
+        "learning_rate": 2.3e-3,
+        "batch_size": 64,
+        "buffer_size": 100_000,
+        "learning_starts": 1_000,
+        "gamma": 0.99,
+        "target_update_interval": 10,
+        "train_freq": 256,
+        "gradient_steps": 128,
+        "exploration_fraction": 0.16,
+        "exploration_final_eps": 0.04,
+        "policy_kwargs": {"net_arch": [256, 256]},
+    },
+)
+
+# rl-baselines3-zoo, hyperparams/ppo.yml, InvertedPendulumSwingupBulletEnv-v0 (for 2M steps): the
+# zoo's cart-pole swing-up.
+_PPO_SWING_UP = SB3Row(
+    source=f"{_ZOO}, ppo InvertedPendulumSwingupBulletEnv-v0",
+    num_envs=8,
+    normalise=True,
+    arguments={
+        "n_steps": 2048,
+        "batch_size": 64,
+        "gae_lambda": 0.95,
+        "gamma": 0.99,
+        "n_epochs": 10,
+        "ent_coef": 0.0,
+        "learning_rate": 2.5e-4,
+        "clip_range": 0.2,
+    },
+)
+
+SB3_TABLE: Mapping[tuple[Algorithm, str], SB3Row] = MappingProxyType(
+    {
+        ("ppo", "CartPole-v1"): _PPO_CARTPOLE,
+        ("ppo", "robolearn/CartPoleBalance-v0"): _PPO_CARTPOLE,
+        ("ppo", "robolearn/CartPoleSwingUp-v0"): _PPO_SWING_UP,
+        ("ppo", "robolearn/CartPoleDMC-v0"): _PPO_SWING_UP,
+        ("dqn", "CartPole-v1"): _DQN_CARTPOLE,
+        ("dqn", "robolearn/CartPoleBalance-v0"): _DQN_CARTPOLE,
+        ("dqn", "robolearn/CartPoleSwingUp-v0"): _DQN_CARTPOLE,
+        ("dqn", "robolearn/CartPoleDMC-v0"): _DQN_CARTPOLE,
+    }
+)
+"""Rows by algorithm and environment."""
+
+# What SB3 does where nothing is said (2.9); the number of environments is ours to choose.
+_DEFAULTS: Mapping[Algorithm, SB3Row] = {
+    "ppo": SB3Row(
+        source="SB3's defaults, 8 environments",
+        num_envs=8,
+        arguments={"n_steps": 2048, "batch_size": 64, "gamma": 0.99},
+    ),
+    "dqn": SB3Row(source="SB3's defaults, 1 environment", num_envs=1),
+}
+
+
+def row_for(algorithm: Algorithm, env_id: str) -> SB3Row:
+    """Return the frozen row of an environment, or SB3's defaults where there is none."""
+    return SB3_TABLE.get((algorithm, env_id), _DEFAULTS[algorithm])
+
+
+def matched(config: PPOConfig) -> SB3Row:
+    """Return SB3's PPO with our own hyper-parameters: as many updates on as many steps.
+
+    Two things cannot be said in SB3's terms: it normalises rewards where we normalise value
+    targets, and its learning rate is one rollout ahead (see :class:`Linear`).
+    """
+    hidden = list(config.hidden)
+    return SB3Row(
+        source="robolearn's ppo",
+        num_envs=config.num_envs,
+        normalise=config.normalise,
+        arguments={
+            "n_steps": config.rollout_steps,
+            "batch_size": config.minibatch,
+            "n_epochs": config.epochs,
+            "gamma": config.gamma,
+            "gae_lambda": config.gae_lambda,
+            "clip_range": config.clip,
+            "learning_rate": Linear(config.learning_rate, config.final_learning_rate),
+            "ent_coef": config.entropy,
+            "max_grad_norm": config.max_grad_norm,
+            "policy_kwargs": {
+                "net_arch": {"pi": hidden, "vf": hidden},
+                "log_std_init": log(config.initial_std),
+            },
+        },
+    )

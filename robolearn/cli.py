@@ -1,0 +1,61 @@
+"""The command line: find the command, run it, turn its errors into one line and an exit code.
+
+Only the chosen command's module is imported, so ``--help`` and ``list`` do not wait for torch.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from robolearn.errors import RobolearnError
+from robolearn_envs.names import did_you_mean
+
+COMMANDS = {
+    "quickstart": ("quickstart", "train, compare with SB3 and write a video: run this first"),
+    "train": ("train", "train an agent and leave a run folder"),
+    "eval": ("evaluate", "run a trained agent and print how well it does"),
+    "record": ("record", "write a video of a trained agent"),
+    "compare": ("compare", "train agents and SB3's on the same seeds and print a table"),
+    "list": ("listing", "what environments, engines and agents there are"),
+    "doctor": ("doctor", "which engines, renderers and devices work here"),
+}
+"""Module of ``robolearn.commands`` and a line of help, by name."""
+
+
+def usage() -> str:
+    """Return the top-level help."""
+    lines = [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: robolearn COMMAND [OPTIONS]",
+            "",
+            "Train controllers in simulation, show them as videos, compare them with SB3.",
+            "",
+            *lines,
+            "",
+            "robolearn COMMAND --help tells a command's options.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 2 bad input, 3 could not save, 4 diverged."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    name, *rest = arguments
+    try:
+        if name not in COMMANDS:
+            raise RobolearnError(did_you_mean("command", name, COMMANDS))
+        module = importlib.import_module(f"robolearn.commands.{COMMANDS[name][0]}")
+        return module.main(rest)
+    except RobolearnError as error:
+        print(f"robolearn: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("robolearn: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,33 @@
+"""Options that say which environment."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from robolearn.environments import EnvConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvOptions:
+    """Which environment."""
+
+    env: str = "robolearn/CartPoleBalance-v0"
+    """Gymnasium id; `robolearn list` shows ours."""
+    engine: str | None = None
+    """mujoco, bullet or analytic; without it the environment's default."""
+    action: str | None = None
+    """continuous or discrete; without it the environment's default."""
+    randomize: float = 0.0
+    """Draw masses, pole length and motor force within this part of nominal, e.g. 0.2."""
+
+    def config(self) -> EnvConfig:
+        """Return the environment asked for.
+
+        Raises:
+            RobolearnError: Nobody knows it.
+        """
+        kwargs: dict[str, Any] = {}
+        if self.action is not None:
+            kwargs["action"] = self.action
+        if self.randomize:
+            kwargs["randomize"] = self.randomize
+        return EnvConfig(id=self.env, engine=self.engine, kwargs=kwargs)

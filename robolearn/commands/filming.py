@@ -1,0 +1,33 @@
+"""What commands that write videos share."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from robolearn.errors import RobolearnError, SaveError
+from robolearn.video.recorder import RecordingError
+
+
+def frame_size(text: str) -> dict[str, int]:
+    """Return width and height from ``640x480``.
+
+    Raises:
+        RobolearnError: Not two even positive numbers.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or any(int(n) % 2 or int(n) == 0 for n in match.groups()):
+        raise RobolearnError(f"size must be two even numbers such as 640x480, got '{text}'.")
+    return {"width": int(match[1]), "height": int(match[2])}
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what recording raises on bad input or a full disk into our errors."""
+    try:
+        yield
+    except RobolearnError:
+        raise
+    except (ValueError, FileExistsError, PermissionError, NotADirectoryError) as error:
+        raise RobolearnError(str(error)) from error
+    except (OSError, RecordingError) as error:
+        raise SaveError(str(error)) from error

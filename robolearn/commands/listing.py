@@ -1,0 +1,49 @@
+"""``robolearn list``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from robolearn.agents import AGENTS
+from robolearn.commands.common import parse, print_json
+from robolearn_envs import NAMESPACE
+from robolearn_envs.tasks import TASKS
+
+SB3_AGENTS = ("sb3-dqn", "sb3-ppo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """What environments, engines and agents there are."""
+
+    json: bool = False
+    """Print one JSON object instead of words."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List."""
+    options = parse(ListOptions, arguments, "list")
+    envs = {
+        f"{NAMESPACE}/{name}": {
+            "engines": list(task.engines),
+            "actions": task.default_action,
+            "steps": task.max_steps,
+            "about": (task.__doc__ or "").splitlines()[0],
+        }
+        for name, task in TASKS.items()
+    }
+    if options.json:
+        print_json({"environments": envs, "agents": list(AGENTS), "baselines": list(SB3_AGENTS)})
+        return 0
+    table = Table(Column("environment", no_wrap=True), "engines", "actions", "steps", box=None)
+    for name, facts in envs.items():
+        engines = ", ".join(facts["engines"])
+        table.add_row(name, engines, facts["actions"], str(facts["steps"]))
+    Console().print(table)
+    for name, facts in envs.items():
+        print(f"\n{name}\n  {facts['about']}")
+    print(f"\nagents: {', '.join(AGENTS)}; to compare with: {', '.join(SB3_AGENTS)}")
+    print("Any other Gymnasium id works with the agents too, e.g. CartPole-v1.")
+    return 0

@@ -1,0 +1,78 @@
+"""``robolearn record RUN --out x.mp4``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from robolearn.agents.load import load_agent
+from robolearn.commands.common import parse, print_json
+from robolearn.commands.filming import frame_size, refusals
+from robolearn.evaluate import HELD_OUT
+from robolearn.runs.meta import comment
+from robolearn.video.rollout import record
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """Write a video of a trained agent."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run folder (its best checkpoint) or checkpoint folder."""
+    out: Path
+    """The video to write, *.mp4."""
+    episodes: int = 1
+    """Episodes to show."""
+    env: str | None = None
+    """Another environment than the one it was trained in."""
+    engine: str | None = None
+    """Another engine: mujoco, bullet or analytic."""
+    seed: int = 0
+    """Of the episodes; the first is that of `robolearn eval` with the same seed."""
+    size: str = "640x480"
+    """Width and height in pixels; of robolearn environments."""
+    stride: int = 1
+    """Environment steps between frames."""
+    fps: int | None = None
+    """Frames per second; without it real time."""
+    overwrite: bool = False
+    """Replace an existing video."""
+    json: bool = False
+    """Print one JSON object instead of words."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Record."""
+    options = parse(RecordOptions, arguments, "record")
+    agent = load_agent(options.run)
+    config = agent.envs.elsewhere(options.env, options.engine, {})
+    size = frame_size(options.size) if config.native else {}
+    env = config.make(render_mode="rgb_array", **size)
+
+    def act(observation: Any) -> Any:
+        return agent.predict(observation, deterministic=True)[0]
+
+    try:
+        with refusals():
+            film = record(
+                act,
+                env,
+                options.out,
+                seed=HELD_OUT + 1000 * options.seed,
+                episodes=options.episodes,
+                stride=options.stride,
+                fps=options.fps,
+                comment=comment(),
+                overwrite=options.overwrite,
+            )
+    finally:
+        env.close()
+    if options.json:
+        figures = {"video": str(film.path), "frames": film.frames, "steps": film.steps}
+        print_json({**figures, "returns": list(film.returns), "renderer": film.renderer})
+        return 0
+    returns = ", ".join(f"{total:.1f}" for total in film.returns)
+    print(f"{film.path}: {film.frames} frames by {film.renderer or config.id}, return {returns}.")
+    return 0

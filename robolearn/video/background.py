@@ -1,0 +1,74 @@
+"""Videos of a training run, made by another process so that training does not wait."""
+
+import shutil
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+from robolearn.agents.base import Agent
+
+
+class _Job(NamedTuple):
+    agent: Path  # a copy of the agent as it was, deleted when the video is done
+    video: Path
+
+
+class BackgroundFilms:
+    """Records agents one after the other with ``robolearn record`` in a child process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write videos into ``folder``."""
+        self._folder = folder
+        self._waiting: deque[_Job] = deque()
+        self._running: tuple[_Job, subprocess.Popen[str]] | None = None
+        self.failures: list[str] = []
+        """One line for each video that could not be made."""
+
+    def ask(self, agent: Agent, steps: int) -> None:
+        """Ask for a video of the agent as it is now, called by its number of steps."""
+        job = _Job(self._folder / f".{steps:09d}", self._folder / f"{steps:09d}.mp4")
+        agent.save(job.agent)
+        self._waiting.append(job)
+        self.poll()
+
+    def poll(self) -> None:
+        """Note a finished video and begin the next; returns at once."""
+        if self._running is not None and self._running[1].poll() is not None:
+            self._reap()
+        if self._running is None and self._waiting:
+            job = self._waiting.popleft()
+            command = [sys.executable, "-m", "robolearn", "record", str(job.agent)]
+            process = subprocess.Popen(
+                [*command, "--out", str(job.video)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            self._running = (job, process)
+
+    def _reap(self) -> None:
+        assert self._running is not None
+        job, process = self._running
+        _, complaint = process.communicate()
+        if process.returncode:
+            reason = complaint.strip().splitlines()
+            self.failures.append(f"{job.video}: {reason[-1] if reason else process.returncode}")
+        shutil.rmtree(job.agent)
+        self._running = None
+
+    def finish(self) -> None:
+        """Wait until every video asked for is done."""
+        while self._running is not None or self._waiting:
+            if self._running is not None:
+                self._running[1].wait()
+            self.poll()
+
+    def cancel(self) -> None:
+        """Give up on every video that is not done."""
+        if self._running is not None:
+            self._running[1].terminate()
+            self._reap()
+        while self._waiting:
+            shutil.rmtree(self._waiting.popleft().agent)

@@ -1,0 +1,303 @@
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from robolearn_envs.streams import uniform
+from robolearn_envs.tasks import TASKS
+from robolearn_envs.tasks.cartpole import CartPoleBalance, CartPoleDMC, CartPoleSwingUp
+
+every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+smooth_tasks = pytest.mark.parametrize("task", [CartPoleSwingUp(), CartPoleDMC()])
+UPRIGHT, HANGING = 0.0, math.pi
+
+
+def state(x=0.0, theta=UPRIGHT, x_dot=0.0, theta_dot=0.0):
+    return np.array([[x, theta]]), np.array([[x_dot, theta_dot]])
+
+
+def force(task, command=0.0, **coordinates):
+    return task.force(*state(**coordinates), np.array([[command]]))[0, 0]
+
+
+def reward(task, command=0.0, **coordinates):
+    return task.reward(*state(**coordinates), np.array([[command]]))[0]
+
+
+def starts(task, episodes=20_000):
+    draws = uniform(np.arange(episodes), np.zeros(episodes, dtype=np.int64), task.start_draws)
+    return np.hstack(task.start(draws))  # (episodes, 4): x, theta, x_dot, theta_dot
+
+
+@every_task
+def test_full_command_is_ten_newtons(task):
+    assert force(task, command=1.0) == pytest.approx(10.0)
+    assert force(task, command=-0.25) == pytest.approx(-2.5)
+
+
+@pytest.mark.parametrize(
+    ("x", "x_dot", "command", "expected"),
+    [
+        (2.1, 0.0, 0.0, -30.0),  # 300 N/m * 0.1 m, towards the middle
+        (-2.1, 0.0, 0.0, 30.0),
+        (2.1, 1.0, 0.0, -45.0),  # moving deeper at 1 m/s: 15 N more
+        (2.1, -1.0, 0.0, -15.0),  # moving out: 15 N less
+        (-2.1, -1.0, 0.0, 45.0),
+        (-2.1, 1.0, 0.0, 15.0),
+        (2.1, -3.0, 0.0, 0.0),  # 30 - 45 would pull: it lets go instead
+        (-2.1, 3.0, 0.0, 0.0),
+        (2.1, 0.0, 0.5, -25.0),  # 5 N of motor on top
+        (1.99, 5.0, 0.0, 0.0),  # not touching
+        (-1.99, -5.0, 1.0, 10.0),
+    ],
+)
+def test_bumper_pushes_like_a_spring_and_damper_and_never_pulls(x, x_dot, command, expected):
+    got = force(CartPoleSwingUp(), x=x, x_dot=x_dot, command=command)
+    assert got == pytest.approx(expected)
+
+
+def test_bumper_does_not_care_about_the_pole():
+    still = force(CartPoleSwingUp(), x=2.1)
+    assert force(CartPoleSwingUp(), x=2.1, theta=1.0, theta_dot=9.0) == still
+
+
+@pytest.mark.parametrize("task", [CartPoleBalance(), CartPoleDMC()])
+def test_only_swing_up_has_bumpers(task):
+    assert force(task, x=2.3, x_dot=1.0) == 0.0
+
+
+@smooth_tasks
+@pytest.mark.parametrize(
+    ("coordinates", "command", "expected"),
+    [
+        ({}, 0.0, 1.0),
+        ({"theta": HANGING}, 0.0, 0.0),
+        ({"theta": math.pi / 3}, 0.0, 0.75),  # (1 + 1/2) / 2
+        ({"x": 2.0}, 0.0, 0.55),  # (1 + 0.1) / 2
+        ({"x": -1.0}, 0.0, 0.7811707),  # (1 + 0.1^(1/4)) / 2 = (1 + 0.5623413) / 2
+        ({}, 1.0, 0.8),  # (4 + 0) / 5
+        ({}, -0.5, 0.95),  # (4 + 0.75) / 5
+        ({"theta_dot": -5.0}, 0.0, 0.55),  # (1 + 0.1) / 2
+        ({"x_dot": 9.0}, 0.0, 1.0),  # the cart's speed is free
+        # 1/2 upright * 0.55 centred * 0.95 gentle * 0.55 slow
+        ({"theta": math.pi / 2, "x": 2.0, "theta_dot": 5.0}, 0.5, 0.1436875),
+    ],
+)
+def test_smooth_reward_is_upright_centred_gentle_and_slow(task, coordinates, command, expected):
+    got = reward(task, command, **coordinates)
+    assert got == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_balance_earns_one_a_step_even_for_the_last():
+    assert reward(CartPoleBalance()) == 1.0
+    assert reward(CartPoleBalance(), x=3.0, theta=1.0, command=1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("x", "theta", "expected"),
+    [
+        (2.3999, 0.0, False),
+        (2.4001, 0.0, True),
+        (-2.4001, 0.0, True),
+        (0.0, 0.20943, False),  # 12 deg are 0.2094395 rad
+        (0.0, 0.20945, True),
+        (0.0, -0.20945, True),
+    ],
+)
+def test_balance_ends_past_2_4_metres_or_12_degrees(x, theta, expected):
+    task = CartPoleBalance()
+    assert task.terminated(*state(x=x, theta=theta))[0] == expected
+    assert task.holds(*state(x=x, theta=theta))[0] != expected
+
+
+@smooth_tasks
+def test_swing_up_never_terminates(task):
+    assert not task.terminated(*state(x=50.0, theta=HANGING, theta_dot=99.0))[0]
+
+
+@smooth_tasks
+@pytest.mark.parametrize(
+    ("x", "theta", "expected"),
+    [
+        (0.2499, 0.0, True),
+        (-0.2499, 0.0, True),
+        (0.2501, 0.0, False),
+        (-0.2501, 0.0, False),
+        # cos(0.1) = 0.995004 and cos(0.1001) = 0.994994
+        (0.0, 0.1, True),
+        (0.0, -0.1001, False),
+        (0.0, 2 * math.pi, True),  # a full turn later it stands again
+        (0.0, HANGING, False),
+    ],
+)
+def test_swing_up_holds_where_the_pole_stands_over_the_middle(task, x, theta, expected):
+    assert task.holds(*state(x=x, theta=theta))[0] == expected
+
+
+def test_balance_observes_the_state_in_the_order_of_gymnasiums_cartpole():
+    observed = CartPoleBalance().observe(*state(x=0.1, theta=0.2, x_dot=0.3, theta_dot=0.4))
+    np.testing.assert_array_equal(observed, [[0.1, 0.3, 0.2, 0.4]])
+
+
+@smooth_tasks
+def test_swing_up_observes_the_angle_as_cosine_and_sine(task):
+    observed = task.observe(*state(x=0.1, theta=math.pi / 6, x_dot=0.3, theta_dot=0.4))
+    # cos 30 deg = sqrt(3)/2, sin 30 deg = 1/2
+    np.testing.assert_allclose(observed, [[0.1, math.sqrt(3) / 2, 0.5, 0.3, 0.4]], rtol=1e-15)
+
+
+def test_balance_starts_uniformly_near_upright():
+    for coordinate in starts(CartPoleBalance()).T:
+        assert stats.kstest(coordinate, stats.uniform(-0.05, 0.1).cdf).pvalue > 1e-3
+        assert np.abs(coordinate).max() <= 0.05
+
+
+def test_swing_up_starts_uniformly_near_hanging():
+    offset = starts(CartPoleSwingUp()) - [0.0, math.pi, 0.0, 0.0]
+    for coordinate, width in zip(offset.T, (0.1, 0.1, 0.05, 0.05), strict=True):
+        assert stats.kstest(coordinate, stats.uniform(-width, 2 * width).cdf).pvalue > 1e-3
+        assert np.abs(coordinate).max() <= width + 1e-12
+
+
+def test_dmc_starts_are_independent_normals_about_hanging():
+    offset = starts(CartPoleDMC()) - [0.0, math.pi, 0.0, 0.0]
+    for coordinate in offset.T:
+        assert stats.kstest(coordinate, stats.norm(0.0, 0.01).cdf).pvalue > 1e-3
+    # The standard error of a correlation of 20,000 pairs is 0.007. The squares too: the two
+    # normals that Box and Muller make from one pair of draws share their radius.
+    for pairs in (offset, offset**2):
+        assert np.abs(np.corrcoef(pairs.T) - np.eye(4)).max() < 0.03
+
+
+@every_task
+def test_task_functions_are_the_same_on_torch(task):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "qpos": rng.uniform([-2.5, -7.0], [2.5, 7.0], (300, 2)),
+        "qvel": rng.uniform(-9.0, 9.0, (300, 2)),
+        "command": rng.uniform(-1.0, 1.0, (300, 1)),
+        "draws": rng.uniform(0.01, 0.99, (300, task.start_draws)),
+    }
+    on_numpy = outputs(task, **arrays)
+    on_torch = outputs(task, **{name: torch.from_numpy(a) for name, a in arrays.items()})
+    for name, expected in on_numpy.items():
+        got = on_torch[name].numpy()
+        assert got.dtype == expected.dtype, name
+        np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-14, err_msg=name)
+
+
+def outputs(task, qpos, qvel, command, draws):
+    start_qpos, start_qvel = task.start(draws)
+    return {
+        "start_qpos": start_qpos,
+        "start_qvel": start_qvel,
+        "force": task.force(qpos, qvel, command),
+        "observe": task.observe(qpos, qvel),
+        "reward": task.reward(qpos, qvel, command),
+        "terminated": task.terminated(qpos, qvel),
+        "holds": task.holds(qpos, qvel),
+    }
+
+
+@every_task
+def test_rewards_lie_between_zero_and_one(task):
+    rng = np.random.default_rng(1)
+    qpos, qvel = rng.normal(0, 3, (1000, 2)), rng.normal(0, 10, (1000, 2))
+    rewards = task.reward(qpos, qvel, rng.uniform(-1, 1, (1000, 1)))
+    assert rewards.shape == (1000,)
+    assert rewards.min() >= 0.0
+    assert rewards.max() <= 1.0
+
+
+def play(env, upright_after, steps):
+    """Idle ``steps`` steps; after ``upright_after`` of them stand the pole up at rest, exactly.
+
+    Upright at rest is an (unstable) equilibrium: with no force it stays there for good.
+    """
+    env.reset(seed=0)
+    for step in range(1, steps + 1):
+        *_, terminated, truncated, info = env.step(np.zeros(1, dtype=np.float32))
+        if step in upright_after:
+            put(env, **upright_after[step])
+    return terminated, truncated, info
+
+
+def put(env, **coordinates):
+    env.vector._engine.reset(np.array([0]), *state(**coordinates), None)
+
+
+@pytest.fixture
+def swing_up():
+    env = gym.make("robolearn/CartPoleSwingUp-v0", engine="analytic").unwrapped
+    yield env
+    env.close()
+
+
+def test_swing_up_succeeds_if_it_stood_for_the_last_two_seconds(swing_up):
+    # 2 s are 100 steps of 0.02 s: upright from the 401st of 500 on.
+    terminated, truncated, info = play(swing_up, {400: {}}, steps=500)
+    assert (terminated, truncated, info) == (False, True, {"success": True})
+
+
+def test_swing_up_fails_if_it_stood_a_step_less(swing_up):
+    *_, info = play(swing_up, {401: {}}, steps=500)
+    assert info == {"success": False}
+
+
+def test_swing_up_fails_if_it_fell_at_the_very_end(swing_up):
+    *_, info = play(swing_up, {300: {}, 499: {"theta": 1.0}}, steps=500)
+    assert info == {"success": False}
+
+
+def test_swing_up_forgets_the_last_episodes_standing(swing_up):
+    play(swing_up, {400: {}}, steps=500)
+    *_, info = play(swing_up, {401: {}}, steps=500)
+    assert info == {"success": False}
+
+
+def test_dmc_succeeds_if_it_stood_for_the_last_two_seconds():
+    env = gym.make("robolearn/CartPoleDMC-v0").unwrapped
+    # 2 s are 200 steps of 0.01 s.
+    terminated, truncated, info = play(env, {800: {}}, steps=1000)
+    assert (terminated, truncated, info) == (False, True, {"success": True})
+    *_, info = play(env, {801: {}}, steps=1000)
+    assert info == {"success": False}
+    env.close()
+
+
+@pytest.fixture
+def balance():
+    name = "robolearn/CartPoleBalance-v0"
+    env = gym.make(name, engine="analytic", action="continuous").unwrapped
+    yield env
+    env.close()
+
+
+def test_balance_succeeds_if_it_never_fell(balance):
+    balance.reset(seed=0)
+    put(balance)
+    for _ in range(499):
+        *_, terminated, truncated, info = balance.step(np.zeros(1))
+        assert (terminated, truncated, info) == (False, False, {})
+    *_, terminated, truncated, info = balance.step(np.zeros(1))
+    assert (terminated, truncated, info) == (False, True, {"success": True})
+
+
+def test_balance_that_falls_is_terminated_without_success(balance):
+    balance.reset(seed=0)
+    put(balance, theta=0.3)
+    *_, terminated, truncated, info = balance.step(np.zeros(1))
+    assert (terminated, truncated, info) == (True, False, {"success": False})
+
+
+def test_falling_on_the_last_step_is_both_terminated_and_truncated(balance):
+    balance.reset(seed=0)
+    put(balance)
+    for _ in range(499):
+        balance.step(np.zeros(1))
+    put(balance, theta=0.3)
+    *_, terminated, truncated, info = balance.step(np.zeros(1))
+    assert (terminated, truncated, info) == (True, True, {"success": False})

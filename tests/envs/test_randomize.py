@@ -1,0 +1,142 @@
+"""Domain randomisation: what ``randomize=r`` draws, and for how long."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import brentq
+
+from robolearn_envs import make_vec
+from robolearn_envs.engines.analytic import AnalyticEngine
+from robolearn_envs.robots import CartPole
+
+SWING_UP = "robolearn/CartPoleSwingUp-v0"
+NOMINAL = {"cart_mass": 1.0, "pole_mass": 0.1, "pole_length": 1.0}  # kg, kg, m
+N = 1000
+
+
+def make(num_envs=N, randomize=0.3, engine="analytic"):
+    env = make_vec(SWING_UP, num_envs, engine=engine, randomize=randomize)
+    env.reset(seed=0)
+    return env
+
+
+def factors(env):
+    """Return each environment's fields over their nominal values. Shape (N, fields)."""
+    robots = [env.robot(i) for i in range(env.num_envs)]
+    return np.array([[getattr(r, name) / NOMINAL[name] for name in NOMINAL] for r in robots])
+
+
+def strength(env, command=1.0, x=0.0):
+    """Return by how much each motor is stronger than nominal, from how far it moves the cart.
+
+    One step is taken from rest at ``x`` with the pole hanging, and replayed in the closed form
+    with the robot that ``env.robot`` reports, until a force explains the speed reached.
+    """
+    count = env.num_envs
+    qpos, qvel = np.tile([x, np.pi], (count, 1)), np.zeros((count, 2))
+    env._engine.reset(np.arange(count), qpos, qvel, None)
+    env.step(np.full((count, 1), command, dtype=np.float32))
+    speeds = env.state()[1][:, 0]
+    return np.array([explain(env, i, command, x, speeds[i]) for i in range(count)])
+
+
+def explain(env, index, command, x, speed):
+    def miss(factor):
+        return replay(env.robot(index), env.task, factor * command, x) - speed
+
+    return brentq(miss, 0.0, 3.0, xtol=1e-13)
+
+
+def replay(robot, task, drive, x):
+    engine = AnalyticEngine(robot, 1, task.timestep)
+    engine.reset(np.array([0]), np.array([[x, np.pi]]), np.zeros((1, 2)), None)
+    for _ in range(task.substeps):
+        engine.step(task.force(engine.qpos, engine.qvel, np.array([[drive]])))
+    return engine.qvel[0, 0]
+
+
+def test_every_field_is_uniform_within_r_of_its_nominal_value():
+    env = make()
+    drawn = factors(env)
+    for column in drawn.T:
+        assert np.abs(column - 1).max() <= 0.3
+        assert stats.kstest(column, stats.uniform(0.7, 0.6).cdf).pvalue > 1e-3
+    # The standard error of a correlation of 1000 pairs is 0.03.
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.12
+    env.close()
+
+
+def test_the_motors_strength_is_uniform_within_r_of_nominal_and_independent():
+    env = make()
+    drawn = strength(env)
+    assert np.abs(drawn - 1).max() <= 0.3 + 1e-6
+    assert stats.kstest(drawn, stats.uniform(0.7, 0.6).cdf).pvalue > 1e-3
+    for column in factors(env).T:
+        assert abs(np.corrcoef(drawn, column)[0, 1]) < 0.12
+    env.close()
+
+
+def test_the_motors_strength_scales_its_command_in_proportion():
+    env = make(num_envs=20)
+    np.testing.assert_allclose(strength(env, command=0.25), strength(env, command=-1.0), rtol=1e-6)
+    env.close()
+
+
+def test_the_bumper_is_not_randomised():
+    # In the bumper the motor is still off by its own factor, the spring's push by none.
+    env = make(num_envs=20)
+    np.testing.assert_allclose(strength(env, x=2.05), strength(env), rtol=1e-6)
+    env.close()
+
+
+def test_gravity_is_not_randomised():
+    env = make(num_envs=5)
+    assert all(env.robot(i).gravity == 9.81 for i in range(5))
+    env.close()
+
+
+def test_no_randomisation_is_the_nominal_robot_and_motor():
+    env = make(num_envs=5, randomize=0.0)
+    assert all(env.robot(i) == CartPole(rail=2.0) for i in range(5))
+    np.testing.assert_allclose(strength(env), 1.0, rtol=1e-9)
+    env.close()
+
+
+def test_a_robot_stays_the_same_for_an_episode_and_changes_with_the_next():
+    env = make(num_envs=4)
+    first = factors(env)
+    for _ in range(500):
+        _, _, _, truncated, _ = env.step(np.zeros((4, 1), dtype=np.float32))
+        np.testing.assert_array_equal(factors(env), first)
+    assert truncated.all()
+    env.step(np.zeros((4, 1), dtype=np.float32))
+    assert (factors(env) != first).all()
+    env.close()
+
+
+def test_a_masked_reset_changes_only_the_robots_it_resets():
+    env = make(num_envs=4)
+    first = factors(env)
+    env.reset(options={"reset_mask": np.array([False, True, False, True])})
+    changed = (factors(env) != first).all(axis=1)
+    np.testing.assert_array_equal(changed, [False, True, False, True])
+    np.testing.assert_array_equal(factors(env)[[0, 2]], first[[0, 2]])
+    env.close()
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "bullet"])
+def test_every_engine_draws_the_same_robots_and_starts(engine):
+    closed_form, other = make(num_envs=4), make(num_envs=4, engine=engine)
+    np.testing.assert_array_equal(factors(other), factors(closed_form))
+    for one, two in zip(other.state(), closed_form.state(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    closed_form.close()
+    other.close()
+
+
+def test_randomising_does_not_change_where_episodes_start():
+    fixed, varied = make(num_envs=4, randomize=0.0), make(num_envs=4)
+    for one, two in zip(fixed.state(), varied.state(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    fixed.close()
+    varied.close()

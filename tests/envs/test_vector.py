@@ -1,0 +1,419 @@
+"""A vector environment is its single environments, bit for bit."""
+
+import itertools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from robolearn_envs import ENVS, make_vec
+from robolearn_envs.tasks import TASKS
+
+SEED, N = 11, 3
+BALANCE, SWING_UP = "robolearn/CartPoleBalance-v0", "robolearn/CartPoleSwingUp-v0"
+
+
+def combinations():
+    """Every id on every engine, fixed and randomised where allowed, and steps of > 2 episodes."""
+    for env_id, task in zip(ENVS, TASKS.values(), strict=True):
+        for engine in task.engines:
+            yield env_id, engine, 0.0
+            if task.robot.randomised:
+                yield env_id, engine, 0.2
+
+
+def actions_for(env, steps):
+    """Return random actions of the whole run. Shape (steps, N, ...)."""
+    env.action_space.seed(3)
+    return [env.action_space.sample() for _ in range(steps)]
+
+
+def run_single(env, seed, actions):
+    """Return what one environment gives, reset after each episode: one row per step."""
+    observation, _ = env.reset(seed=seed)
+    rows = [(observation, observation, 0.0, False, False, False, *physics(env))]
+    for action in actions:
+        observation, reward, terminated, truncated, info = env.step(action)
+        following = env.reset()[0] if terminated or truncated else observation
+        success = info.get("success", False)
+        rows.append((observation, following, reward, terminated, truncated, success, *physics(env)))
+    return rows
+
+
+def physics(env):
+    robot = env.vector.robot(0)
+    fields = tuple(getattr(robot, name) for name in robot.randomised)
+    return (*np.hstack(env.vector.state())[0], *fields)
+
+
+def run_vector(env, actions):
+    """Return the same rows as ``run_single`` for each environment of the vector."""
+    observations, _ = env.reset(seed=SEED)
+    rows = [[] for _ in range(N)]
+    for step, action in enumerate([None, *actions]):
+        final, successes = observations, np.zeros(N, bool)
+        rewards, terminated, truncated = np.zeros(N), np.zeros(N, bool), np.zeros(N, bool)
+        if step:
+            observations, rewards, terminated, truncated, info = env.step(action)
+            final = observations.copy()
+            if info:
+                ended = info["_final_obs"]
+                final[ended] = info["final_obs"][ended]
+                successes = info["final_info"]["success"]
+        states = np.hstack(env.state())
+        for i in range(N):
+            robot = env.robot(i)
+            fields = tuple(getattr(robot, name) for name in robot.randomised)
+            ends = (terminated[i], truncated[i], successes[i])
+            rows[i].append((final[i], observations[i], rewards[i], *ends, *states[i], *fields))
+    return rows
+
+
+def assert_rows_equal(got, expected):
+    for one, other in zip(got, expected, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("env_id", "engine", "randomize"), list(combinations()))
+def test_env_i_of_a_vector_is_the_single_env_seeded_seed_plus_i(env_id, engine, randomize):
+    kwargs = {"engine": engine, "randomize": randomize}
+    vector = make_vec(env_id, N, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
+    # Balancing at random lasts some 20 steps; the other episodes are as long as they are.
+    steps = 150 if env_id == BALANCE else 2 * vector.unwrapped.task.max_steps + 20
+    actions = actions_for(vector, steps)
+    rows = run_vector(vector, actions)
+    vector.close()
+    for i in range(N):
+        single = gym.make(env_id, **kwargs).unwrapped
+        expected = run_single(single, SEED + i, [action[i] for action in actions])
+        single.close()
+        assert sum(row[3] or row[4] for row in expected) >= 2  # ends of episodes
+        assert_rows_equal(rows[i], expected)
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])
+def test_env_i_does_not_depend_on_the_number_of_environments(engine):
+    def last(num_envs):
+        env = make_vec(SWING_UP, num_envs, engine=engine, randomize=0.2)
+        env.reset(seed=SEED)
+        for _ in range(30):
+            result = env.step(np.full((num_envs, 1), 0.3, dtype=np.float32))
+        state = np.hstack(env.state())
+        env.close()
+        return np.hstack([result[0], result[1][:, None], state])
+
+    many = last(11)  # more than a SIMD register holds, and not a multiple of it
+    for num_envs in (1, 2):
+        np.testing.assert_array_equal(last(num_envs), many[:num_envs])
+
+
+@pytest.mark.parametrize("env_id", ENVS)
+def test_results_do_not_depend_on_the_number_of_threads(env_id):
+    def outcome(threads):
+        env = make_vec(env_id, 16, engine="mujoco", threads=threads)
+        env.reset(seed=SEED)
+        steps = [env.step(action) for action in actions_for(env, 60)]
+        state = np.hstack(env.state())
+        env.close()
+        return [*(np.column_stack([s[0], s[1], s[2], s[3]]) for s in steps), state]
+
+    for one, two, four in zip(outcome(1), outcome(2), outcome(4), strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, four)
+
+
+@pytest.mark.parametrize("env_id", ENVS)
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(env_id):
+    env = make_vec(env_id, N)
+    one, _ = env.reset(seed=SEED)
+    again, _ = env.reset(seed=SEED)
+    other, _ = env.reset(seed=SEED + N)
+    env.close()
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).all(axis=0).any()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "engine"), [(env_id, engine) for env_id, engine, r in combinations() if r == 0.0]
+)
+def test_nothing_of_the_past_survives_a_seeded_reset(env_id, engine):
+    def run(env):
+        env.reset(seed=SEED)
+        steps = [env.step(np.full((2, 1), 0.9, dtype=np.float32)) for _ in range(100)]
+        return np.array([np.column_stack([s[0], s[1], s[2]]) for s in steps])
+
+    env = make_vec(env_id, 2, engine=engine, action="continuous")
+    fresh, again = run(env), run(env)
+    env.close()
+    np.testing.assert_array_equal(again, fresh)
+
+
+@pytest.mark.parametrize("env_id", ENVS)
+def test_observations_beyond_the_space_are_clipped_to_it(env_id):
+    env = make_vec(env_id, 2)
+    env.reset(seed=SEED)
+    far = np.full((2, 2), 5.0), np.full((2, 2), -60.0)
+    env._engine.reset(np.arange(2), *far, None)
+    observation, *_ = env.step(env.action_space.sample())
+    assert observation in env.observation_space
+    assert (observation == env.observation_space.low).any()
+    env.close()
+
+
+def test_a_list_of_seeds_seeds_each_environment():
+    env = make_vec(BALANCE, 3, engine="analytic")
+    by_number, _ = env.reset(seed=5)
+    by_list, _ = env.reset(seed=[7, 5, 6])
+    np.testing.assert_array_equal(by_list, by_number[[2, 0, 1]])
+    env.close()
+
+
+def test_a_reset_without_a_seed_starts_another_episode_of_the_same_stream():
+    env = make_vec(BALANCE, 3, engine="analytic")
+    first, _ = env.reset(seed=5)
+    second, _ = env.reset()
+    assert (first != second).all()
+    env.reset(seed=5)
+    again, _ = env.reset()
+    np.testing.assert_array_equal(again, second)
+    env.close()
+
+
+def test_a_first_reset_without_a_seed_differs_from_env_to_env_and_from_run_to_run():
+    starts = []
+    for _ in range(2):
+        env = make_vec(BALANCE, 3, engine="analytic")
+        starts.extend(env.reset()[0].tolist())
+        env.close()
+    assert len({tuple(start) for start in starts}) == 6
+
+
+def arrays_in(result):
+    """Return every array of a step's result, those within its info included."""
+    if isinstance(result, np.ndarray):
+        return [result]
+    children = result.values() if isinstance(result, dict) else result
+    return [array for child in children for array in arrays_in(child)]
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_results_share_no_memory_with_each_other_or_with_the_next(mode):
+    env = make_vec(BALANCE, 4, engine="analytic", action="continuous", autoreset_mode=mode)
+    results = arrays_in(env.reset(seed=SEED))
+    ends = 0
+    for _ in range(40):
+        result = env.step(np.ones((4, 1), dtype=np.float32))
+        results += arrays_in(result)
+        ended = result[2] | result[3]
+        ends += ended.any()
+        if mode is AutoresetMode.DISABLED and ended.any():
+            results += arrays_in(env.reset(options={"reset_mask": ended}))
+    assert ends > 0
+    live = [env._done, env._held, env._elapsed, *env.state()]
+    for one, other in itertools.combinations([*results, *live], 2):
+        assert not np.shares_memory(one, other)
+    env.close()
+
+
+def test_writing_into_an_observation_does_not_move_the_simulation():
+    env = make_vec(SWING_UP, 2)
+    observation, _ = env.reset(seed=SEED)
+    observation[:] = 99.0
+    for array in env.state():
+        array[:] = 99.0
+    after, *_ = env.step(np.zeros((2, 1), dtype=np.float32))
+    assert (np.abs(after) < 5.0).all()
+    env.close()
+
+
+EPISODES = 3
+SCRIPT = np.random.default_rng(0).integers(2, size=(N, EPISODES + 1, 500))  # random actions
+
+
+def episodes_of(mode):
+    """Return the transitions of each environment's first episodes: [env][episode] -> rows.
+
+    An environment's action depends on nothing but its episode and the step in it.
+    """
+    env = make_vec(BALANCE, N, engine="analytic", autoreset_mode=mode)
+    observation, _ = env.reset(seed=SEED)
+    record, resetting = [[[]] for _ in range(N)], np.zeros(N, bool)
+    while min(len(episodes) for episodes in record) <= EPISODES:
+        position = [(min(len(episodes) - 1, EPISODES), len(episodes[-1])) for episodes in record]
+        actions = np.array([SCRIPT[i, episode, step] for i, (episode, step) in enumerate(position)])
+        following, reward, terminated, truncated, info = env.step(actions)
+        done = terminated | truncated
+        success = info.get("final_info", info).get("success", np.zeros(N, bool))
+        reached = np.where(done[:, None], info.get("final_obs", following), following)
+        for i in np.flatnonzero(~resetting):
+            ends = (terminated[i], truncated[i], success[i])
+            record[i][-1].append((observation[i], actions[i], reward[i], reached[i], *ends))
+        if mode is AutoresetMode.DISABLED and done.any():
+            following, _ = env.reset(options={"reset_mask": done})
+        begun = resetting if mode is AutoresetMode.NEXT_STEP else done
+        for i in np.flatnonzero(begun):
+            record[i].append([])
+        resetting = done if mode is AutoresetMode.NEXT_STEP else resetting
+        observation = following
+    env.close()
+    return [episodes[:EPISODES] for episodes in record]
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_autoreset_modes_give_the_same_transitions(mode):
+    expected, got = episodes_of(AutoresetMode.SAME_STEP), episodes_of(mode)
+    lengths = [[len(episode) for episode in episodes] for episodes in expected]
+    assert len(set(np.ravel(lengths))) > 1  # the environments do not end in step
+    for one, other in zip(got, expected, strict=True):
+        for rows, expected_rows in zip(one, other, strict=True):
+            assert_rows_equal(rows, expected_rows)
+
+
+def test_the_step_after_an_end_is_a_reset_without_reward_in_next_step_mode():
+    env = make_vec(BALANCE, 2, engine="analytic", autoreset_mode=AutoresetMode.NEXT_STEP)
+    env.reset(seed=SEED)
+    terminated = np.zeros(2, bool)
+    while not terminated.any():
+        _, _, terminated, _, info = env.step(np.ones(2, dtype=np.int64))
+    np.testing.assert_array_equal(info["_success"], terminated)
+    observation, reward, after, truncated, info = env.step(np.ones(2, dtype=np.int64))
+    ended = np.flatnonzero(terminated)
+    assert (np.abs(observation[ended]) <= 0.05).all()  # where episodes of Balance start
+    np.testing.assert_array_equal(reward[ended], 0.0)
+    assert not (after | truncated)[ended].any()
+    env.close()
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.parametrize(
+    ("env_id", "randomize", "steps"), [(BALANCE, 0.0, 120), (BALANCE, 0.2, 120), (SWING_UP, 0, 520)]
+)
+def test_native_vector_equals_gymnasiums_sync_vector(mode, env_id, randomize, steps):
+    kwargs = {"engine": "analytic", "randomize": randomize}
+    native = make_vec(env_id, N, autoreset_mode=mode, **kwargs)
+    sync = SyncVectorEnv([lambda: gym.make(env_id, **kwargs)] * N, autoreset_mode=mode)
+    assert native.observation_space == sync.observation_space
+    assert native.action_space == sync.action_space
+    np.testing.assert_array_equal(native.reset(seed=SEED)[0], sync.reset(seed=SEED)[0])
+    ends = 0
+    for action in actions_for(native, steps):
+        *got, info = native.step(action)
+        *expected, expected_info = sync.step(action)
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+        assert_same_info(info, expected_info)
+        ends += np.count_nonzero(got[2] | got[3])
+    assert ends >= N
+    native.close()
+    sync.close()
+
+
+def assert_same_info(got, expected):
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, dict):
+            assert_same_info(got[name], value)
+        elif name == "final_obs":  # Gymnasium's is an array of objects, None where not ended
+            for i in np.flatnonzero(expected["_final_obs"]):
+                np.testing.assert_array_equal(got[name][i], value[i])
+        else:
+            np.testing.assert_array_equal(got[name], value)
+
+
+def test_gymnasium_vectorises_our_single_envs_by_name():
+    env = gym.make_vec(BALANCE, num_envs=2, vectorization_mode="sync")
+    native = gym.make_vec(BALANCE, num_envs=2)
+    assert isinstance(env.unwrapped, SyncVectorEnv)
+    np.testing.assert_array_equal(env.reset(seed=3)[0], native.reset(seed=3)[0])
+    env.close()
+    native.close()
+
+
+def test_stepping_an_ended_env_needs_a_reset_when_autoreset_is_disabled():
+    env = make_vec(BALANCE, 3, engine="analytic", autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(seed=SEED)
+    terminated = np.zeros(3, bool)
+    while not terminated.any():
+        _, _, terminated, *_ = env.step(np.ones(3, dtype=np.int64))
+    with pytest.raises(ResetNeeded, match=f"Env {np.flatnonzero(terminated)[0]} "):
+        env.step(np.ones(3, dtype=np.int64))
+    env.reset(options={"reset_mask": terminated})
+    env.step(np.ones(3, dtype=np.int64))
+    env.close()
+
+
+def test_a_masked_reset_leaves_the_other_envs_alone():
+    env = make_vec(SWING_UP, 3, engine="analytic", autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(seed=SEED)
+    for _ in range(20):
+        before, *_ = env.step(np.ones((3, 1), dtype=np.float32))
+    after, _ = env.reset(options={"reset_mask": np.array([False, True, False])})
+    env.close()
+    np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
+    assert abs(after[1, 0]) <= 0.1  # back at the start; after 0.4 s of push x was beyond
+    assert before[1, 0] > 0.2
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_stepping_before_the_first_reset_needs_a_reset(mode):
+    env = make_vec(BALANCE, 2, engine="analytic", autoreset_mode=mode)
+    with pytest.raises(ResetNeeded, match=r"call reset\(\) first"):
+        env.step(np.ones(2, dtype=np.int64))
+    env.close()
+
+
+def test_single_env_needs_a_reset_before_the_first_step_and_after_the_last():
+    env = gym.make(BALANCE, engine="analytic").unwrapped
+    with pytest.raises(ResetNeeded):
+        env.step(1)
+    env.reset(seed=SEED)
+    terminated = False
+    while not terminated:
+        _, _, terminated, *_ = env.step(1)
+    with pytest.raises(ResetNeeded):
+        env.step(1)
+    env.close()
+
+
+def test_continuous_actions_are_clipped_to_the_motors_range():
+    def after(action):
+        env = make_vec(SWING_UP, 1, engine="analytic")
+        env.reset(seed=SEED)
+        result = env.step(np.array([[action]], dtype=np.float32))
+        env.close()
+        return result[0]
+
+    np.testing.assert_array_equal(after(7.0), after(1.0))
+    assert (after(0.5) != after(1.0)).any()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "forces"), [(BALANCE, [-1.0, 1.0]), (SWING_UP, [-1.0, -0.5, 0.0, 0.5, 1.0])]
+)
+def test_discrete_actions_are_levels_of_the_continuous_one(env_id, forces):
+    discrete = make_vec(env_id, len(forces), engine="analytic", action="discrete")
+    continuous = make_vec(env_id, len(forces), engine="analytic", action="continuous")
+    discrete.reset(seed=SEED)
+    continuous.reset(seed=SEED)
+    got = discrete.step(np.arange(len(forces)))
+    expected = continuous.step(np.array(forces)[:, None])
+    np.testing.assert_array_equal(got[0], expected[0])
+    np.testing.assert_array_equal(got[1], expected[1])
+    assert discrete.single_action_space == gym.spaces.Discrete(len(forces))
+    discrete.close()
+    continuous.close()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_an_env_that_a_first_masked_reset_left_out_may_not_be_stepped(mode):
+    env = make_vec(BALANCE, 2, engine="analytic", autoreset_mode=mode)
+    env.reset(seed=SEED, options={"reset_mask": np.array([True, False])})
+    with pytest.raises(ResetNeeded, match="Env 1 "):
+        env.step(np.ones(2, dtype=np.int64))
+    env.reset(options={"reset_mask": np.array([False, True])})
+    env.step(np.ones(2, dtype=np.int64))
+    env.close()
