@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from robolearn.agents.dqn import DQN, DQNConfig
     from robolearn.agents.ppo import PPO, PPOConfig
     from robolearn.environments import EnvConfig
-    from robolearn.evaluate import Evaluation, evaluate
+    from robolearn.evaluation import Evaluation, evaluate
 
 __all__ = ["DQN", "PPO", "DQNConfig", "EnvConfig", "Evaluation", "PPOConfig", "evaluate"]
 
@@ -22,8 +22,8 @@ _HOME = {
     "PPO": "robolearn.agents.ppo",
     "PPOConfig": "robolearn.agents.ppo",
     "EnvConfig": "robolearn.environments",
-    "Evaluation": "robolearn.evaluate",
-    "evaluate": "robolearn.evaluate",
+    "Evaluation": "robolearn.evaluation",
+    "evaluate": "robolearn.evaluation",
 }
 
 

@@ -52,11 +52,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read YAML that is one mapping; the safe loader runs nothing.
 
     Raises:
-        RobolearnError: Not YAML, or not a mapping.
+        RobolearnError: No such file, not YAML, or not a mapping.
     """
     try:
         data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise RobolearnError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RobolearnError(f"{path} is no YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(data, dict):
         raise RobolearnError(f"{path} must hold a mapping, got {type(data).__name__}.")

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 import robolearn_envs
 from robolearn.collect import Collector
+from robolearn.config import from_dict
 from robolearn.errors import RobolearnError
 from robolearn.spaces import space_from_json, space_to_json
 from robolearn_envs.names import did_you_mean
@@ -193,7 +194,7 @@ class TrainingEnvs:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TrainingEnvs":
         """Return the environments described; nothing is made yet."""
-        config = EnvConfig(**data["env"]) if data["env"] else None
+        config = from_dict(EnvConfig, data["env"]) if data["env"] else None
         observation_space = space_from_json(data["observation_space"])
         return cls(config, observation_space, space_from_json(data["action_space"]))
 

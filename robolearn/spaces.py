@@ -27,10 +27,10 @@ def flatten_batch(space: gym.Space, observation: Any, count: int | None) -> np.n
         count: Batch size.
 
     Returns:
-        Shape (count, D) or (D,), float32.
+        Shape (count, D) or (D,), float32; a copy, as environments may use their memory again.
     """
     if isinstance(space, spaces.Box):
-        array = np.asarray(observation, dtype=np.float32)
+        array = np.array(observation, dtype=np.float32)
         return array.reshape(-1) if count is None else array.reshape(count, -1)
     if count is None:
         return np.asarray(spaces.flatten(space, observation), dtype=np.float32)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from robolearn.collect import Episode
 from robolearn.config import from_dict
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError, SaveError
-from robolearn.evaluate import Evaluation, evaluate
+from robolearn.evaluation import Evaluation, evaluate
 from robolearn.progress import ProgressLine
 from robolearn.runs.metrics import MetricsLog
 from robolearn.runs.run import RunFolder
@@ -69,7 +69,7 @@ class TrainResult:
     run: RunFolder
     steps: int
     seconds: float
-    """Wall time, evaluations included."""
+    """Wall time of learning, without evaluations, checkpoints and videos."""
     evaluation: Evaluation
     """Of the agent as it was at the end."""
     interrupted: bool
@@ -120,7 +120,7 @@ class _Session:
         self._films = BackgroundFilms(folder.videos)
         self._recent: deque[Episode] = deque(maxlen=100)
         self._best = -math.inf
-        self._started = time.perf_counter()
+        self._seconds = 0.0  # of learning
 
     def run(self) -> TrainResult:
         config = self._config
@@ -130,7 +130,7 @@ class _Session:
             ProgressLine(f"{config.agent} {config.env.id}", config.steps) as line,
         ):
             try:
-                for report in self._agent.iterate(config.steps):
+                for report in self._timed(self._agent.iterate(config.steps)):
                     self._watch(report, log, line)
             except KeyboardInterrupt:
                 interrupted = True
@@ -144,11 +144,21 @@ class _Session:
         return TrainResult(
             run=self._folder,
             steps=self._agent.steps,
-            seconds=time.perf_counter() - self._started,
+            seconds=self._seconds,
             evaluation=evaluation,
             interrupted=interrupted,
             film_failures=tuple(self._films.failures),
         )
+
+    def _timed(self, reports: Iterator[Progress]) -> Iterator[Progress]:
+        """Pass reports on, adding up the time it takes to get them."""
+        while True:
+            began = time.perf_counter()
+            report = next(reports, None)
+            self._seconds += time.perf_counter() - began
+            if report is None:
+                return
+            yield report
 
     def _watch(self, report: Progress, log: MetricsLog, line: ProgressLine) -> None:
         """Log a report, and evaluate, save and film where that is due."""
@@ -160,11 +170,11 @@ class _Session:
                     f"good agent is in {self._folder.checkpoints}."
                 )
         self._recent.extend(report.episodes)
-        rate = steps / (time.perf_counter() - self._started)
+        rate = steps / self._seconds
         score = self._recent_mean()
         log.write(steps, {**report.metrics, "steps_per_second": rate, "episode_return": score})
         line.update(steps, rate, score)
-        if self._eval_due.due(steps):
+        if self._eval_due.due(steps) and steps < self._config.steps:  # the end has its own
             self._evaluate(log, self._config.eval_episodes)
         if self._save_due.due(steps):
             self._save("last")

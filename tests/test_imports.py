@@ -21,7 +21,7 @@ FLOORS = [
     {"accelerate", "config", "progress", "runs", "spaces"},
     {"collect", "environments"},
     {"agents"},
-    {"baselines", "evaluate", "video"},
+    {"baselines", "evaluation", "video"},
     {"train", "compare", "imitation"},
     {""},
     {"cli", "commands", "__main__"},

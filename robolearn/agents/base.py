@@ -98,6 +98,9 @@ class Parts:
     generators: Mapping[str, torch.Generator]
 
 
+_STATE_KEYS = {"config", "seed", "steps", "env", "observation_space", "action_space"}
+
+
 def write_agent(folder: str | Path, state: Mapping[str, Any], parts: Parts) -> None:
     """Write an agent.
 
@@ -122,6 +125,9 @@ def read_agent(folder: str | Path, name: str) -> tuple[dict[str, Any], Mapping[s
     state, tensors = read_checkpoint(Path(folder))
     if state.get("agent") != name:
         raise RobolearnError(f"{folder} holds a '{state.get('agent')}' agent, not '{name}'.")
+    missing = sorted(_STATE_KEYS - state.keys())
+    if missing:
+        raise RobolearnError(f"{folder} does not say the agent's {', '.join(missing)}.")
     return state, tensors
 
 
@@ -136,11 +142,11 @@ def restore(parts: Parts, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
             module.load_state_dict(tensors[name])
         for name, rng in parts.generators.items():
             rng.set_state(tensors["random"][name])
-    except (KeyError, RuntimeError) as error:
+        whole = parts.optimizer.state_dict()
+        whole["state"] = {}
+        for key, tensor in tensors["optimizer"].items():
+            index, field = key.split(".")
+            whole["state"].setdefault(int(index), {})[field] = tensor
+        parts.optimizer.load_state_dict(whole)
+    except (KeyError, ValueError, RuntimeError) as error:
         raise RobolearnError(f"The checkpoint does not fit its config: {error}.") from error
-    whole = parts.optimizer.state_dict()
-    whole["state"] = {}
-    for key, tensor in tensors["optimizer"].items():
-        index, field = key.split(".")
-        whole["state"].setdefault(int(index), {})[field] = tensor
-    parts.optimizer.load_state_dict(whole)

@@ -235,8 +235,6 @@ def train_sb3(
             model.learn(steps)
     finally:
         envs.close()
-    if normaliser is not None:
-        normaliser.training = False
     return SB3Agent(model, normaliser, time.perf_counter() - start)
 
 
@@ -246,8 +244,6 @@ def _build(
     arguments: dict[str, Any] = deepcopy(dict(row.arguments))
     if "n_steps" in arguments:  # a rollout longer than all of learning would break the budget
         arguments["n_steps"] = min(arguments["n_steps"], math.ceil(steps / envs.num_envs))
-        rollout = arguments["n_steps"] * envs.num_envs
-        arguments["batch_size"] = min(arguments["batch_size"], rollout)
     normaliser = None
     if row.normalise and isinstance(envs.observation_space, spaces.Box | spaces.Dict):
         normaliser = VecNormalize(envs, gamma=arguments["gamma"])

@@ -9,7 +9,7 @@ import tyro
 
 from robolearn.agents.load import load_agent
 from robolearn.commands.common import parse, print_json
-from robolearn.evaluate import evaluate
+from robolearn.evaluation import evaluate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import tyro
 from robolearn.agents.load import load_agent
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.filming import frame_size, refusals
-from robolearn.evaluate import HELD_OUT
+from robolearn.evaluation import HELD_OUT
 from robolearn.runs.meta import comment
 from robolearn.video.rollout import record
 

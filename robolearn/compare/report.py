@@ -76,7 +76,7 @@ _HEADINGS = (
     "steps/s",
     "hyper-parameters",
 )
-_NONE = "–"  # noqa: RUF001 -- what a table has where there is no figure
+_NONE = "\N{EN DASH}"  # what stands where there is no figure
 _TEXT = ("agent", "actions", "hyper-parameters")  # the other columns are numbers
 
 

@@ -16,7 +16,7 @@ from robolearn.baselines.rows import ALGORITHMS, Algorithm, row_for
 from robolearn.baselines.servable import require_servable
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
-from robolearn.evaluate import evaluate
+from robolearn.evaluation import evaluate
 from robolearn_envs.names import did_you_mean
 
 CELLS = "cells.jsonl"

@@ -26,7 +26,7 @@ def estimate(values: Sequence[float], rng: np.random.Generator) -> Estimate:
     """Return the mean of the seeds' values and its percentile bootstrap interval (Efron, 1979).
 
     With few seeds the interval is too short: a percentile bootstrap of 5 values holds the true
-    mean in about 82 % of all cases, of 20 values in 93 %.
+    mean in about 84 % of all cases, of 10 in 89 %, of 20 in 93 % (normal values, 3000 trials).
 
     Args:
         values: One per seed, at least one.

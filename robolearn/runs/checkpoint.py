@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from robolearn.errors import RobolearnError
@@ -48,7 +48,7 @@ def write_checkpoint(
         (temporary / _STATE).write_text(json.dumps({"schema": SCHEMA, **state}, indent=2))
         for name, group in tensors.items():
             contiguous = {key: tensor.detach().contiguous() for key, tensor in group.items()}
-            save_file(contiguous, temporary / f"{name}.safetensors")
+            (temporary / f"{name}.safetensors").write_bytes(save(contiguous))
         manifest = {path.name: _describe(path) for path in sorted(temporary.iterdir())}
         (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=2))
         for path in (*temporary.iterdir(), temporary):
@@ -73,13 +73,17 @@ def _sync(path: Path) -> None:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Rename a folder over another: a rename cannot replace a folder that is not empty."""
+    """Rename a folder over another, which no single rename can if that one is not empty."""
     if not target.exists():
         source.rename(target)
         return
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     target.rename(old)
-    source.rename(target)
+    try:
+        source.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
     shutil.rmtree(old)
 
 
@@ -99,6 +103,8 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, T
         manifest = json.loads(manifest_path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RobolearnError(f"{manifest_path} is damaged: {error}.") from error
+    if not isinstance(manifest, dict) or _STATE not in manifest:
+        raise RobolearnError(f"{manifest_path} is damaged: it does not list {_STATE}.")
     for name, expected in manifest.items():
         _verify(folder, name, expected)
     state = json.loads((folder / _STATE).read_text())
@@ -114,7 +120,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, T
         raise RobolearnError(f"{folder} is damaged: {error}.") from error
 
 
-def _verify(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
+def _verify(folder: Path, name: str, expected: Any) -> None:
     path = folder / name
     if Path(name).name != name or path.is_symlink() or not path.is_file():
         raise RobolearnError(f"{folder} lacks the file '{name}' its manifest lists.")
@@ -122,5 +128,5 @@ def _verify(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
     if found != expected:
         raise RobolearnError(
             f"{path} is damaged: {found['size']} bytes, sha256 {found['sha256'][:12]}; the "
-            f"manifest says {expected.get('size')}, {str(expected.get('sha256'))[:12]}."
+            f"manifest says {expected}."
         )

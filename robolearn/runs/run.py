@@ -80,15 +80,15 @@ class RunFolder:
         pointer = self.checkpoints / name
         if not pointer.is_file():
             return None
-        target = pointer.read_text().strip()
+        target = pointer.read_text(errors="replace").strip()
         if not re.fullmatch(r"\d{9,}", target):
             raise RobolearnError(f"{pointer} must name a checkpoint folder, got {target[:40]!r}.")
         return self.checkpoints / target
 
     def _prune(self) -> None:
         needed = {self.pointed("best"), self.pointed("last")}
-        stored = sorted(p for p in self.checkpoints.iterdir() if re.fullmatch(r"\d{9,}", p.name))
-        for path in stored[:-_KEPT]:
+        stored = [p for p in self.checkpoints.iterdir() if re.fullmatch(r"\d{9,}", p.name)]
+        for path in sorted(stored, key=lambda p: int(p.name))[:-_KEPT]:
             if path not in needed:
                 shutil.rmtree(path)
 

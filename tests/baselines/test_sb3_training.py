@@ -1,5 +1,7 @@
 """Training with SB3: frozen rows, our hyper-parameters said in its terms, refusals."""
 
+import tempfile
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,10 +9,10 @@ import torch
 
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.baselines.rows import SB3_TABLE, Linear, SB3Row, matched, row_for
-from robolearn.baselines.sb3 import train_sb3
+from robolearn.baselines.sb3 import SB3VecEnv, train_sb3
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
-from robolearn.evaluate import evaluate
+from robolearn.evaluation import evaluate
 from robolearn_envs import ENVS
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
@@ -31,7 +33,8 @@ class Hollow(gym.Env):
 def hollow():
     """Register environments with given spaces for a test."""
 
-    def make(action_space, observation_space=gym.spaces.Box(0.0, 1.0, (2,))):
+    def make(action_space, observation_space=None):
+        observation_space = observation_space or gym.spaces.Box(0.0, 1.0, (2,))
         arguments = {"action_space": action_space, "observation_space": observation_space}
         gym.register("Hollow-v0", Hollow, kwargs=arguments, disable_env_checker=True)
         return EnvConfig(id="Hollow-v0")
@@ -127,17 +130,27 @@ def test_same_seed_same_agent():
 
 
 def test_training_is_silent_and_leaves_no_folder(capfd, tmp_path, monkeypatch):
-    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     train_sb3("ppo", BALANCE, 256, seed=0)
     train_sb3("dqn", BALANCE, 64, seed=0)
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_puts_the_threads_back():
+def test_training_uses_one_thread_and_puts_the_others_back(monkeypatch):
+    seen = set()
+
+    def step_wait(self, step=SB3VecEnv.step_wait):
+        seen.add(torch.get_num_threads())
+        return step(self)
+
+    monkeypatch.setattr(SB3VecEnv, "step_wait", step_wait)
     before = torch.get_num_threads()
+    torch.set_num_threads(3)
     train_sb3("dqn", BALANCE, 10, seed=0)
-    assert torch.get_num_threads() == before
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert (seen, after) == ({1}, 3)
 
 
 @pytest.mark.parametrize(
@@ -184,12 +197,19 @@ def test_matched_says_our_hyper_parameters_in_sb3s_terms():
     assert (model.ent_coef, model.max_grad_norm) == (0.01, 0.7)
     assert model.lr_schedule(0.5) == pytest.approx(3e-3)
     assert model.get_vec_normalize_env() is None
-    shapes = [tuple(layer.weight.shape) for layer in model.policy.mlp_extractor.policy_net[::2]]
-    assert shapes == [(6, 5), (7, 6)]
+    extractor = model.policy.mlp_extractor
+    for net in (extractor.policy_net, extractor.value_net):
+        assert [tuple(layer.weight.shape) for layer in net[::2]] == [(6, 5), (7, 6)]
     fresh = train_sb3(
         "ppo", SWING_UP, 32, seed=0, hyper=matched(PPOConfig(initial_std=0.5, learning_rate=0.0))
     )
     assert fresh.model.policy.log_std.exp().item() == pytest.approx(0.5)
+
+
+def test_rewards_are_normalised_with_the_rows_discount():
+    row = matched(PPOConfig(num_envs=2, gamma=0.7))
+    model = train_sb3("ppo", SWING_UP, 20, seed=0, hyper=row).model
+    assert model.get_vec_normalize_env().gamma == 0.7
 
 
 def test_an_override_is_used_instead_of_the_row():

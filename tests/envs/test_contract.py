@@ -24,7 +24,8 @@ every_action = pytest.mark.parametrize("action", ["continuous", "discrete"])
 @every_action
 def test_env_passes_gymnasiums_checker(env_id, engine, action, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # the checker opens windows too
-    env = gym.make(env_id, engine=engine, action=action, render_mode="rgb_array").unwrapped
+    kwargs = {"engine": engine, "action": action, "width": 64, "height": 48}
+    env = gym.make(env_id, render_mode="rgb_array", **kwargs).unwrapped
     check_env(env)
     env.close()
 

@@ -30,13 +30,19 @@ def _upright(theta: Array) -> Array:
     return (1 + xp.cos(theta)) / 2
 
 
-def _smooth_reward(qpos: Array, qvel: Array, command: Array) -> Array:
+def _smooth_reward(qpos: Array, qvel: Array, command: Array, *, far: float) -> Array:
     """Product of how upright, centred, gentle and slow a cart-pole is, in [0, 1].
 
     dm_control's smooth cart-pole reward (Tassa et al., 2018): a pole at rest, upright over the
     middle of the rail, earns 1 under no control.
+
+    Args:
+        qpos: Positions. Shape (N, 2).
+        qvel: Velocities. Shape (N, 2).
+        command: In [-1, 1]. Shape (N, 1).
+        far: Distance from the middle in m that counts as far, where ``centred`` is 0.55.
     """
-    centred = (1 + tolerance(qpos[:, 0], margin=2.0)) / 2
+    centred = (1 + tolerance(qpos[:, 0], margin=far)) / 2
     gentle = (4 + tolerance(command[:, 0], margin=1.0, value_at_margin=0, sigmoid="quadratic")) / 5
     slow = (1 + tolerance(qvel[:, 1], margin=5.0)) / 2
     return _upright(qpos[:, 1]) * centred * gentle * slow
@@ -151,7 +157,7 @@ class CartPoleSwingUp:
 
     def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
         """Return upright x centred x gentle x slow, in [0, 1]."""
-        return _smooth_reward(qpos, qvel, command)
+        return _smooth_reward(qpos, qvel, command, far=1.0)
 
     def terminated(self, qpos: Array, qvel: Array) -> Array:
         """Return False: exploring must not mean dying."""
@@ -206,7 +212,7 @@ class CartPoleDMC:
 
     def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
         """Return dm_control's smooth reward."""
-        return _smooth_reward(qpos, qvel, command)
+        return _smooth_reward(qpos, qvel, command, far=2.0)
 
     def terminated(self, qpos: Array, qvel: Array) -> Array:
         """Return False: an episode lasts its 10 s."""

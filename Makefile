@@ -1,0 +1,42 @@
+# Two commands for newcomers: make quickstart, make test. Each makes .venv first if it is missing.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup quickstart test check format clean
+
+help:
+	@echo "make quickstart   train, compare with SB3 and write a video"
+	@echo "make test         run the tests"
+	@echo "make check        run ruff and pyright"
+	@echo "make format       let ruff put the code in order"
+	@echo "make clean        delete .venv and caches; runs and videos stay"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+quickstart: $(READY)
+	$(BIN)/robolearn quickstart
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Scripts that print the tables of the README; never part of the tests."""

@@ -1,0 +1,393 @@
+"""What every agent must do, whatever its algorithm."""
+
+import hashlib
+import inspect
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from probe_env import Walk
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from robolearn.agents import AGENTS, agent_class
+from robolearn.agents.dqn import DQN, DQNConfig
+from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnError
+
+BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
+SMALL = {
+    "ppo": PPOConfig(num_envs=4, rollout_steps=16, minibatch=32, epochs=2, hidden=(16,)),
+    "dqn": DQNConfig(num_envs=4, warmup=64, batch=32, hidden=(16,), capacity=512),
+}
+
+every_agent = pytest.mark.parametrize("name", AGENTS)
+
+
+def build(name, env=BALANCE, seed=0, **changes):
+    return agent_class(name)(env, replace(SMALL[name], **changes), seed=seed)
+
+
+def trained(name, steps=256, **options):
+    agent = build(name, **options).learn(steps)
+    agent.close()
+    return agent
+
+
+def weights(agent):
+    """A checksum of all networks."""
+    digest = hashlib.sha256()
+    for module in agent._parts().modules.values():
+        for tensor in module.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def observations(count=7):
+    return np.random.default_rng(0).uniform(-0.2, 0.2, (count, 4)).astype(np.float32)
+
+
+@every_agent
+def test_the_same_seed_learns_the_same_weights(name):
+    assert weights(trained(name, seed=3)) == weights(trained(name, seed=3))
+
+
+@every_agent
+def test_another_seed_learns_other_weights(name):
+    assert weights(build(name, seed=3)) != weights(build(name, seed=4))
+    assert weights(trained(name, seed=3)) != weights(trained(name, seed=4))
+
+
+@every_agent
+def test_learning_changes_the_weights(name):
+    assert weights(build(name)) != weights(trained(name))
+
+
+@every_agent
+def test_global_random_state_is_neither_used_nor_changed(name):
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the global state is what this is about
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    one = weights(trained(name))
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    assert weights(trained(name)) == one
+
+
+@pytest.fixture
+def threads():
+    """Set torch's threads, put back after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@every_agent
+def test_the_number_of_threads_changes_nothing_and_is_put_back(name, threads):
+    found = []
+    for count in (1, 3):
+        threads(count)
+        found.append(weights(trained(name)))
+        assert torch.get_num_threads() == count
+    assert found[0] == found[1]
+
+
+@every_agent
+def test_threads_are_put_back_when_learning_is_left_half_way(name, threads):
+    threads(3)
+    agent = build(name)
+    for _ in agent.iterate(1000):
+        assert torch.get_num_threads() == 3
+        break
+    agent.close()
+    assert torch.get_num_threads() == 3
+
+
+@every_agent
+@pytest.mark.parametrize(
+    ("asked", "made"), [(256, 256), (4, 4), (100, 100), (1, 4), (101, 104), (67, 68)]
+)
+def test_learn_makes_the_steps_asked_for_in_whole_rows_of_environments(name, asked, made):
+    # Four environments: the next multiple of 4.
+    agent = trained(name, steps=asked)
+    assert agent.steps == made
+
+
+@every_agent
+def test_learning_goes_on_where_it_stopped(name):
+    agent = build(name).learn(64).learn(64)
+    agent.close()
+    assert agent.steps == 128
+
+
+@every_agent
+def test_reports_count_the_steps_up_and_hand_out_each_episode_once(name):
+    agent = build(name)
+    reports = list(agent.iterate(512))
+    agent.close()
+    assert [report.steps for report in reports] == sorted({report.steps for report in reports})
+    assert reports[-1].steps == 512
+    episodes = [episode for report in reports for episode in report.episodes]
+    assert len(episodes) > 10
+    # Reward 1 a step: the return is the length, and no more steps end than were made.
+    assert all(episode.total == episode.length for episode in episodes)
+    assert 512 - 4 * 500 < sum(episode.length for episode in episodes) <= 512
+
+
+# Predicting.
+
+
+@every_agent
+def test_predict_has_sb3s_signature(name):
+    ours = inspect.signature(agent_class(name).predict).parameters
+    theirs = inspect.signature(BaseAlgorithm.predict).parameters
+    defaults = [(key, value.default) for key, value in theirs.items()]
+    assert [(key, value.default) for key, value in ours.items()] == defaults
+
+
+@every_agent
+def test_one_observation_and_a_batch_of_it_get_the_same_action(name):
+    agent = trained(name)
+    batch, _ = agent.predict(observations(), deterministic=True)
+    singles = [agent.predict(one, deterministic=True)[0] for one in observations()]
+    assert batch.shape == (7,)
+    assert np.ndim(singles[0]) == 0
+    assert batch.tolist() == [int(one) for one in singles]
+
+
+def test_one_continuous_action_has_the_shape_of_the_space():
+    agent = build("ppo", EnvConfig(id="Pendulum-v1"))
+    obs = np.zeros((5, 3), np.float32)
+    assert agent.predict(obs)[0].shape == (5, 1)
+    assert agent.predict(obs[0])[0].shape == (1,)
+    assert agent.envs.action_space.contains(agent.predict(obs[0])[0])
+
+
+@every_agent
+def test_predict_passes_the_state_through(name):
+    state = (np.ones(3),)
+    assert build(name).predict(observations(), state)[1] is state
+
+
+@every_agent
+def test_without_deterministic_actions_are_drawn(name):
+    agent = build(name)
+    one = np.repeat(observations(1), 2000, axis=0)
+    assert len(set(agent.predict(one, deterministic=True)[0].tolist())) == 1
+    drawn = agent.predict(one)[0]
+    assert set(drawn.tolist()) == {0, 1}
+    assert not np.array_equal(drawn, agent.predict(one)[0])
+
+
+def test_dqn_explores_at_its_last_rate_when_it_draws():
+    # epsilon 0.4 and two actions: the second-best 20 % of the time, 4000 of 20,000 draws;
+    # the deviation is sqrt(20,000 * 0.2 * 0.8) = 57.
+    agent = build("dqn", epsilon_end=0.4)
+    one = np.repeat(observations(1), 20_000, axis=0)
+    best = agent.predict(one[0], deterministic=True)[0]
+    assert abs(int((agent.predict(one)[0] != best).sum()) - 4000) < 4 * 57
+
+
+@every_agent
+def test_predicting_does_not_change_what_is_learned_next(name):
+    quiet, asked = build(name), build(name)
+    asked.predict(observations())
+    for agent in (quiet, asked):
+        agent.learn(256)
+        agent.close()
+    assert weights(quiet) == weights(asked)
+
+
+@every_agent
+def test_observations_of_another_shape_are_refused(name):
+    with pytest.raises(RobolearnError, match=r"must have shape \(4,\)"):
+        build(name).predict(np.zeros((2, 3), np.float32))
+
+
+# Spaces.
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Taxi-v4", "FrozenLake-v1", "Blackjack-v1"])
+@every_agent
+def test_any_discrete_environment_of_gymnasium_can_be_learned(name, env_id):
+    if env_id not in gym.registry:
+        env_id = env_id.replace("v4", "v3")
+    agent = trained(name, steps=128, env=EnvConfig(id=env_id))
+    env = gym.make(env_id)
+    observation, _ = env.reset(seed=0)
+    action, _ = agent.predict(observation, deterministic=True)
+    assert env.action_space.contains(action)
+    env.step(action)
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "InvertedPendulum-v5"])
+def test_continuous_environments_of_gymnasium_can_be_learned(env_id):
+    agent = trained("ppo", steps=128, env=EnvConfig(id=env_id))
+    width = agent.envs.observation_space.shape[0]
+    assert agent.envs.action_space.contains(agent.predict(np.zeros(width, np.float32))[0])
+
+
+class Mixed(gym.Env):
+    """A Dict observation, as navigation has; 30 steps long."""
+
+    observation_space = spaces.Dict(
+        {"picture": spaces.Box(0, 255, (2, 2), np.uint8), "goal": spaces.Box(-1.0, 1.0, (3,))}
+    )
+    action_space = spaces.Discrete(2)
+
+    def _observe(self):
+        self.count += 1
+        picture = np.full((2, 2), self.count, np.uint8)
+        return {"picture": picture, "goal": np.full(3, 0.1 * self.count, np.float32)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        observation = self._observe()
+        return observation, 1.0, False, self.count > 9, {}
+
+
+@pytest.fixture
+def mixed():
+    gym.register("tests/Mixed-v0", Mixed)
+    yield EnvConfig(id="tests/Mixed-v0")
+    gym.registry.pop("tests/Mixed-v0")
+
+
+@every_agent
+def test_dictionaries_of_observations_can_be_learned(name, mixed):
+    agent = trained(name, env=mixed)
+    one = {"picture": np.zeros((2, 2), np.uint8), "goal": np.zeros(3, np.float32)}
+    two = {key: np.stack([array, array]) for key, array in one.items()}
+    single, batch = (agent.predict(obs, deterministic=True)[0] for obs in (one, two))
+    assert batch.tolist() == [int(single)] * 2
+
+
+@every_agent
+def test_ready_made_environments_decide_their_number(name):
+    envs = Walk(AutoresetMode.SAME_STEP, num_envs=3)
+    agent = trained(name, env=envs, steps=30)
+    assert agent.config.num_envs == 3
+    assert agent.steps == 30
+
+
+def test_dqn_refuses_continuous_actions_and_says_what_to_use():
+    with pytest.raises(RobolearnError, match=r"needs discrete actions, got Box.* or PPO"):
+        DQN("Pendulum-v1")
+    with pytest.raises(RobolearnError, match=r"action='discrete' .*or PPO"):
+        DQN("robolearn/CartPoleSwingUp-v0", engine="analytic")
+    DQN("robolearn/CartPoleSwingUp-v0", engine="analytic", action="discrete")
+
+
+class Odd(Walk):
+    """A walk that takes actions nobody serves."""
+
+    def __init__(self, action_space):
+        super().__init__(AutoresetMode.SAME_STEP)
+        self.single_action_space = action_space
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(3),
+        spaces.Box(0, 9, (2,), np.int64),
+        spaces.Dict({"a": spaces.Discrete(2)}),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+@every_agent
+def test_other_action_spaces_are_refused(name, space):
+    with pytest.raises(RobolearnError, match=type(space).__name__):
+        build(name, Odd(space))
+
+
+# Schedules.
+
+
+def test_dqn_epsilon_falls_from_its_start_to_its_end():
+    agent = build("dqn", epsilon_start=0.9, epsilon_end=0.1, epsilon_fraction=0.5)
+    # Half way of the fall is a quarter of the way: 0.9 - 0.8 / 2.
+    assert [agent._epsilon(done) for done in (0, 0.25, 0.5, 0.75, 1)] == pytest.approx(
+        [0.9, 0.5, 0.1, 0.1, 0.1]
+    )
+
+
+def test_dqn_without_a_fall_explores_at_its_end_from_the_start():
+    agent = build("dqn", epsilon_end=0.1, epsilon_fraction=0.0)
+    assert agent._epsilon(0.0) == pytest.approx(0.1)
+
+
+def test_dqn_reports_epsilon_from_the_start_to_the_end():
+    agent = build("dqn", epsilon_start=0.9, epsilon_end=0.1, epsilon_fraction=0.5)
+    epsilon = [report.metrics["epsilon"] for report in agent.iterate(512)]
+    agent.close()
+    assert epsilon[0] == pytest.approx(0.9)
+    assert epsilon[len(epsilon) // 2 :] == pytest.approx([0.1] * (len(epsilon) // 2))
+
+
+@every_agent
+def test_the_learning_rate_falls_linearly_over_the_steps(name):
+    agent = build(name, learning_rate=1.0e-3, final_learning_rate=2.0e-4)
+    reports = list(agent.iterate(640))
+    agent.close()
+    before = [0, *(report.steps for report in reports)]
+    for steps, report in zip(before, reports, strict=False):
+        if "learning_rate" in report.metrics:
+            # 1e-3 before the first step, 2e-4 after the last of 640.
+            expected = 1.0e-3 - 0.8e-3 * steps / 640
+            assert report.metrics["learning_rate"] == pytest.approx(expected)
+
+
+def test_dqn_draws_epsilon_for_each_environment():
+    # epsilon 0.3 of 20,000 environments, two actions: 15 % leave the best one, 3000 +- 50.
+    # One coin for the batch would give none or half.
+    agent = build("dqn")
+    obs = torch.from_numpy(np.repeat(observations(1), 20_000, axis=0))
+    best = int(agent.predict(observations(1)[0], deterministic=True)[0])
+    for _ in range(3):
+        astray = int((agent._explore(obs, 0.3) != best).sum())
+        assert abs(astray - 3000) < 4 * 50
+
+
+def test_dqn_copies_the_online_network_after_every_target_period():
+    agent = build("dqn", target_period=10_000)
+    before = {key: tensor.clone() for key, tensor in agent.target.state_dict().items()}
+    agent.learn(256)
+    agent.close()
+    assert all(torch.equal(before[key], now) for key, now in agent.target.state_dict().items())
+    often = trained("dqn", target_period=1)
+    online = dict(often.online.named_parameters())
+    assert all(torch.equal(online[key], p) for key, p in often.target.named_parameters())
+
+
+# Learning.
+
+
+def test_ppo_learns_to_balance_the_pole():
+    config = PPOConfig(gamma=0.98, gae_lambda=0.9, num_envs=16, minibatch=256)
+    assert greedy_return(PPO(BALANCE, config, seed=0).learn(50_000)) >= 475
+
+
+def greedy_return(agent):
+    """Mean return of 25 episodes without exploration."""
+    agent.close()
+    envs = BALANCE.make_vec(25, AutoresetMode.NEXT_STEP)
+    obs, _ = envs.reset(seed=12_345)
+    total, running = np.zeros(25), np.ones(25, np.bool_)
+    while running.any():
+        obs, reward, terminated, truncated, _ = envs.step(agent.predict(obs, deterministic=True)[0])
+        total += reward * running
+        running &= ~(terminated | truncated)
+    envs.close()
+    return total.mean()

@@ -1,0 +1,158 @@
+"""What is drawn from the replay memory is what a slow walk over the recorded stream gives."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robolearn.data.replay import Replay
+from robolearn.data.rollout import Step
+
+CPU = torch.device("cpu")
+ENVS = 3
+DRAWS = 256
+
+
+def recorded(seed, steps):
+    """A stream of steps of ENVS environments; observations name step and env, so none repeats."""
+    rng = np.random.default_rng(seed)
+    stream = []
+    for t in range(steps):
+        obs = np.stack([np.full(ENVS, t), np.arange(ENVS)], axis=1).astype(np.float32)
+        terminated, truncated = rng.random((2, ENVS)) < 0.15
+        stream.append(
+            Step(
+                obs,
+                rng.normal(size=ENVS).astype(np.float32),
+                obs + 1000,
+                terminated,
+                terminated | truncated,
+                rng.random(ENVS) > 0.1,
+            )
+        )
+    return stream
+
+
+def stored(stream, rows):
+    replay = Replay(rows * ENVS, ENVS, 2, CPU)
+    for t, step in enumerate(stream):
+        replay.put(step, torch.arange(ENVS) + 10 * t)
+    return replay
+
+
+def slow_transition(stream, t, env, n, gamma):
+    """Follow step t of an environment for up to n steps, one at a time."""
+    reward, discount = 0.0, 1.0
+    for k in range(t, min(t + n, len(stream))):
+        reward += discount * float(stream[k].reward[env])
+        discount *= gamma
+        last = k
+        if stream[k].done[env]:
+            break
+    if stream[last].terminated[env]:
+        discount = 0.0
+    return reward, discount, stream[last].next_obs[env]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(1, 25),
+    rows=st.integers(1, 10),
+    n=st.integers(1, 6),
+    gamma=st.sampled_from([0.0, 0.5, 0.99, 1.0]),
+)
+def test_samples_are_the_transitions_of_the_stream(seed, steps, rows, n, gamma):
+    stream = recorded(seed, steps)
+    rng = torch.Generator().manual_seed(seed)
+    batch = stored(stream, rows).sample(64, n, gamma, rng)
+    for b in range(64):
+        t, env = batch.obs[b].int().tolist()
+        assert steps - rows <= t < steps  # the newest rows are stored, older ones overwritten
+        reward, discount, reached = slow_transition(stream, t, env, n, gamma)
+        assert batch.reward[b].item() == pytest.approx(reward, abs=1e-5)
+        assert batch.discount[b].item() == pytest.approx(discount, abs=1e-6)
+        assert batch.next_obs[b].tolist() == reached.tolist()
+        assert batch.action[b].item() == env + 10 * t
+        assert batch.weight[b].item() == float(stream[t].valid[env])
+
+
+def one_env(rewards, ends=()):
+    """A replay of one environment that earned ``rewards``; ``ends`` maps step to terminated."""
+    replay = Replay(len(rewards), 1, 1, CPU)
+    for t, reward in enumerate(rewards):
+        obs = np.array([[t]], np.float32)
+        done = np.array([t in ends])
+        dead = np.array([t in ends and ends[t]])
+        earned = np.array([reward], np.float32)
+        step = Step(obs, earned, obs + 1, dead, done, np.array([True]))
+        replay.put(step, torch.zeros(1, dtype=torch.int64))
+    return replay
+
+
+def transition_from(replay, t, n):
+    batch = replay.sample(DRAWS, n, 0.5, torch.Generator().manual_seed(0))
+    b = int((batch.obs.squeeze(1) == t).nonzero()[0])
+    return batch.reward[b].item(), batch.discount[b].item(), batch.next_obs[b].item()
+
+
+def test_three_steps_by_hand():
+    # Rewards 1, 2, 4: 1 + 0.5 * 2 + 0.25 * 4 = 3; the state three steps on counts 0.5^3.
+    assert transition_from(one_env([1, 2, 4, 8]), 0, 3) == (3.0, 0.125, 3.0)
+
+
+def test_a_time_limit_cuts_the_return_and_keeps_the_bootstrap():
+    # 1 + 0.5 * 2 = 2, then the state reached by step 1 counts 0.5^2.
+    assert transition_from(one_env([1, 2, 4, 8], {1: False}), 0, 3) == (2.0, 0.25, 2.0)
+
+
+def test_death_cuts_the_return_and_the_bootstrap():
+    assert transition_from(one_env([1, 2, 4, 8], {1: True}), 0, 3) == (2.0, 0.0, 2.0)
+
+
+def test_the_newest_step_spans_what_is_stored():
+    assert transition_from(one_env([1, 2, 4, 8]), 3, 3) == (8.0, 0.5, 4.0)
+
+
+def test_the_newest_step_does_not_run_into_the_oldest_of_the_ring():
+    # Room for 3: rewards 16, 2, 4 lie in the ring and 16 is the newest.
+    replay = one_env([1, 2, 4])
+    obs = np.array([[3.0]], np.float32)
+    no, yes = np.array([False]), np.array([True])
+    newest = Step(obs, np.array([16], np.float32), obs + 1, no, no, yes)
+    replay.put(newest, torch.zeros(1, dtype=torch.int64))
+    assert transition_from(replay, 3, 3) == (16.0, 0.5, 4.0)
+    # And the second newest goes on into it across the seam: 4 + 0.5 * 16.
+    assert transition_from(replay, 2, 3) == (12.0, 0.25, 4.0)
+
+
+def test_every_stored_step_is_drawn_equally_often():
+    # 4 rows of 3 environments, 12,000 draws: 1000 each, deviation sqrt(1000 * 11/12) = 30.3.
+    # A chi-square of 11 degrees of freedom exceeds 31.3 once in a thousand.
+    replay = stored(recorded(0, 9), rows=4)
+    batch = replay.sample(12_000, 1, 0.9, torch.Generator().manual_seed(1))
+    cells = (batch.obs[:, 0] * ENVS + batch.obs[:, 1]).long() - 5 * ENVS
+    counts = torch.bincount(cells, minlength=4 * ENVS)
+    assert len(counts) == 4 * ENVS
+    assert float(((counts - 1000.0) ** 2 / 1000.0).sum()) < 31.3
+
+
+def test_length_counts_environment_steps_up_to_the_capacity():
+    stream = recorded(0, 9)
+    assert len(stored(stream[:0], 4)) == 0
+    assert len(stored(stream[:3], 4)) == 9
+    assert len(stored(stream, 4)) == 12
+
+
+def test_capacity_is_rounded_down_to_whole_rows():
+    replay = Replay(8, ENVS, 2, CPU)  # two rows of three
+    for t, step in enumerate(recorded(0, 5)):
+        replay.put(step, torch.full((ENVS,), t))
+    assert len(replay) == 6
+
+
+def test_the_same_generator_state_draws_the_same_batch():
+    replay = stored(recorded(0, 9), rows=4)
+    one, other = (replay.sample(64, 3, 0.9, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -1,0 +1,69 @@
+"""Advantages are those of the paper's double sum, cut where an episode ends."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robolearn.data.returns import gae
+
+
+def slow_gae(reward, value, next_value, terminated, done, gamma, lam):
+    """Sum (gamma * lam)^k delta[t + k] over the rest of step t's episode, one term at a time."""
+    steps, envs = reward.shape
+    advantage = np.zeros((steps, envs))
+    for env in range(envs):
+        for t in range(steps):
+            weight = 1.0
+            for k in range(t, steps):
+                future = 0.0 if terminated[k, env] else gamma * next_value[k, env]
+                advantage[t, env] += weight * (reward[k, env] + future - value[k, env])
+                if done[k, env]:
+                    break
+                weight *= gamma * lam
+    return advantage
+
+
+@st.composite
+def rollouts(draw):
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 3)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    chance = draw(st.sampled_from([0.0, 0.2, 0.6]))
+    terminated, truncated = rng.random((2, *shape)) < chance
+    reward, value, next_value = rng.normal(scale=3.0, size=(3, *shape))
+    return reward, value, next_value, terminated, terminated | truncated
+
+
+@settings(deadline=None)
+@given(rollouts(), st.sampled_from([0.0, 0.5, 0.97, 1.0]), st.sampled_from([0.0, 0.9, 1.0]))
+def test_gae_is_the_double_sum(rollout, gamma, lam):
+    tensors = [torch.from_numpy(array) for array in rollout]
+    advantage = gae(*tensors, gamma=gamma, lam=lam)
+    expected = slow_gae(*rollout, gamma, lam)
+    np.testing.assert_allclose(advantage.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_gae_by_hand():
+    # One environment, gamma 0.5, lambda 0.5, so steps are carried with 0.25.
+    #   step  reward  V   V(reached)  ends       delta
+    #   0     1       2   4           no         1 + 0.5 * 4 - 2    = 1
+    #   1     3       4   8           truncated  3 + 0.5 * 8 - 4    = 3   (the limit is no death)
+    #   2     5       6   10          no         5 + 0.5 * 10 - 6   = 4
+    #   3     7       10  99          dies       7 - 10             = -3  (whatever it reached)
+    # Backwards: A3 = -3; A2 = 4 + 0.25 * -3 = 3.25; A1 = 3, since A2 is of another episode;
+    # A0 = 1 + 0.25 * 3 = 1.75.
+    reward = torch.tensor([[1.0], [3.0], [5.0], [7.0]])
+    value = torch.tensor([[2.0], [4.0], [6.0], [10.0]])
+    next_value = torch.tensor([[4.0], [8.0], [10.0], [99.0]])
+    terminated = torch.tensor([[False], [False], [False], [True]])
+    done = torch.tensor([[False], [True], [False], [True]])
+    advantage = gae(reward, value, next_value, terminated, done, gamma=0.5, lam=0.5)
+    assert advantage.squeeze(1).tolist() == [1.75, 3.0, 3.25, -3.0]
+
+
+def test_gae_leaves_its_arguments_alone():
+    arrays = [torch.ones(3, 2), torch.ones(3, 2), torch.ones(3, 2)]
+    flags = [torch.zeros(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.bool)]
+    gae(*arrays, *flags, gamma=0.9, lam=0.9)
+    assert all(bool((array == 1).all()) for array in arrays)
+    assert not any(bool(flag.any()) for flag in flags)

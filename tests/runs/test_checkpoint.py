@@ -1,0 +1,218 @@
+"""A checkpoint is there whole or not at all, and what is not what was written is not read."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from robolearn.errors import RobolearnError
+from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
+
+STATE = {"agent": "test", "steps": 7, "bound": float("inf")}
+TENSORS = {
+    "net": {
+        "weight": torch.arange(6.0).reshape(2, 3),
+        "count": torch.tensor(3.0, dtype=torch.float64),
+    },
+    "random": {"train": torch.arange(5, dtype=torch.uint8)},
+    "empty": {},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_checkpoint(tmp_path / "agent", STATE, TENSORS)
+    return tmp_path / "agent"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def rewrite_manifest(folder, change):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(change(manifest)))
+
+
+def test_what_was_written_is_read_back(folder):
+    state, tensors = read_checkpoint(folder)
+    assert state == {"schema": 1, **STATE}
+    assert tensors.keys() == TENSORS.keys()
+    for name, group in TENSORS.items():
+        assert tensors[name].keys() == group.keys()
+        for key, tensor in group.items():
+            assert tensors[name][key].dtype == tensor.dtype
+            assert torch.equal(tensors[name][key], tensor)
+
+
+def test_views_and_transposed_tensors_are_written_as_they_look(tmp_path):
+    matrix = torch.arange(6.0).reshape(2, 3)
+    write_checkpoint(tmp_path / "x", {}, {"net": {"turned": matrix.T, "row": matrix[1]}})
+    tensors = read_checkpoint(tmp_path / "x")[1]["net"]
+    assert tensors["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert tensors["row"].tolist() == [3, 4, 5]
+
+
+def test_only_json_and_safetensors_are_written(folder):
+    expected = ["empty.safetensors", "manifest.json", "net.safetensors", "random.safetensors"]
+    assert names(folder) == [*expected, "state.json"]
+
+
+def test_a_newer_checkpoint_replaces_an_older_one_and_leaves_no_litter(folder):
+    write_checkpoint(folder, {"agent": "newer"}, {"net": {"weight": torch.zeros(1)}})
+    state, tensors = read_checkpoint(folder)
+    assert state["agent"] == "newer"
+    assert tensors.keys() == {"net"}
+    assert names(folder.parent) == ["agent"]
+
+
+@pytest.mark.parametrize(
+    ("state", "tensors", "error"),
+    [
+        ({"agent": object()}, {}, TypeError),  # JSON cannot hold it
+        ({}, {"net": {"x": torch.zeros(2)}, "bad": {"y": torch.zeros(2).to_sparse()}}, Exception),
+        ({}, {"net": {"x": torch.zeros(2)}, "no/such/folder": {}}, OSError),
+    ],
+    ids=["state", "tensor", "file"],
+)
+def test_a_failure_half_way_leaves_the_older_one_and_no_litter(folder, state, tensors, error):
+    before = content(folder)
+    with pytest.raises(error):
+        write_checkpoint(folder, state, tensors)
+    assert content(folder) == before
+    assert names(folder.parent) == ["agent"]
+
+
+def test_a_failure_half_way_leaves_nothing_where_nothing_was(tmp_path):
+    with pytest.raises(TypeError):
+        write_checkpoint(tmp_path / "agent", {"agent": object()}, {})
+    assert names(tmp_path) == []
+
+
+def test_a_failed_rename_puts_the_older_one_back(folder, monkeypatch):
+    before = content(folder)
+    rename = type(folder).rename
+
+    def fail(path, target):
+        if path.name.endswith(".tmp"):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(type(folder), "rename", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_checkpoint(folder, {"agent": "newer"}, {})
+    assert content(folder) == before
+    assert names(folder.parent) == ["agent"]
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RobolearnError, match="is no checkpoint"):
+        write_checkpoint(tmp_path, STATE, TENSORS)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_in_the_way_is_not_replaced(tmp_path):
+    (tmp_path / "agent").write_text("mine")
+    with pytest.raises(RobolearnError, match="is no checkpoint"):
+        write_checkpoint(tmp_path / "agent", STATE, TENSORS)
+    assert (tmp_path / "agent").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["state.json", "manifest.json", "net.safetensors", "random.safetensors"]
+)
+def test_every_flipped_byte_is_noticed(folder, name):
+    path = folder / name
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        with pytest.raises(RobolearnError):
+            read_checkpoint(folder)
+    path.write_bytes(whole)
+    read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["state.json", "manifest.json", "net.safetensors"])
+def test_every_cut_is_noticed(folder, name):
+    path = folder / name
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(RobolearnError):
+            read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["state.json", "manifest.json", "random.safetensors"])
+def test_a_missing_file_is_noticed(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(RobolearnError, match="manifest"):
+        read_checkpoint(folder)
+
+
+def test_the_message_of_a_damaged_file_names_it(folder):
+    (folder / "net.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(RobolearnError, match=r"net\.safetensors is damaged: 8 bytes"):
+        read_checkpoint(folder)
+
+
+def test_a_name_outside_the_folder_is_refused(folder):
+    shutil.copy(folder / "net.safetensors", folder.parent / "net.safetensors")
+    rewrite_manifest(folder, lambda m: {**m, "../net.safetensors": m["net.safetensors"]})
+    with pytest.raises(RobolearnError, match="lacks the file"):
+        read_checkpoint(folder)
+
+
+def test_an_absolute_name_is_refused(folder):
+    outside = folder.parent / "net.safetensors"
+    shutil.copy(folder / "net.safetensors", outside)
+    rewrite_manifest(folder, lambda m: {**m, str(outside): m["net.safetensors"]})
+    with pytest.raises(RobolearnError, match="lacks the file"):
+        read_checkpoint(folder)
+
+
+def test_a_link_is_refused_even_to_the_right_content(folder):
+    outside = folder.parent / "outside"
+    (folder / "net.safetensors").rename(outside)
+    (folder / "net.safetensors").symlink_to(outside)
+    with pytest.raises(RobolearnError, match="lacks the file"):
+        read_checkpoint(folder)
+
+
+def test_a_state_the_manifest_does_not_vouch_for_is_not_read(folder):
+    rewrite_manifest(folder, lambda m: {k: v for k, v in m.items() if k != "state.json"})
+    with pytest.raises(RobolearnError, match="does not list"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("nonsense", [[], 3, None, {"state.json": 3}, {"state.json": None}])
+def test_a_manifest_of_another_shape_is_refused(folder, nonsense):
+    rewrite_manifest(folder, lambda _: nonsense)
+    with pytest.raises(RobolearnError, match="damaged"):
+        read_checkpoint(folder)
+
+
+def test_a_file_the_manifest_does_not_list_is_not_read(folder):
+    shutil.copy(folder / "net.safetensors", folder / "extra.safetensors")
+    assert "extra" not in read_checkpoint(folder)[1]
+
+
+def test_another_schema_is_refused(tmp_path):
+    write_checkpoint(tmp_path / "x", {"schema": 2}, {})
+    with pytest.raises(RobolearnError, match="schema 2, expected 1"):
+        read_checkpoint(tmp_path / "x")
+
+
+def test_a_folder_without_a_checkpoint_says_so(tmp_path):
+    with pytest.raises(RobolearnError, match="holds no checkpoint"):
+        read_checkpoint(tmp_path)
