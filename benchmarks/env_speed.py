@@ -3,7 +3,7 @@
 Reward, autoreset and final observations are included; actions are drawn beforehand. Ratios are
 against Gymnasium's ``InvertedPendulum-v5`` in a synchronous vector of 64, timed in the same run.
 
-    python benchmarks/env_speed.py --out benchmarks/results/env_speed
+    python -m benchmarks.env_speed --out benchmarks/results/env_speed
 """
 
 import statistics

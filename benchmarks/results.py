@@ -26,14 +26,18 @@ class Table:
         return "\n".join([header, "|" + " --- |" * len(self._rows[0]), *body])
 
 
+def made_by() -> str:
+    """Return a sentence about command, machine and versions."""
+    facts = meta()
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return f"Made by `{facts['command']}` on {facts['hardware']}, {facts['started']}, {versions}."
+
+
 def write_results(out: Path | None, table: Table, data: dict[str, Any]) -> None:
     """Print a table; with ``out`` also keep it as ``.md`` and the data as ``.json``."""
     print(table)
     if out is None:
         return
-    facts = meta()
     out.parent.mkdir(parents=True, exist_ok=True)
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    made = f"`{facts['command']}` on {facts['hardware']}, {facts['started']}, {versions}"
-    out.with_suffix(".md").write_text(f"{table}\n\nMade by {made}.\n")
-    out.with_suffix(".json").write_text(json.dumps({"meta": facts, **data}, indent=1) + "\n")
+    out.with_suffix(".md").write_text(f"{table}\n\n{made_by()}\n")
+    out.with_suffix(".json").write_text(json.dumps({"meta": meta(), **data}, indent=1) + "\n")

@@ -1,5 +1,6 @@
 """Frozen configuration dataclasses, to and from plain dictionaries and YAML."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -41,6 +42,20 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
         return cls(**values)
     except TypeError as error:
         raise RobolearnError(f"{cls.__name__}: {error}.") from error
+
+
+def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse numbers, or members of tuples, outside their range; both bounds are allowed.
+
+    Raises:
+        RobolearnError: A number outside, or not a number.
+    """
+    for name, (low, high) in ranges.items():
+        setting = getattr(config, name)
+        for number in setting if isinstance(setting, tuple) else (setting,):
+            if not low <= number <= high:
+                allowed = f"lie in [{low}, {high}]" if high < math.inf else f"be at least {low}"
+                raise RobolearnError(f"{name} must {allowed}, got {number}.")
 
 
 def write_yaml(path: Path, config: Any) -> None:

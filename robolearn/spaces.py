@@ -63,6 +63,10 @@ def _fits(space: gym.Space, observation: Any) -> bool:
     """Return whether this is a single observation; boxes go by shape, not by bounds."""
     if isinstance(space, spaces.Box):
         return np.shape(observation) == space.shape
+    if isinstance(space, spaces.Dict) and isinstance(observation, Mapping):
+        return all(_fits(part, observation[key]) for key, part in space.items())
+    if isinstance(space, spaces.Tuple) and isinstance(observation, tuple):
+        return all(_fits(part, item) for part, item in zip(space, observation, strict=True))
     return space.contains(observation)
 
 

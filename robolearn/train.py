@@ -123,6 +123,13 @@ class _Session:
         self._seconds = 0.0  # of learning
 
     def run(self) -> TrainResult:
+        try:
+            return self._run()
+        except BaseException:
+            self._films.cancel()  # or their process would outlive us
+            raise
+
+    def _run(self) -> TrainResult:
         config = self._config
         interrupted = False
         with (

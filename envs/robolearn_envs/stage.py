@@ -54,7 +54,7 @@ VISUAL = f"""\
 
 WORLD = f"""\
     <light pos="0 0 6" dir="{_words(SUNBEAM)}" directional="true" castshadow="false" ambient="0 0 0" diffuse="{_grey(SUN)}" specular="0.1 0.1 0.1"/>
-    <camera name="side" pos="0 -6.6 1.5" xyaxes="1 0 0 0 0.083 1" fovy="35"/>
+    <camera name="side" pos="0 -7.6 1.6" xyaxes="1 0 0 0 0.083 1" fovy="35"/>
     <geom name="floor" type="plane" pos="0 0 {FLOOR}" size="0 0 0.1" material="tiles"/>
 """  # noqa: E501
 """Light, camera and floor, for a model's world body."""

@@ -17,7 +17,7 @@ from robolearn.accelerate import choose_device, one_thread
 from robolearn.agents.base import Parts, Progress, predict_with, read_agent, restore, write_agent
 from robolearn.agents.defaults import tuned
 from robolearn.collect import Collector
-from robolearn.config import from_dict, to_dict
+from robolearn.config import check_ranges, from_dict, to_dict
 from robolearn.data.replay import Batch, Replay
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
@@ -66,6 +66,15 @@ class DQNConfig:
     """Widths of the hidden layers."""
     layer_norm: bool = True
     """Normalise the hidden layers, which keeps values from running away (Gallici et al., 2025)."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        counts = ("num_envs", "n_step", "batch", "capacity", "collect_steps", "updates", "hidden")
+        weights = ("learning_rate", "final_learning_rate", "warmup", "max_grad_norm")
+        parts = ("gamma", "epsilon_start", "epsilon_end", "epsilon_fraction")
+        ranges = {name: (1, math.inf) for name in (*counts, "target_period")}
+        ranges |= {name: (0, math.inf) for name in weights}
+        check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
 
 
 def td_loss(online: nn.Module, target: nn.Module, batch: Batch, *, double: bool) -> Tensor:

@@ -16,7 +16,7 @@ from robolearn.accelerate import choose_device, one_thread
 from robolearn.agents.base import Parts, Progress, predict_with, read_agent, restore, write_agent
 from robolearn.agents.defaults import tuned
 from robolearn.collect import Collector
-from robolearn.config import from_dict, to_dict
+from robolearn.config import check_ranges, from_dict, to_dict
 from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout, RolloutBuffer
 from robolearn.environments import EnvConfig, TrainingEnvs
@@ -65,6 +65,15 @@ class PPOConfig:
     """Deviation of continuous actions at the start, where the action range is [-1, 1]."""
     normalise: bool = True
     """Normalise observations and value targets by their running moments."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        counts = ("num_envs", "rollout_steps", "epochs", "minibatch", "hidden")
+        weights = ("clip", "learning_rate", "final_learning_rate", "max_grad_norm")
+        ranges = {name: (1, math.inf) for name in counts}
+        ranges |= {name: (0, math.inf) for name in weights}
+        unit = {"gamma": (0, 1), "gae_lambda": (0, 1)}
+        check_ranges(self, {**ranges, **unit, "initial_std": (1e-6, math.inf)})
 
 
 class Minibatch(NamedTuple):

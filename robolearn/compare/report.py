@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -78,6 +79,7 @@ _HEADINGS = (
 )
 _NONE = "\N{EN DASH}"  # what stands where there is no figure
 _TEXT = ("agent", "actions", "hyper-parameters")  # the other columns are numbers
+_NARROW = ("agent", "return", "IQM", "success", "training", "steps/s")
 
 
 def _texts(row: Row) -> tuple[str, ...]:
@@ -123,13 +125,24 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def terminal_table(rows: Sequence[Row], title: str) -> Table:
-    """Return the table for a terminal."""
-    caption = escape(" ".join(notes(rows)))
-    table = Table(title=title, caption=caption, caption_justify="left")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading in _TEXT else "right")
+    """Return the table for a terminal of 80 columns: what does not fit is told beneath it."""
+    told = [
+        f"{row.agent}: {row.seeds} x {row.steps:,.0f} steps, {row.actions} actions, {row.source}."
+        for row in rows
+    ]
+    table = Table(
+        title=title,
+        caption=escape("\n".join([*told, *notes(rows)])),
+        caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in _NARROW:
+        justify = "left" if heading in _TEXT else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for row in rows:
-        table.add_row(*(escape(text) for text in _texts(row)))
+        texts = dict(zip(_HEADINGS, _texts(row), strict=True))
+        table.add_row(*(escape(texts[heading]) for heading in _NARROW))
     return table
 
 

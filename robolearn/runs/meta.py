@@ -23,6 +23,8 @@ _PACKAGES = (
 
 def command_line() -> str:
     """Return the command that is running, as one would type it."""
+    if "-m" in sys.orig_argv:
+        return shlex.join(["python", *sys.orig_argv[sys.orig_argv.index("-m") :]])
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 

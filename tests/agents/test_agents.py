@@ -18,6 +18,7 @@ from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
+from robolearn.evaluation import evaluate
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 SMALL = {
@@ -376,18 +377,32 @@ def test_dqn_copies_the_online_network_after_every_target_period():
 
 def test_ppo_learns_to_balance_the_pole():
     config = PPOConfig(gamma=0.98, gae_lambda=0.9, num_envs=16, minibatch=256)
-    assert greedy_return(PPO(BALANCE, config, seed=0).learn(50_000)) >= 475
+    agent = PPO(BALANCE, config, seed=0).learn(50_000)
+    agent.close()
+    assert greedy_return(agent) >= 475
+
+
+def test_dqn_learns_to_balance_the_pole():
+    # DQN's greedy policy comes and goes while it learns, so it is watched on the way.
+    config = DQNConfig(
+        gamma=0.98,
+        target_period=25,
+        n_step=5,
+        hidden=(64, 64),
+        updates=4,
+        learning_rate=2e-3,
+        epsilon_fraction=0.4,
+    )
+    agent = DQN(BALANCE, config, seed=1)
+    best, looked = 0.0, 0
+    for report in agent.iterate(40_000):
+        if report.steps >= looked + 2_000:
+            best, looked = max(best, greedy_return(agent)), report.steps
+        if best >= 400:
+            break
+    agent.close()
+    assert best >= 400
 
 
 def greedy_return(agent):
-    """Mean return of 25 episodes without exploration."""
-    agent.close()
-    envs = BALANCE.make_vec(25, AutoresetMode.NEXT_STEP)
-    obs, _ = envs.reset(seed=12_345)
-    total, running = np.zeros(25), np.ones(25, np.bool_)
-    while running.any():
-        obs, reward, terminated, truncated, _ = envs.step(agent.predict(obs, deterministic=True)[0])
-        total += reward * running
-        running &= ~(terminated | truncated)
-    envs.close()
-    return total.mean()
+    return evaluate(agent, BALANCE, episodes=25, seed=12).mean

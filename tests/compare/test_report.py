@@ -84,15 +84,17 @@ def test_the_markdown_has_the_table_and_what_it_was_made_with(rows, tmp_path):
     assert lines[-1] == "- torch: 2.13"
 
 
-def test_the_terminal_shows_every_figure_and_brackets_in_names(rows):
-    console = Console(width=200, record=True, file=None, quiet=False)
+def test_80_columns_of_terminal_show_the_figures_and_what_is_behind_them(rows):
+    console = Console(width=80)
     with console.capture() as captured:
         console.print(terminal_table(rows, "CartPole"))
     shown = captured.get()
     assert "30.0 [10.0, 40.0]" in shown
     assert "50% [0%, 100%]" in shown
-    assert "[zoo] ppo" in shown
-    assert "[95 % percentile bootstrap interval]" in shown.replace("\n", " ")
+    assert "2.0 s" in shown
+    assert "sb3-ppo: 3 x 1,000 steps, continuous actions, [zoo] ppo." in shown
+    assert "[95 % percentile bootstrap interval]" in shown
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown  # rich's sign for what it cut off
 
 
 def test_one_seed_is_said_to_have_no_interval(one_seed):

@@ -1,0 +1,324 @@
+"""From train to eval to record, on a few steps."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from robolearn.agents.load import load_agent
+from robolearn.agents.ppo import PPO
+from robolearn.cli import main
+from robolearn.runs.checkpoint import read_checkpoint
+from robolearn_envs.engines.base import EngineError
+
+BALANCE = "robolearn/CartPoleBalance-v0"
+SMALL = ("--num-envs", "4", "--rollout-steps", "32", "--minibatch", "64", "--hidden", "16")
+CHECKPOINT = re.compile(r"\d{9}")
+
+
+def command(run, *options, steps=1024, seed=0):
+    where = ("--env", BALANCE, "--engine", "analytic", "--run", str(run))
+    return ("train", "ppo", *where, "--steps", str(steps), "--seed", str(seed), *SMALL, *options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run; nobody changes it."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    assert main(command(folder)) == 0
+    return folder
+
+
+def metrics(run):
+    """The lines of metrics.jsonl without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def one_object(capsys):
+    """The JSON object that is all of the standard output."""
+    said = capsys.readouterr().out
+    return json.loads(said)
+
+
+# train
+
+
+def test_a_run_folder_holds_what_the_design_says(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.yaml", "meta.json", "metrics.jsonl", "tb", "checkpoints", "eval.json"}
+    stored = {path.name for path in (run / "checkpoints").iterdir()}
+    assert {"last", "best"} <= stored
+    steps = {name for name in stored if CHECKPOINT.fullmatch(name)}
+    assert stored == steps | {"last", "best"}
+    assert "000001024" in steps
+    assert len(steps) <= 3
+    assert (run / "checkpoints" / "last").read_text() == "000001024\n"
+
+
+def test_the_config_says_everything_that_was_asked(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["agent"] == "ppo"
+    assert config["env"] == {"id": BALANCE, "engine": "analytic", "kwargs": {}}
+    assert config["steps"] == 1024
+    assert config["hyper"]["rollout_steps"] == 32
+    assert config["hyper"]["gamma"] == 0.98  # tuned for this environment
+
+
+def test_the_last_checkpoint_has_made_all_steps(run):
+    assert read_checkpoint(run / "checkpoints" / "000001024")[0]["steps"] == 1024
+
+
+def test_metrics_tell_updates_and_evaluations(run):
+    lines = metrics(run)
+    # 1024 steps in rollouts of 4 * 32 = 128: eight updates.
+    assert [line["steps"] for line in lines if "policy_loss" in line] == list(range(128, 1025, 128))
+    assert lines[-1]["steps"] == 1024
+    assert "eval_return" in lines[-1]
+
+
+def test_the_final_evaluation_is_written(run):
+    figures = json.loads((run / "eval.json").read_text())
+    assert figures["env"] == BALANCE
+    assert figures["steps"] == 1024
+    assert figures["episodes"] == 100
+    assert figures["mean_return"] == metrics(run)[-1]["eval_return"]
+
+
+def test_the_same_seed_twice_gives_the_same_run(run, tmp_path, capsys):
+    assert main(command(tmp_path / "again")) == 0
+    assert metrics(tmp_path / "again") == metrics(run)
+    weights = [
+        (folder / "checkpoints" / "000001024" / "net.safetensors").read_bytes()
+        for folder in (run, tmp_path / "again")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_another_seed_gives_another_run(run, tmp_path):
+    assert main(command(tmp_path / "other", seed=1)) == 0
+    assert metrics(tmp_path / "other") != metrics(run)
+
+
+def test_a_run_already_there_is_left_as_it_is(run, capsys):
+    before = content(run)
+    assert main(command(run)) == 2
+    assert "nothing was changed" in capsys.readouterr().err
+    assert content(run) == before
+
+
+def test_train_as_json_is_one_object(tmp_path, capsys):
+    assert main(command(tmp_path / "run", "--json", steps=128)) == 0
+    figures = one_object(capsys)
+    assert figures["run"] == str(tmp_path / "run")
+    assert figures["steps"] == 128
+    assert figures["episodes"] == 100
+    assert figures["seconds"] > 0
+
+
+def test_train_says_how_to_go_on(tmp_path, capsys):
+    assert main(command(tmp_path / "run", steps=128)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Done after 128 steps")
+    assert f"robolearn record {tmp_path / 'run'} --out" in said
+
+
+def test_checkpoints_come_as_often_as_asked(tmp_path):
+    assert main(command(tmp_path / "run", "--save-every", "256", "--eval-every", "1024")) == 0
+    stored = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.is_dir()]
+    assert sorted(stored) == ["000000768", "000001024"]  # the newest two
+    evaluated = [line["steps"] for line in metrics(tmp_path / "run") if "eval_return" in line]
+    assert set(evaluated) == {1024}
+
+
+def test_a_gymnasium_environment_is_trained_by_its_id(tmp_path, capsys):
+    options = ("--env", "CartPole-v1", "--run", str(tmp_path / "run"), "--steps", "128", "--json")
+    assert main(("train", "dqn", *options)) == 0
+    assert one_object(capsys)["success_rate"] is None
+
+
+# eval
+
+
+def test_eval_as_json_is_one_object(run, capsys):
+    assert main(["eval", str(run), "--episodes", "7", "--json"]) == 0
+    figures = one_object(capsys)
+    assert figures["episodes"] == 7
+    assert (figures["env"], figures["engine"]) == (BALANCE, "analytic")
+
+
+def test_eval_of_the_last_checkpoint_repeats_the_runs_own_evaluation(run, capsys):
+    last = run / "checkpoints" / "000001024"
+    assert main(["eval", str(last), "--json"]) == 0
+    own = json.loads((run / "eval.json").read_text())
+    assert one_object(capsys)["mean_return"] == own["mean_return"]
+
+
+def test_eval_on_another_engine_and_with_randomisation(run, capsys):
+    options = ("--engine", "mujoco", "--randomize", "0.1", "--episodes", "3", "--json")
+    assert main(["eval", str(run), *options]) == 0
+    assert one_object(capsys)["engine"] == "mujoco"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--episodes", "0"], "episodes must be at least 1, got 0"),
+        (["--engine", "bulet"], "'bullet'"),
+        (["--env", "robolearn/CartPoleSwingUp-v0"], "does not fit"),
+        (["--env", "CartPole-v7"], "Did you mean 'CartPole-v1'?"),
+        (["--randomize", "2"], "randomize must lie in [0, 1)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_evaluated_is_said_in_a_line(run, capsys, options, words):
+    assert main(["eval", str(run), *options]) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+# record
+
+
+def test_record_writes_the_video_and_says_so(run, tmp_path, capsys):
+    out = tmp_path / "x.mp4"
+    assert main(["record", str(run), "--out", str(out), "--size", "160x120", "--json"]) == 0
+    figures = one_object(capsys)
+    assert figures["video"] == str(out)
+    assert figures["frames"] == figures["steps"] == figures["returns"][0]
+    assert out.read_bytes()[4:8] == b"ftyp"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_an_existing_video_is_kept_unless_told_otherwise(run, tmp_path, capsys):
+    out = tmp_path / "x.mp4"
+    out.write_bytes(b"mine")
+    arguments = ["record", str(run), "--out", str(out), "--size", "160x120"]
+    assert main(arguments) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_bytes() == b"mine"
+    assert main([*arguments, "--overwrite"]) == 0
+    assert out.read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--size", "161x120"], "two even numbers such as 640x480, got '161x120'"),
+        (["--size", "big"], "got 'big'"),
+        (["--size", "0x0"], "got '0x0'"),
+        (["--stride", "0"], "stride must be at least 1, got 0"),
+        (["--episodes", "0"], "episodes must be at least 1, got 0"),
+        (["--fps", "0"], "at least 1 frame per second, got 0"),
+        (["--out", "x.avi"], "Videos are mp4 files, got 'x.avi'"),
+        (["--out", "/dev/null/x.mp4"], "choose another --out"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_recorded_is_said_in_a_line(
+    run, tmp_path, capsys, monkeypatch, options, words
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["record", str(run), "--out", "x.mp4", *options]) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_videos_on_the_way_are_made_in_the_background(tmp_path, capfd):
+    assert main(command(tmp_path / "run", "--video-every", "128", steps=128)) == 0
+    videos = tmp_path / "run" / "videos"
+    assert [path.name for path in videos.iterdir()] == ["000000128.mp4"]
+    assert (videos / "000000128.mp4").read_bytes()[4:8] == b"ftyp"
+    assert "No video" not in capfd.readouterr().out
+
+
+# Things that go wrong on the way, in a process of their own.
+
+
+def robolearn(*arguments, **options):
+    line = [sys.executable, "-m", "robolearn", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(line, **pipes, **options)
+
+
+def wait_for(path: Path, process):
+    give_up = time.monotonic() + 60
+    while not path.exists() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert path.exists(), process.communicate()
+
+
+def test_ctrl_c_saves_and_says_so(tmp_path):
+    run = tmp_path / "run"
+    process = robolearn(*command(run, steps=100_000_000), "--save-every", "256")
+    wait_for(run / "checkpoints" / "last", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.startswith("Stopped after ")
+    assert "Traceback" not in err
+    steps = json.loads((run / "eval.json").read_text())["steps"]
+    assert load_agent(run / "checkpoints" / f"{steps:09d}").steps == steps
+    assert [path for path in run.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_a_full_disk_is_said_in_a_line_and_keeps_what_was_saved(tmp_path):
+    # Files may grow to 8 kB: the state does, the network's 100 kB do not.
+    def little_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    run = tmp_path / "run"
+    options = (*command(run), "--hidden", "128", "128")
+    process = robolearn(*options, preexec_fn=little_room)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert err.startswith("robolearn: Cannot save to ")
+    assert err.count("\n") == 1
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+def test_figures_that_are_not_finite_end_the_run_with_code_4(tmp_path, capsys):
+    assert main(command(tmp_path / "run", "--learning-rate", "1e38")) == 4
+    said = capsys.readouterr().err
+    assert "Try a lower learning_rate" in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_that_breaks_down_gives_up_its_videos(tmp_path, capsys, monkeypatch):
+    learn = PPO._update
+
+    def update(agent, rollout):
+        if agent.steps:
+            raise EngineError("the pole flew away")
+        return learn(agent, rollout)
+
+    monkeypatch.setattr(PPO, "_update", update)
+    assert main(command(tmp_path / "run", "--video-every", "128")) == 4
+    assert capsys.readouterr().err == "robolearn: the pole flew away\n"
+    assert list((tmp_path / "run" / "videos").iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "robolearn", "list"]
+    done = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert "Traceback" not in done.stderr
+    assert done.stderr == ""

@@ -1,0 +1,110 @@
+"""Episodes are recorded whole, whatever the autoreset mode."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from robolearn.collect import Collector
+from robolearn.environments import EnvConfig
+
+MODES = list(AutoresetMode)
+every_mode = pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
+
+
+class Counting(gym.Env):
+    """Episodes of 2, 3, 2, 3, ... steps; step k earns 10 ** k; the longer ones succeed."""
+
+    observation_space = gym.spaces.Box(0.0, 9.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, first):
+        self.length = first
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        reward = 10.0**self.steps
+        self.steps += 1
+        info = {}
+        terminated = self.steps == self.length
+        if terminated:
+            info["success"] = self.length == 3
+            self.length = 5 - self.length
+        return np.full(1, self.steps, np.float32), reward, terminated, False, info
+
+
+def episodes(envs, steps):
+    collector = Collector(envs, seed=0)
+    found = []
+    for _ in range(steps):
+        collector.step(np.zeros(envs.num_envs, np.int64))
+        found.append(collector.pop_episodes())
+    envs.close()
+    return found
+
+
+@every_mode
+def test_returns_lengths_and_successes_are_those_of_each_episode(mode):
+    envs = SyncVectorEnv([lambda: Counting(2), lambda: Counting(3)], autoreset_mode=mode)
+    found = [tuple(episode) for row in episodes(envs, 13) for episode in row]
+    short, long = (11.0, 2, False), (111.0, 3, True)  # 1 + 10 and 1 + 10 + 100
+    assert [episode[1:] for episode in found if episode[0] == 0][:4] == [short, long, short, long]
+    assert [episode[1:] for episode in found if episode[0] == 1][:4] == [long, short, long, short]
+
+
+@every_mode
+def test_an_episode_is_handed_out_when_it_ends_and_once(mode):
+    envs = SyncVectorEnv([lambda: Counting(2)], autoreset_mode=mode)
+    counts = [len(row) for row in episodes(envs, 5)]
+    # Two steps, then three; with a step in between where the reset takes one.
+    pause = [0] if mode is AutoresetMode.NEXT_STEP else []
+    assert counts == ([0, 1, *pause, 0, 0, 1])[:5]
+
+
+def test_success_is_unknown_where_the_environment_does_not_say():
+    envs = gym.make_vec(
+        "CartPole-v1",
+        num_envs=2,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+    )
+    found = [episode for row in episodes(envs, 30) for episode in row]
+    assert found
+    assert {episode.success for episode in found} == {None}
+
+
+@every_mode
+def test_our_environments_say_success(mode):
+    config = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
+    found = [episode for row in episodes(config.make_vec(2, mode), 60) for episode in row]
+    assert found
+    assert {episode.success for episode in found} == {False}  # always pushing left falls soon
+    assert all(episode.total == episode.length for episode in found)
+
+
+def test_raw_observations_follow_the_flat_ones():
+    envs = SyncVectorEnv([lambda: Counting(3)], autoreset_mode=AutoresetMode.SAME_STEP)
+    collector = Collector(envs, seed=0)
+    seen = []
+    for _ in range(4):
+        step = collector.step(np.zeros(1, np.int64))
+        seen.append((step.obs.item(), step.next_obs.item(), collector.raw.item()))
+        assert collector.obs.item() == collector.raw.item()
+    envs.close()
+    # The episode of three ends on reaching 3, whose successor begins at 0.
+    assert seen == [(0, 1, 1), (1, 2, 2), (2, 3, 0), (0, 1, 1)]
+
+
+def test_the_seed_decides_the_first_observations():
+    def first(seed):
+        envs = EnvConfig(id="CartPole-v1").make_vec(2)
+        obs = Collector(envs, seed).obs
+        envs.close()
+        return obs
+
+    np.testing.assert_array_equal(first(1), first(1))
+    assert not np.array_equal(first(1), first(2))

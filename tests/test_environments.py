@@ -1,0 +1,88 @@
+"""Any environment is found by its name, and a name nobody knows gets a helpful answer."""
+
+import gymnasium as gym
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from robolearn.environments import EnvConfig, TrainingEnvs
+from robolearn.errors import RobolearnError
+
+BALANCE = "robolearn/CartPoleBalance-v0"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("robolearn/CartPoleBalence-v0", BALANCE), ("CartPol-v1", "CartPole-v1")],
+)
+def test_an_unknown_id_gets_the_nearest_one(wrong, right):
+    with pytest.raises(RobolearnError, match=f"Unknown environment '{wrong}'.*'{right}'"):
+        EnvConfig(id=wrong)
+
+
+def test_an_engine_for_a_foreign_environment_is_refused():
+    with pytest.raises(RobolearnError, match="Only robolearn environments have engines"):
+        EnvConfig(id="CartPole-v1", engine="mujoco")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (EnvConfig(id=BALANCE, engine="mujocco"), "'mujoco'"),
+        (EnvConfig(id="robolearn/CartPoleDMC-v0", engine="bullet"), "mujoco"),
+        (EnvConfig(id=BALANCE, kwargs={"randomize": 2.0}), "randomize"),
+        (EnvConfig(id=BALANCE, kwargs={"gravity": 3}), "gravity"),
+        (EnvConfig(id="CartPole-v1", kwargs={"gravity": 3}), "gravity"),
+    ],
+)
+def test_what_an_environment_refuses_is_our_error(config, message):
+    with pytest.raises(RobolearnError, match=message):
+        config.make()
+    with pytest.raises(RobolearnError, match=message):
+        config.make_vec(2)
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("env_id", [BALANCE, "CartPole-v1"])
+def test_batches_come_in_every_mode(env_id, mode):
+    envs = EnvConfig(id=env_id).make_vec(3, mode)
+    assert envs.num_envs == 3
+    assert envs.metadata["autoreset_mode"] is mode
+    envs.close()
+
+
+@pytest.fixture
+def trained_on_ours():
+    config = EnvConfig(id=BALANCE, engine="analytic", kwargs={"randomize": 0.1})
+    return TrainingEnvs.of(config, None, {})
+
+
+def test_without_changes_an_agent_acts_where_it_was_trained(trained_on_ours):
+    assert trained_on_ours.elsewhere(None, None, {}) == trained_on_ours.config
+
+
+def test_engine_and_arguments_can_be_changed(trained_on_ours):
+    there = trained_on_ours.elsewhere(None, "mujoco", {"randomize": 0.3})
+    assert there == EnvConfig(id=BALANCE, engine="mujoco", kwargs={"randomize": 0.3})
+
+
+def test_spaces_that_do_not_fit_are_refused(trained_on_ours):
+    with pytest.raises(RobolearnError, match=r"does not fit .*observation_space"):
+        trained_on_ours.elsewhere("CartPole-v1", None, {})
+    with pytest.raises(RobolearnError, match=r"does not fit .*action_space"):
+        trained_on_ours.elsewhere(None, None, {"action": "continuous"})
+
+
+def test_nothing_to_go_by_is_refused():
+    envs = gym.make_vec("CartPole-v1", num_envs=1, vectorization_mode="sync")
+    own = TrainingEnvs.of(envs, None, {})
+    with pytest.raises(RobolearnError, match="--env ID"):
+        own.elsewhere(None, None, {})
+    assert own.elsewhere("CartPole-v1", None, {}) == EnvConfig(id="CartPole-v1")
+    own.close()
+
+
+def test_a_description_is_read_back(trained_on_ours):
+    again = TrainingEnvs.from_json(trained_on_ours.to_json())
+    assert again.config == trained_on_ours.config
+    assert again.observation_space == trained_on_ours.observation_space
+    assert again.action_space == trained_on_ours.action_space

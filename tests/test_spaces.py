@@ -1,0 +1,129 @@
+"""Observations become vectors and actions what the environment takes, by hand."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from robolearn.errors import RobolearnError
+from robolearn.spaces import (
+    flat_size,
+    flatten_any,
+    flatten_batch,
+    space_from_json,
+    space_to_json,
+    to_env_action,
+)
+
+
+def test_actions_span_a_bounded_box():
+    # [-2, 4] has half-width 3 around 1: -1 -> -2, 0 -> 1, 0.5 -> 2.5, 1 -> 4; beyond is clipped.
+    space = spaces.Box(-2.0, 4.0, (1,), np.float32)
+    action = np.array([[-1.0], [0.0], [0.5], [1.0], [7.0], [-7.0]], np.float32)
+    assert to_env_action(space, action).squeeze(1).tolist() == [-2, 1, 2.5, 4, 4, -2]
+
+
+def test_each_coordinate_has_its_own_bounds_and_the_box_its_shape():
+    space = spaces.Box(np.array([[0.0, -1.0]]), np.array([[2.0, 1.0]]), dtype=np.float64)
+    action = to_env_action(space, np.array([[0.5, 0.5], [-1.0, 0.0]], np.float32))
+    assert action.shape == (2, 1, 2)
+    assert action.dtype == np.float64
+    assert action.tolist() == [[[1.5, 0.5]], [[0.0, 0.0]]]
+
+
+def test_actions_of_pendulum_reach_its_torques():
+    env = gym.make("Pendulum-v1")
+    space = env.action_space
+    env.close()
+    assert to_env_action(space, np.array([[1.0], [-0.5]], np.float32)).tolist() == [[2.0], [-1.0]]
+
+
+def test_actions_of_an_unbounded_box_stay_as_they_are():
+    space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    assert to_env_action(space, np.array([[30.0, -40.0]])).tolist() == [[30.0, -40.0]]
+
+
+def test_discrete_actions_begin_where_the_space_does():
+    assert to_env_action(spaces.Discrete(3, start=-1), np.array([0, 1, 2])).tolist() == [-1, 0, 1]
+
+
+def test_discrete_observations_become_one_hot():
+    space = spaces.Discrete(3)
+    assert flatten_batch(space, np.array([2, 0]), 2).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert flatten_any(space, 1)[0].tolist() == [[0, 1, 0]]
+
+
+def test_boxes_are_unrolled():
+    space = spaces.Box(0, 255, (2, 2), np.uint8)
+    picture = np.array([[1, 2], [3, 4]], np.uint8)
+    assert flatten_batch(space, picture, None).tolist() == [1, 2, 3, 4]
+    assert flatten_batch(space, np.stack([picture, 2 * picture]), 2)[1].tolist() == [2, 4, 6, 8]
+    assert flatten_batch(space, picture, None).dtype == np.float32
+
+
+def test_tuples_and_dictionaries_are_joined():
+    pair = spaces.Tuple([spaces.Discrete(2), spaces.Box(0.0, 9.0, (2,))])
+    single = (1, np.array([5.0, 6.0], np.float32))
+    assert flatten_batch(pair, single, None).tolist() == [0, 1, 5, 6]
+    batch = (np.array([1, 0]), np.array([[5.0, 6.0], [7.0, 8.0]], np.float32))
+    assert flatten_batch(pair, batch, 2).tolist() == [[0, 1, 5, 6], [1, 0, 7, 8]]
+    assert flat_size(pair) == 4
+
+
+def test_flat_observations_are_copies():
+    array = np.zeros((2, 3), np.float32)
+    flat = flatten_batch(spaces.Box(-1, 1, (3,)), array, 2)
+    array[:] = 1
+    assert not flat.any()
+
+
+@pytest.mark.parametrize(
+    ("space", "single"),
+    [
+        (spaces.Box(-1.0, 1.0, (2,)), np.zeros(2)),
+        (spaces.Box(-1.0, 1.0, (2,)), np.full(2, 50.0)),
+        (spaces.Discrete(5), np.int64(3)),
+        (spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,))}), {"a": np.zeros(2)}),
+        (spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,))}), {"a": np.full(2, 50.0, np.float32)}),
+        (spaces.Tuple([spaces.Box(-1.0, 1.0, (2,))]), (np.full(2, 50.0),)),
+    ],
+    ids=["box", "box-outside", "discrete", "dict-float64", "dict-outside", "tuple-outside"],
+)
+def test_one_observation_is_told_from_a_batch_by_its_shape(space, single):
+    flat, is_single = flatten_any(space, single)
+    assert is_single
+    assert flat.shape == (1, flat_size(space))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 1, 2), ()])
+def test_boxes_of_another_shape_are_refused(shape):
+    with pytest.raises(RobolearnError, match="must have shape"):
+        flatten_any(spaces.Box(-1.0, 1.0, (2,)), np.zeros(shape))
+
+
+SPACES = {
+    "box": spaces.Box(np.float32([-1.0, -np.inf]), np.float32([2.5, np.inf])),
+    "picture": spaces.Box(0, 255, (2, 3), np.uint8),
+    "scalar": spaces.Box(-1.0, 1.0, (), np.float64),
+    "discrete": spaces.Discrete(4, start=2),
+    "dict": spaces.Dict({"b": spaces.Discrete(2), "a": spaces.Box(0.0, 1.0, (1,))}),
+    "tuple": spaces.Tuple([spaces.Discrete(2), spaces.Tuple([spaces.MultiBinary(3)])]),
+    "multi-discrete": spaces.MultiDiscrete([2, 3]),
+    "multi-binary": spaces.MultiBinary([2, 2]),
+}
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_spaces_survive_json(space):
+    again = space_from_json(json.loads(json.dumps(space_to_json(space))))
+    assert again == space
+    assert again.dtype == space.dtype
+
+
+def test_spaces_without_a_description_are_refused():
+    with pytest.raises(RobolearnError, match="Text cannot be saved"):
+        space_to_json(spaces.Text(5))
+    with pytest.raises(RobolearnError, match="Unknown kind of space 'Txt'"):
+        space_from_json({"kind": "Txt"})

@@ -1,0 +1,110 @@
+"""The training loop: what is due when, and which agent is called the best."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from robolearn.agents.load import load_agent
+from robolearn.agents.ppo import PPO
+from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnError
+from robolearn.evaluation import evaluate
+from robolearn.train import TrainConfig, _Every, train
+
+BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
+SMALL = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}
+
+
+@pytest.fixture
+def config(tmp_path):
+    return TrainConfig(
+        agent="ppo", env=BALANCE, steps=1280, run=tmp_path / "run", hyper=SMALL, eval_episodes=5
+    )
+
+
+def evaluations(run):
+    """Steps and mean return of each evaluation, in order."""
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    return [(line["steps"], line["eval_return"]) for line in lines if "eval_return" in line]
+
+
+def test_something_is_due_once_in_every_period():
+    every = _Every(100)
+    # Asked at these steps; 500 passes several ends of periods and counts once.
+    asked = {64: False, 128: True, 192: False, 200: True, 500: True, 599: False, 600: True}
+    assert {steps: every.due(steps) for steps in asked} == asked
+
+
+def test_nothing_is_due_in_periods_of_zero():
+    assert not any(_Every(0).due(steps) for steps in (0, 1, 1000))
+
+
+def test_the_best_agent_is_the_latest_of_those_with_the_highest_return(config):
+    run = train(config).run
+    found = evaluations(run)
+    assert len(found) >= 10
+    highest = max(score for _, score in found)
+    latest = [steps for steps, score in found if score == highest][-1]
+    assert run.pointed("best") == run.checkpoint(latest)
+
+
+def test_the_result_is_that_of_the_agent_left_behind(config):
+    result = train(config)
+    assert (result.steps, result.interrupted, result.film_failures) == (1280, False, ())
+    last = result.run.pointed("last")
+    assert last is not None
+    again = evaluate(load_agent(last), BALANCE, episodes=100)
+    assert again.returns.tolist() == result.evaluation.returns.tolist()
+
+
+def test_ctrl_c_keeps_what_was_learned(config, monkeypatch):
+    learn = PPO._update
+
+    def update(agent, rollout):
+        if agent.steps == 640:
+            raise KeyboardInterrupt
+        return learn(agent, rollout)
+
+    monkeypatch.setattr(PPO, "_update", update)
+    result = train(config)
+    assert result.interrupted
+    assert result.steps == 640
+    last = result.run.pointed("last")
+    assert last is not None
+    assert load_agent(last).steps == 640
+
+
+def test_evaluating_and_saving_do_not_change_what_is_learned(config, tmp_path):
+    watched = train(config).run
+    alone = train(replace(config, run=tmp_path / "alone", eval_every=10**6, save_every=10**6)).run
+    weights = [(run.checkpoint(1280) / "net.safetensors").read_bytes() for run in (watched, alone)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"eval_episodes": 0}, "eval_episodes must be at least 1, got 0"),
+        ({"video_every": -1}, "video_every must not be negative, got -1"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(config, changes, words):
+    with pytest.raises(RobolearnError, match=words):
+        replace(config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"agent": "pp0"}, "Did you mean 'ppo'"),
+        ({"hyper": {"gama": 0.9}}, "Did you mean 'gamma'"),
+        ({"hyper": {"gamma": 1.5}}, "gamma must lie in"),
+        ({"device": "tpu"}, "got 'tpu'"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_nothing(config, changes, words):
+    with pytest.raises(RobolearnError, match=words):
+        train(replace(config, **changes))
+    assert not config.run.exists()
