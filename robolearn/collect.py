@@ -24,8 +24,17 @@ class Episode(NamedTuple):
 class Collector:
     """Steps a vector environment in any autoreset mode and hands out clean transitions."""
 
-    def __init__(self, envs: VectorEnv, seed: int | None) -> None:
-        """Reset the environments with ``seed``."""
+    def __init__(self, envs: VectorEnv, seed: int | None, *, stagger: int = 0) -> None:
+        """Reset the environments.
+
+        Args:
+            envs: What to step.
+            seed: Of the environments.
+            stagger: Cut the first episode of each environment at a random step before this one,
+                as a time limit would; 0 for none. Environments that begin together and have
+                episodes of one length would else all be at the same stage of it for ever, and
+                every rollout would show a learner that stage alone.
+        """
         self.envs = envs
         self.num_envs = envs.num_envs
         self._mode = AutoresetMode(envs.metadata["autoreset_mode"])
@@ -39,6 +48,9 @@ class Collector:
         self._total = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, dtype=np.int64)
         self._episodes: list[Episode] = []
+        self._cut_at = np.full(self.num_envs, -1)  # length to cut an episode at, -1 for never
+        if stagger > 1:
+            self._cut_at = np.random.default_rng(seed).integers(1, stagger, self.num_envs)
 
     def _flatten(self, observation: Any) -> np.ndarray:
         return flatten_batch(self._space, observation, self.num_envs)
@@ -56,17 +68,22 @@ class Collector:
         self._total += reward
         self._length += valid
         next_obs = reached
+        cut = (self._length == self._cut_at) & ~done
+        restart = cut | done if self._mode is AutoresetMode.DISABLED else cut
         if done.any():
-            self._record(done, info)
             if self._mode is AutoresetMode.SAME_STEP:
                 next_obs = self._final(reached, done, info)
-            elif self._mode is AutoresetMode.DISABLED:
-                self.raw, _ = self.envs.reset(options={"reset_mask": done})
-                reached = self._flatten(self.raw)
-        self.obs = reached
+            self._record(done, info)
+        if restart.any():
+            self.raw, _ = self.envs.reset(options={"reset_mask": restart})
+        self.obs = self._flatten(self.raw) if restart.any() else reached
         if self._mode is AutoresetMode.NEXT_STEP:
             self._ended = done
-        return Step(obs, reward.astype(np.float32), next_obs, terminated, done, valid)
+        over = done | cut
+        self._total[over] = 0.0
+        self._length[over] = 0
+        self._cut_at[over] = -1
+        return Step(obs, reward.astype(np.float32), next_obs, terminated, over, valid)
 
     def _final(self, reached: np.ndarray, done: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """Return ``reached`` with the last observations of ended episodes put back."""
@@ -82,8 +99,6 @@ class Collector:
         for i in np.flatnonzero(done):
             won = None if success is None else bool(success[i])
             self._episodes.append(Episode(int(i), float(self._total[i]), int(self._length[i]), won))
-        self._total[done] = 0.0
-        self._length[done] = 0
 
     def pop_episodes(self) -> list[Episode]:
         """Return the episodes finished since the last call, in order."""

@@ -14,6 +14,10 @@ from robolearn.config import from_dict
 from robolearn.errors import RobolearnError
 from robolearn.spaces import space_from_json, space_to_json
 from robolearn_envs.names import did_you_mean
+from robolearn_envs.vector import RoboVectorEnv
+
+SEED_SPACING = 10_000
+"""Seeds of training environments that belong to one seed of an agent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,14 @@ def _refusals() -> Iterator[None]:
         raise RobolearnError(str(error)) from error
 
 
+def _time_limit(envs: VectorEnv) -> int:
+    """Return after how many steps an episode is truncated, 0 where that is not known."""
+    base = envs.unwrapped
+    if isinstance(base, RoboVectorEnv):
+        return base.task.max_steps
+    return (base.spec.max_episode_steps or 0) if base.spec else 0
+
+
 class TrainingEnvs:
     """An agent's environments: made when learning begins, or given ready-made."""
 
@@ -128,6 +140,9 @@ class TrainingEnvs:
     def collector(self, num_envs: int, seed: int) -> Collector:
         """Return the one collector, made and seeded at the first call.
 
+        Environment i is seeded ``SEED_SPACING * seed + i``, so that trainings with seeds 0, 1, ...
+        share no environment's stream.
+
         Raises:
             RobolearnError: A loaded agent whose environments nobody knows how to make.
         """
@@ -139,7 +154,9 @@ class TrainingEnvs:
                         "without one: give it to load(folder, env=...) to go on learning."
                     )
                 self._envs = self.config.make_vec(num_envs)
-            self._collector = Collector(self._envs, seed)
+            self._collector = Collector(
+                self._envs, SEED_SPACING * seed, stagger=_time_limit(self._envs)
+            )
         return self._collector
 
     def elsewhere(

@@ -86,10 +86,12 @@ def evaluate(
         **env_kwargs: Passed on to the environment, for an id.
 
     Raises:
-        RobolearnError: No episodes asked for, or an environment that cannot be made.
+        RobolearnError: No episodes asked for, a negative seed, or an environment that cannot be made.
     """
     if episodes < 1:
         raise RobolearnError(f"episodes must be at least 1, got {episodes}.")
+    if seed < 0:
+        raise RobolearnError(f"seed must not be negative, got {seed}.")
     config = EnvConfig(id=env, engine=engine, kwargs=env_kwargs) if isinstance(env, str) else env
     num_envs = min(episodes, _BATCH)
     quota = np.full(num_envs, episodes // num_envs)

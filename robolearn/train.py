@@ -55,7 +55,7 @@ class TrainConfig:
         """Refuse numbers that make no sense."""
         if self.steps < 1:
             raise RobolearnError(f"steps must be at least 1, got {self.steps}.")
-        for name in ("eval_every", "save_every", "video_every"):
+        for name in ("seed", "eval_every", "save_every", "video_every"):
             if getattr(self, name) < 0:
                 raise RobolearnError(f"{name} must not be negative, got {getattr(self, name)}.")
         if self.eval_episodes < 1:

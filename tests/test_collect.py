@@ -6,7 +6,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from robolearn.collect import Collector
-from robolearn.environments import EnvConfig
+from robolearn.environments import EnvConfig, TrainingEnvs
 
 MODES = list(AutoresetMode)
 every_mode = pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
@@ -108,3 +108,40 @@ def test_the_seed_decides_the_first_observations():
 
     np.testing.assert_array_equal(first(1), first(1))
     assert not np.array_equal(first(1), first(2))
+
+
+@every_mode
+def test_staggered_first_episodes_are_cut_as_by_a_time_limit_and_not_reported(mode):
+    envs = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="analytic").make_vec(8, mode)
+    collector = Collector(envs, 0, stagger=40)
+    cuts = np.zeros(8, dtype=int)
+    for count in range(1, 41):
+        before = collector.obs
+        step = collector.step(np.full((8, 1), 0.3, np.float32))
+        # Nothing ends by itself before step 500: what is over has been cut, and only once.
+        assert not step.terminated.any()
+        assert (cuts[step.done] == 0).all()
+        cuts[step.done] = count
+        np.testing.assert_array_equal(step.obs, before)
+        # A cut step reached what one step of 3 N leads to, not a reset state: the cart of about
+        # 1 kg is some 3 * 0.02 = 0.06 m/s faster, hence at 0.06 * count m/s.
+        assert (np.abs(step.next_obs[:, 3] - step.obs[:, 3] - 0.06) < 0.02).all()
+        # The next step begins from the reset state, which hangs at rest near the middle.
+        assert (np.abs(collector.obs[step.done, 3]) <= 0.05).all()
+    assert (cuts > 0).all()
+    assert len(set(cuts.tolist())) > 4  # at different steps
+    assert collector.pop_episodes() == []
+    for _ in range(499):  # the second episodes have their full length; some began at step 1
+        collector.step(np.zeros((8, 1), np.float32))
+    assert [episode.length for episode in collector.pop_episodes()] == [500] * 8
+    envs.close()
+
+
+def test_agents_train_on_staggered_environments_with_seeds_of_their_own():
+    # Seeds 0 and 1 must not share an environment's stream: 0..7 against 10000..10007.
+    starts = []
+    for seed in (0, 1):
+        envs = TrainingEnvs.of("robolearn/CartPoleSwingUp-v0", "analytic", {})
+        starts.append(envs.collector(8, seed).obs)
+        envs.close()
+    assert not set(starts[0][:, 0].tolist()) & set(starts[1][:, 0].tolist())

@@ -179,11 +179,12 @@ class DQN:
             length = min(config.collect_steps, math.ceil(left / config.num_envs))
             with one_thread():
                 done = 1 - left / steps
-                epsilon = self._epsilon(done)
+                warm = len(self._replay) >= min(config.warmup, config.capacity)
+                epsilon = self._epsilon(done) if warm else 1.0
                 self._collect(collector, self._replay, length, epsilon)
                 self.steps += length * config.num_envs
                 metrics = {"epsilon": epsilon}
-                if len(self._replay) >= min(config.warmup, config.capacity):
+                if warm:
                     metrics |= self._update(self._replay, done)
             yield Progress(self.steps, metrics, collector.pop_episodes())
 
