@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 
-class RobolearnError(ValueError):
+class RobolearnError(Exception):
     """Bad input. The command line prints the message alone and exits with ``exit_code``."""
 
     exit_code: ClassVar[int] = 2

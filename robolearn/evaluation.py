@@ -86,7 +86,7 @@ def evaluate(
         **env_kwargs: Passed on to the environment, for an id.
 
     Raises:
-        RobolearnError: No episodes asked for, a negative seed, or an environment that cannot be made.
+        RobolearnError: No episodes, a negative seed, or an environment that cannot be made.
     """
     if episodes < 1:
         raise RobolearnError(f"episodes must be at least 1, got {episodes}.")

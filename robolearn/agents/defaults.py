@@ -4,10 +4,11 @@ from typing import Any
 
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("dqn", "robolearn/CartPoleBalance-v0"): {"n_step": 5, "updates": 12},
-    ("ppo", "robolearn/CartPoleBalance-v0"): {"gamma": 0.98, "gae_lambda": 0.9},
+    ("ppo", "robolearn/CartPoleBalance-v0"): {"learning_rate": 3e-3, "epochs": 10},
     ("ppo", "robolearn/CartPoleSwingUp-v0"): {
         "num_envs": 64,
         "minibatch": 1024,
+        "learning_rate": 2e-3,
         "entropy": 0.005,
     },
 }

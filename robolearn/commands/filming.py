@@ -1,5 +1,6 @@
 """What commands that write videos share."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ def frame_size(text: str) -> dict[str, int]:
     return {"width": int(match[1]), "height": int(match[2])}
 
 
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""Errors that are the disk's, not the user's."""
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turn what recording raises on bad input or a full disk into our errors."""
@@ -27,7 +32,10 @@ def refusals() -> Iterator[None]:
         yield
     except RobolearnError:
         raise
-    except (ValueError, FileExistsError, PermissionError, NotADirectoryError) as error:
+    except ValueError as error:
         raise RobolearnError(str(error)) from error
-    except (OSError, RecordingError) as error:
+    except OSError as error:
+        kind = SaveError if error.errno in _MACHINE else RobolearnError
+        raise kind(error.strerror or str(error)) from error
+    except RecordingError as error:
         raise SaveError(str(error)) from error

@@ -30,7 +30,7 @@ OURS, THEIRS = "robolearn PPO", "SB3 PPO"
 class QuickstartOptions:
     """Train PPO to swing a pole up, test it on two engines, compare it with SB3, film both."""
 
-    steps: int = 500_000
+    steps: int = 300_000
     """Environment steps each of the two learns from."""
     seed: int = 0
     """Fixes everything random."""

@@ -69,25 +69,28 @@ def test_only_swing_up_has_bumpers(task):
     assert force(task, x=2.3, x_dot=1.0) == 0.0
 
 
-@smooth_tasks
+@pytest.mark.parametrize(("task", "far"), [(CartPoleSwingUp(), 0.5), (CartPoleDMC(), 2.0)])
 @pytest.mark.parametrize(
-    ("coordinates", "command", "expected"),
+    ("coordinates", "command", "expected"),  # x in units of the distance that counts as far
     [
         ({}, 0.0, 1.0),
         ({"theta": HANGING}, 0.0, 0.0),
         ({"theta": math.pi / 3}, 0.0, 0.75),  # (1 + 1/2) / 2
-        ({"x": 2.0}, 0.0, 0.55),  # (1 + 0.1) / 2
-        ({"x": -1.0}, 0.0, 0.7811707),  # (1 + 0.1^(1/4)) / 2 = (1 + 0.5623413) / 2
+        ({"x": 1.0}, 0.0, 0.55),  # (1 + 0.1) / 2
+        ({"x": -0.5}, 0.0, 0.7811707),  # (1 + 0.1^(1/4)) / 2 = (1 + 0.5623413) / 2
         ({}, 1.0, 0.8),  # (4 + 0) / 5
         ({}, -0.5, 0.95),  # (4 + 0.75) / 5
         ({"theta_dot": -5.0}, 0.0, 0.55),  # (1 + 0.1) / 2
         ({"x_dot": 9.0}, 0.0, 1.0),  # the cart's speed is free
         # 1/2 upright * 0.55 centred * 0.95 gentle * 0.55 slow
-        ({"theta": math.pi / 2, "x": 2.0, "theta_dot": 5.0}, 0.5, 0.1436875),
+        ({"theta": math.pi / 2, "x": 1.0, "theta_dot": 5.0}, 0.5, 0.1436875),
     ],
 )
-def test_smooth_reward_is_upright_centred_gentle_and_slow(task, coordinates, command, expected):
-    got = reward(task, command, **coordinates)
+def test_smooth_reward_is_upright_centred_gentle_and_slow(
+    task, far, coordinates, command, expected
+):
+    metres = {**coordinates, "x": far * coordinates.get("x", 0.0)}
+    got = reward(task, command, **metres)
     assert got == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 

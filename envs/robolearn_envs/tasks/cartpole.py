@@ -126,6 +126,7 @@ class CartPoleSwingUp:
     default_action: ActionKind = "continuous"
     levels: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
     start_draws = 4
+    far = 0.5  # m from the middle; well beyond the 0.25 m of a success
     bumper = 2.0  # m, where the rail's end begins to push back
     bumper_stiffness = 300.0  # N/m
     bumper_damping = 15.0  # N s/m
@@ -157,7 +158,7 @@ class CartPoleSwingUp:
 
     def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
         """Return upright x centred x gentle x slow, in [0, 1]."""
-        return _smooth_reward(qpos, qvel, command, far=1.0)
+        return _smooth_reward(qpos, qvel, command, far=self.far)
 
     def terminated(self, qpos: Array, qvel: Array) -> Array:
         """Return False: exploring must not mean dying."""
@@ -186,6 +187,7 @@ class CartPoleDMC:
     default_action: ActionKind = "continuous"
     levels: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
     start_draws = 4
+    far = 2.0  # m, the public definition's
 
     @property
     def observation_space(self) -> gym.spaces.Box:
@@ -212,7 +214,7 @@ class CartPoleDMC:
 
     def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
         """Return dm_control's smooth reward."""
-        return _smooth_reward(qpos, qvel, command, far=2.0)
+        return _smooth_reward(qpos, qvel, command, far=self.far)
 
     def terminated(self, qpos: Array, qvel: Array) -> Array:
         """Return False: an episode lasts its 10 s."""
