@@ -1,7 +1,7 @@
 """Train controllers in simulation, show them as videos, compare them with Stable-Baselines3.
 
 >>> from robolearn import PPO, evaluate
->>> agent = PPO("robolearn/CartPoleSwingUp-v0", engine="mujoco").learn(200_000)
+>>> agent = PPO("robolearn/CartPoleSwingUp-v0", engine="mujoco").learn(300_000)
 >>> print(evaluate(agent, "robolearn/CartPoleSwingUp-v0", engine="bullet"))
 """
 

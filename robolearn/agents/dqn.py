@@ -14,10 +14,11 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from robolearn.accelerate import choose_device, one_thread
-from robolearn.agents.base import Parts, Progress, predict_with, read_agent, restore, write_agent
+from robolearn.agents.base import Progress, predict_with
 from robolearn.agents.defaults import tuned
+from robolearn.agents.saving import Parts, load_saved, save_agent
 from robolearn.collect import Collector
-from robolearn.config import check_ranges, from_dict, to_dict
+from robolearn.config import check_ranges
 from robolearn.data.replay import Batch, Replay
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
@@ -154,7 +155,7 @@ class DQN:
         self._actions = self.envs.action_space
         config = config or DQNConfig(**tuned(self.name, self.envs.id))
         self.config = replace(config, num_envs=self.envs.batch_size(num_envs or config.num_envs))
-        self.seed, self.steps, self._updates = seed, 0, 0
+        self.seed, self.steps, self.updates = seed, 0, 0
         self.device = choose_device(device)
         width = flat_size(self.envs.observation_space)
         weights = torch.Generator().manual_seed(seed)
@@ -229,8 +230,8 @@ class DQN:
         for _ in range(config.updates):
             batch = replay.sample(config.batch, config.n_step, config.gamma, self._rng)
             total += self._step(batch)
-            self._updates += 1
-            if self._updates % config.target_period == 0:
+            self.updates += 1
+            if self.updates % config.target_period == 0:
                 self.target.load_state_dict(self.online.state_dict())
         return {"td_loss": (total / config.updates).item(), "learning_rate": rate}
 
@@ -278,30 +279,24 @@ class DQN:
         with torch.inference_mode():
             return self.online(torch.from_numpy(flat).to(self.device)).cpu().numpy()
 
-    def _parts(self) -> Parts:
+    def parts(self) -> Parts:
+        """Return what of the agent changes while it learns, but for the replay memory."""
         return Parts(
             modules={"online": self.online, "target": self.target},
             optimizer=self._optimizer,
             generators={"train": self._rng, "play": self._play},
+            counters=("steps", "updates"),
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the agent into a folder, without its replay memory; an older one is replaced."""
-        state = {
-            "agent": self.name,
-            "config": to_dict(self.config),
-            "seed": self.seed,
-            "steps": self.steps,
-            "updates": self._updates,
-            **self.envs.to_json(),
-        }
-        write_agent(folder, state, self._parts())
+        """Write the agent, without its replay memory; an agent already there is replaced."""
+        save_agent(self, folder)
 
     @classmethod
     def load(
         cls, folder: str | Path, *, env: VectorEnv | None = None, device: str = "auto"
-    ) -> "DQN":
-        """Read an agent back; it acts as it did and can go on learning, its memory empty.
+    ) -> Self:
+        """Read an agent back; it acts as it did and can go on learning, its replay memory empty.
 
         Args:
             folder: What ``save`` wrote.
@@ -311,13 +306,7 @@ class DQN:
         Raises:
             RobolearnError: No agent there, a damaged one, or one of another algorithm.
         """
-        state, tensors = read_agent(folder, cls.name)
-        config = from_dict(DQNConfig, state["config"])
-        envs = env or TrainingEnvs.from_json(state)
-        agent = cls(envs, config, seed=state["seed"], device=device)
-        restore(agent._parts(), tensors)
-        agent.steps, agent._updates = state["steps"], state["updates"]
-        return agent
+        return load_saved(cls, folder, env, device)
 
     def close(self) -> None:
         """Close the training environments."""

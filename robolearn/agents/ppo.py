@@ -13,10 +13,11 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from robolearn.accelerate import choose_device, one_thread
-from robolearn.agents.base import Parts, Progress, predict_with, read_agent, restore, write_agent
+from robolearn.agents.base import Progress, predict_with
 from robolearn.agents.defaults import tuned
+from robolearn.agents.saving import Parts, load_saved, save_agent
 from robolearn.collect import Collector
-from robolearn.config import check_ranges, from_dict, to_dict
+from robolearn.config import check_ranges
 from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout, RolloutBuffer
 from robolearn.environments import EnvConfig, TrainingEnvs
@@ -303,25 +304,23 @@ class PPO:
         with torch.inference_mode():
             return self.net.value(torch.from_numpy(flat).to(self.device)).cpu().numpy()
 
-    def _parts(self) -> Parts:
-        generators = {"train": self._rng, "play": self._play}
-        return Parts(modules={"net": self.net}, optimizer=self._optimizer, generators=generators)
+    def parts(self) -> Parts:
+        """Return what of the agent changes while it learns."""
+        return Parts(
+            modules={"net": self.net},
+            optimizer=self._optimizer,
+            generators={"train": self._rng, "play": self._play},
+            counters=("steps",),
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write the agent into a folder; an agent already there is replaced."""
-        state = {
-            "agent": self.name,
-            "config": to_dict(self.config),
-            "seed": self.seed,
-            "steps": self.steps,
-            **self.envs.to_json(),
-        }
-        write_agent(folder, state, self._parts())
+        save_agent(self, folder)
 
     @classmethod
     def load(
         cls, folder: str | Path, *, env: VectorEnv | None = None, device: str = "auto"
-    ) -> "PPO":
+    ) -> Self:
         """Read an agent back; it acts as it did and can go on learning.
 
         Args:
@@ -332,13 +331,7 @@ class PPO:
         Raises:
             RobolearnError: No agent there, a damaged one, or one of another algorithm.
         """
-        state, tensors = read_agent(folder, cls.name)
-        config = from_dict(PPOConfig, state["config"])
-        envs = env or TrainingEnvs.from_json(state)
-        agent = cls(envs, config, seed=state["seed"], device=device)
-        restore(agent._parts(), tensors)
-        agent.steps = state["steps"]
-        return agent
+        return load_saved(cls, folder, env, device)
 
     def close(self) -> None:
         """Close the training environments."""

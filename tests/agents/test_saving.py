@@ -57,7 +57,7 @@ def flattened(tree, prefix=""):
 
 
 def assert_same_parts(one, other):
-    ours, theirs = one._parts(), other._parts()
+    ours, theirs = one.parts(), other.parts()
     for name, module in ours.modules.items():
         for key, tensor in module.state_dict().items():
             assert torch.equal(tensor, theirs.modules[name].state_dict()[key]), (name, key)
@@ -105,7 +105,7 @@ def test_the_read_agent_learns_on_from_the_same_optimiser(agent, folder):
             again._optimizer.state.clear()
         again.learn(128)
         again.close()
-        parameters = next(iter(again._parts().modules.values())).parameters()
+        parameters = next(iter(again.parts().modules.values())).parameters()
         learned.append(torch.cat([p.detach().flatten() for p in parameters]))
     assert torch.equal(learned[0], learned[1])
     assert not torch.equal(learned[0], learned[2])
@@ -180,7 +180,7 @@ def test_an_unknown_hyper_parameter_is_refused(agent, folder):
 
 
 @pytest.mark.parametrize(
-    "key", ["agent", "config", "env", "observation_space", "action_space", "steps", "seed"]
+    "key", ["agent", "config", "env", "observation_space", "action_space", "counters", "seed"]
 )
 def test_a_state_that_lacks_something_is_refused(agent, folder, key):
     state, tensors = read_checkpoint(folder)

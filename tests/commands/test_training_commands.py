@@ -74,11 +74,11 @@ def test_the_config_says_everything_that_was_asked(run):
     assert config["env"] == {"id": BALANCE, "engine": "analytic", "kwargs": {}}
     assert config["steps"] == 1024
     assert config["hyper"]["rollout_steps"] == 32
-    assert config["hyper"]["gamma"] == 0.98  # tuned for this environment
+    assert config["hyper"]["learning_rate"] == 3e-3  # tuned for this environment
 
 
 def test_the_last_checkpoint_has_made_all_steps(run):
-    assert read_checkpoint(run / "checkpoints" / "000001024")[0]["steps"] == 1024
+    assert read_checkpoint(run / "checkpoints" / "000001024")[0]["counters"]["steps"] == 1024
 
 
 def test_metrics_tell_updates_and_evaluations(run):

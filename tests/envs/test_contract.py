@@ -177,3 +177,4 @@ def test_closing_twice_does_no_harm(env_id, engine):
     env.reset(seed=0)
     env.close()
     env.close()
+    assert env.closed

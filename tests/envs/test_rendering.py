@@ -12,10 +12,10 @@ import robolearn_envs  # noqa: F401 - registers the environments
 from robolearn_envs.rendering import RENDERERS, Renderer, Window, egl_problem, make_renderer
 from robolearn_envs.robots import CartPole, ControlSuiteCartPole
 
-# Of the camera: 6.6 m in front of the rail and 0.5 m above it, fovy 35 degrees. At 640 x 480 a
+# Of the camera: 7.6 m in front of the rail and 0.6 m above it, fovy 35 degrees. At 640 x 480 a
 # pixel at distance d is 2 d tan(17.5 deg) / 480 = 0.001314 d metres; the cart's face is at
-# y = -0.1, so d = 6.5 m and a metre is 117 pixels there; at the tip (y = -0.13) it is 118.
-PIXELS_PER_METRE = 117.0
+# y = -0.1, so d = 7.5 m and a metre is 101.5 pixels there; at the tip (y = -0.13) it is 102.
+PIXELS_PER_METRE = 101.5
 ROUNDING = 1  # of 255: OpenGL in software rounds a few pixels now up, now down
 
 
@@ -68,13 +68,14 @@ def test_the_same_state_gives_the_same_picture(renderer):
 def test_the_cart_moves_along_the_picture_with_x(renderer, x):
     # The picture's middle is column 319.5, to which the camera has x = 0.
     # At the sides the cart's inner end is seen too, which moves the middle inwards: the end is at
-    # x = 2 and 0.2 m deep, 761 * 2 * (1 / 6.5 - 1 / 6.7) = 7 pixels wide, so by 3.5 at most.
+    # x = 2 and 0.2 m deep, 761 * 2 * (1 / 7.5 - 1 / 7.7) = 5.3 pixels wide, so by 2.6 at most.
     assert cart(draw(renderer, x, 0.0))[0] == pytest.approx(319.5 + PIXELS_PER_METRE * x, abs=6)
 
 
 def test_the_cart_is_seen_at_both_ends_of_the_rail(renderer):
-    assert cart(draw(renderer, -2.4, 0.0))[0] < 60
-    assert cart(draw(renderer, 2.4, 0.0))[0] > 580
+    # 2.4 m are 2.4 * 101.5 = 244 pixels: columns 76 and 563, with half a cart (20) to spare.
+    assert cart(draw(renderer, -2.4, 0.0))[0] == pytest.approx(76, abs=6)
+    assert cart(draw(renderer, 2.4, 0.0))[0] == pytest.approx(563, abs=6)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,9 @@ def test_the_tip_is_above_the_hinge_at_0_to_the_right_at_90_degrees_below_at_180
 
 
 def test_a_longer_pole_is_drawn_longer(renderer):
-    # Half a metre more is 0.5 * 118 = 59 pixels more, and nothing else changes.
+    # Half a metre more is 0.5 * 102 = 51 pixels more, and nothing else changes.
     long, short = draw(renderer, 0.0, 0.0, pole_length=1.5), draw(renderer, 0.0, 0.0)
-    assert tip(short)[1] - tip(long)[1] == pytest.approx(59, abs=3)
+    assert tip(short)[1] - tip(long)[1] == pytest.approx(51, abs=3)
 
 
 def test_a_changed_robot_is_drawn_as_by_a_new_renderer(renderer):
@@ -127,8 +128,8 @@ def test_the_control_suite_cart_pole_is_drawn_by_every_mujoco_renderer(renderer)
         with pytest.raises(ValueError, match="ControlSuiteCartPole has not"):
             renderer.render(robot, qpos)
     else:
-        # Its face is at y = -0.15: 6.45 m away, where a metre is 118 pixels.
-        assert cart(renderer.render(robot, qpos))[0] == pytest.approx(319.5 + 118, abs=3)
+        # Its face is at y = -0.15: 7.45 m away, where a metre is 102 pixels.
+        assert cart(renderer.render(robot, qpos))[0] == pytest.approx(319.5 + 102, abs=3)
 
 
 @pytest.mark.parametrize("size", [(0, 480), (640, -1)])
