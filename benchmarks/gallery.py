@@ -13,8 +13,7 @@ from PIL import Image
 from benchmarks.results import made_by
 from robolearn.agents.dqn import DQN
 from robolearn.agents.ppo import PPO
-from robolearn.environments import EnvConfig
-from robolearn.evaluation import HELD_OUT
+from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn.runs.meta import comment
 from robolearn.video.rollout import record
 

@@ -7,7 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from robolearn.errors import RobolearnError
+from robolearn.errors import DivergedError, RobolearnError, SaveError
+from robolearn_envs.engines.base import EngineError
 from robolearn_envs.names import did_you_mean
 
 COMMANDS = {
@@ -53,9 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RobolearnError as error:
         print(f"robolearn: {error}", file=sys.stderr)
         return error.exit_code
+    except EngineError as error:
+        print(f"robolearn: {error}", file=sys.stderr)
+        return DivergedError.exit_code
     except KeyboardInterrupt:
         print("robolearn: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stderr.close()
         return 0
+    except OSError as error:
+        print(f"robolearn: {error}.", file=sys.stderr)
+        return SaveError.exit_code

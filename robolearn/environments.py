@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import robolearn_envs
 from robolearn.collect import Collector
@@ -18,6 +18,8 @@ from robolearn_envs.vector import RoboVectorEnv
 
 SEED_SPACING = 10_000
 """Seeds of training environments that belong to one seed of an agent."""
+HELD_OUT = 1_000_000_000
+"""Seeds from here on are for evaluation; no training environment has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +87,23 @@ def _refusals() -> Iterator[None]:
 
 
 def _time_limit(envs: VectorEnv) -> int:
-    """Return after how many steps an episode is truncated, 0 where that is not known."""
+    """Return after how many steps an episode is truncated; 0 where no single one can be cut."""
     base = envs.unwrapped
     if isinstance(base, RoboVectorEnv):
         return base.task.max_steps
-    return (base.spec.max_episode_steps or 0) if base.spec else 0
+    if isinstance(base, SyncVectorEnv) and base.spec:  # others need not honour a reset mask
+        return base.spec.max_episode_steps or 0
+    return 0
+
+
+def check_seed(seed: int) -> None:
+    """Refuse seeds whose training environments would not have seeds of their own.
+
+    Raises:
+        RobolearnError: Not in 0..99999.
+    """
+    if not 0 <= seed < HELD_OUT // SEED_SPACING:
+        raise RobolearnError(f"seed must lie in 0..{HELD_OUT // SEED_SPACING - 1}, got {seed}.")
 
 
 class TrainingEnvs:
@@ -116,6 +130,12 @@ class TrainingEnvs:
         kwargs: Mapping[str, Any],
     ) -> "TrainingEnvs":
         """Return the environments a caller means by an id, a config or a vector environment."""
+        if not isinstance(env, str) and (engine is not None or kwargs):
+            asked = ", ".join([*kwargs] + ["engine"] * (engine is not None))
+            raise RobolearnError(
+                f"{asked} can only be given with an environment's id; put it into the "
+                f"{type(env).__name__} instead."
+            )
         if isinstance(env, TrainingEnvs):
             return env
         if isinstance(env, VectorEnv):
@@ -144,9 +164,11 @@ class TrainingEnvs:
         share no environment's stream.
 
         Raises:
-            RobolearnError: A loaded agent whose environments nobody knows how to make.
+            RobolearnError: A seed out of range, environments that cannot be made, or a loaded agent
+                whose environments nobody knows how to make.
         """
         if self._collector is None:
+            check_seed(seed)
             if self._envs is None:
                 if self.config is None:
                     raise RobolearnError(

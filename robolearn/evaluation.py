@@ -8,11 +8,8 @@ import numpy as np
 from robolearn.accelerate import one_thread
 from robolearn.agents.base import Predictor
 from robolearn.collect import Collector, Episode
-from robolearn.environments import EnvConfig
+from robolearn.environments import HELD_OUT, EnvConfig, check_seed
 from robolearn.errors import RobolearnError
-
-HELD_OUT = 1_000_000_000
-"""Added to evaluation seeds, so that they are never those of training environments."""
 
 _BATCH = 25  # environments at most: few enough for Bullet's memory, enough to be fast
 
@@ -86,12 +83,13 @@ def evaluate(
         **env_kwargs: Passed on to the environment, for an id.
 
     Raises:
-        RobolearnError: No episodes, a negative seed, or an environment that cannot be made.
+        RobolearnError: No episodes, a seed out of range, or an environment that cannot be made.
     """
     if episodes < 1:
         raise RobolearnError(f"episodes must be at least 1, got {episodes}.")
-    if seed < 0:
-        raise RobolearnError(f"seed must not be negative, got {seed}.")
+    check_seed(seed)
+    if not isinstance(env, str) and (engine is not None or env_kwargs):
+        raise RobolearnError("engine and environment options go into the EnvConfig given.")
     config = EnvConfig(id=env, engine=engine, kwargs=env_kwargs) if isinstance(env, str) else env
     num_envs = min(episodes, _BATCH)
     quota = np.full(num_envs, episodes // num_envs)

@@ -1,5 +1,6 @@
 """What agents see and do: any Gymnasium observation as a flat vector, actions in [-1, 1]."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,13 @@ ActionSpace = spaces.Discrete | spaces.Box
 
 
 def flat_size(space: gym.Space) -> int:
-    """Return the width of a flattened observation."""
+    """Return the width of a flattened observation.
+
+    Raises:
+        RobolearnError: Observations of no fixed width.
+    """
+    if not space.is_np_flattenable:
+        raise RobolearnError(f"Observations must have a fixed size, got {space}.")
     return spaces.flatdim(space)
 
 
@@ -124,11 +131,12 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.Dict):
-        return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.items()}}
+        return {"kind": "Dict", "spaces": [[k, space_to_json(s)] for k, s in space.items()]}
     if isinstance(space, spaces.Tuple):
         return {"kind": "Tuple", "spaces": [space_to_json(s) for s in space]}
     if isinstance(space, spaces.MultiDiscrete):
-        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist()}
+        start = space.start.tolist()
+        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": start}
     if isinstance(space, spaces.MultiBinary):
         return {"kind": "MultiBinary", "n": np.asarray(space.n).tolist()}
     raise RobolearnError(f"Observations of kind {type(space).__name__} cannot be saved.")
@@ -148,11 +156,12 @@ def space_from_json(data: dict[str, Any]) -> gym.Space:
     if kind == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])
     if kind == "Dict":
-        return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
+        pairs = [(key, space_from_json(part)) for key, part in data["spaces"]]
+        return spaces.Dict(OrderedDict(pairs))  # a plain dict would be sorted
     if kind == "Tuple":
         return spaces.Tuple([space_from_json(s) for s in data["spaces"]])
     if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(data["nvec"])
+        return spaces.MultiDiscrete(data["nvec"], start=data["start"])
     if kind == "MultiBinary":
         return spaces.MultiBinary(data["n"])
     raise RobolearnError(f"Unknown kind of space {kind!r}.")

@@ -14,14 +14,13 @@ from robolearn.agents import agent_class
 from robolearn.agents.base import Agent, Progress
 from robolearn.collect import Episode
 from robolearn.config import from_dict
-from robolearn.environments import EnvConfig
+from robolearn.environments import EnvConfig, check_seed
 from robolearn.errors import DivergedError, RobolearnError, SaveError
 from robolearn.evaluation import Evaluation, evaluate
 from robolearn.progress import ProgressLine
 from robolearn.runs.metrics import MetricsLog
 from robolearn.runs.run import RunFolder
 from robolearn.video.background import BackgroundFilms
-from robolearn_envs.engines.base import EngineError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,8 @@ class TrainConfig:
         """Refuse numbers that make no sense."""
         if self.steps < 1:
             raise RobolearnError(f"steps must be at least 1, got {self.steps}.")
-        for name in ("seed", "eval_every", "save_every", "video_every"):
+        check_seed(self.seed)
+        for name in ("eval_every", "save_every", "video_every"):
             if getattr(self, name) < 0:
                 raise RobolearnError(f"{name} must not be negative, got {getattr(self, name)}.")
         if self.eval_episodes < 1:
@@ -101,9 +101,9 @@ def train(config: TrainConfig) -> TrainResult:
     cls = agent_class(config.agent)
     hyper = from_dict(cls.Config, config.hyper) if config.hyper else None
     agent: Agent = cls(config.env, hyper, seed=config.seed, device=config.device)
-    session = _Session(config, agent, RunFolder.create(config.run, config))
     try:
-        return session.run()
+        agent.envs.collector(agent.config.num_envs, config.seed)  # refuses before a folder is made
+        return _Session(config, agent, RunFolder.create(config.run, config)).run()
     finally:
         agent.close()
 
@@ -121,6 +121,7 @@ class _Session:
         self._recent: deque[Episode] = deque(maxlen=100)
         self._best = -math.inf
         self._seconds = 0.0  # of learning
+        self._saved = False  # the agent as it is now
 
     def run(self) -> TrainResult:
         try:
@@ -141,8 +142,6 @@ class _Session:
                     self._watch(report, log, line)
             except KeyboardInterrupt:
                 interrupted = True
-            except EngineError as error:
-                raise DivergedError(str(error)) from error
             evaluation = self._conclude(log)
         if interrupted:
             self._films.cancel()
@@ -161,6 +160,7 @@ class _Session:
         """Pass reports on, adding up the time it takes to get them."""
         while True:
             began = time.perf_counter()
+            self._saved = False
             report = next(reports, None)
             self._seconds += time.perf_counter() - began
             if report is None:
@@ -172,9 +172,10 @@ class _Session:
         steps = report.steps
         for name, figure in report.metrics.items():
             if not math.isfinite(figure):
+                kept = self._folder.pointed("last") or self._folder.pointed("best")
+                where = f" The last good agent is in {kept}." if kept else ""
                 raise DivergedError(
-                    f"{name} is {figure} after {steps} steps. Try a lower learning_rate; the last "
-                    f"good agent is in {self._folder.checkpoints}."
+                    f"{name} is {figure} after {steps} steps; try a lower learning_rate.{where}"
                 )
         self._recent.extend(report.episodes)
         rate = steps / self._seconds
@@ -182,7 +183,7 @@ class _Session:
         log.write(steps, {**report.metrics, "steps_per_second": rate, "episode_return": score})
         line.update(steps, rate, score)
         if self._eval_due.due(steps) and steps < self._config.steps:  # the end has its own
-            self._evaluate(log, self._config.eval_episodes)
+            self._select(log)
         if self._save_due.due(steps):
             self._save("last")
         if self._film_due.due(steps):
@@ -194,29 +195,36 @@ class _Session:
             return None
         return float(np.mean([episode.total for episode in self._recent]))
 
-    def _evaluate(self, log: MetricsLog, episodes: int) -> Evaluation:
-        """Evaluate the agent, log it, and keep the agent if it is the best so far."""
-        evaluation = evaluate(self._agent, self._config.env, episodes=episodes)
+    def _select(self, log: MetricsLog) -> None:
+        """Evaluate the agent on the way, and keep it if it is the best so far.
+
+        The seed is not that of final evaluations, which the choice would else make look better.
+        """
+        config = self._config
+        evaluation = evaluate(self._agent, config.env, episodes=config.eval_episodes, seed=1)
         figures = {"eval_return": evaluation.mean, "eval_success": evaluation.success_rate}
         log.write(self._agent.steps, figures)
         if evaluation.mean >= self._best:  # of equals the later one has learned from more
             self._best = evaluation.mean
             self._save("best")
-        return evaluation
 
     def _save(self, pointer: str) -> None:
         checkpoint = self._folder.checkpoint(self._agent.steps)
         try:
-            if not checkpoint.exists():
+            if not self._saved:
                 self._agent.save(checkpoint)
+                self._saved = True
             self._folder.point(pointer, checkpoint)
         except OSError as error:
             raise SaveError(f"Cannot save to {checkpoint}: {error.strerror}.") from error
 
     def _conclude(self, log: MetricsLog) -> Evaluation:
         """Evaluate the agent for good and save it."""
-        evaluation = self._evaluate(log, 100)
+        self._select(log)
         self._save("last")
+        evaluation = evaluate(self._agent, self._config.env, episodes=100)
+        figures = {"final_return": evaluation.mean, "final_success": evaluation.success_rate}
+        log.write(self._agent.steps, figures)
         self._folder.write_evaluation(
             {"env": self._config.env.id, "steps": self._agent.steps, **evaluation.summary()}
         )

@@ -145,3 +145,14 @@ def test_agents_train_on_staggered_environments_with_seeds_of_their_own():
         starts.append(envs.collector(8, seed).obs)
         envs.close()
     assert not set(starts[0][:, 0].tolist()) & set(starts[1][:, 0].tolist())
+
+
+def test_environments_that_need_not_honour_a_reset_mask_are_not_staggered():
+    # Gymnasium's CartPoleVectorEnv resets all of its environments whatever the mask says.
+    envs = TrainingEnvs.of(gym.make_vec("CartPole-v1", num_envs=8), None, {})
+    collector = envs.collector(8, 0)
+    for _ in range(600):
+        step = collector.step(np.zeros(8, np.int64))
+        # Pushing left for ever drops the pole in some ten steps: every end is a fall.
+        np.testing.assert_array_equal(step.done, step.terminated)
+    envs.close()

@@ -1,6 +1,7 @@
 """Observations become vectors and actions what the environment takes, by hand."""
 
 import json
+from collections import OrderedDict
 
 import gymnasium as gym
 import numpy as np
@@ -127,3 +128,11 @@ def test_spaces_without_a_description_are_refused():
         space_to_json(spaces.Text(5))
     with pytest.raises(RobolearnError, match="Unknown kind of space 'Txt'"):
         space_from_json({"kind": "Txt"})
+
+
+def test_a_dict_space_keeps_the_order_of_its_keys_and_a_multi_discrete_its_start():
+    box = spaces.Box(0.0, 1.0, (1,), np.float32)
+    ordered = spaces.Dict(OrderedDict([("b", box), ("a", spaces.Discrete(2))]))
+    assert list(space_from_json(space_to_json(ordered))) == list(ordered)
+    shifted = spaces.MultiDiscrete([2, 3], start=[5, 6])
+    assert space_from_json(json.loads(json.dumps(space_to_json(shifted)))) == shifted

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 from robolearn_envs.arrays import Array
 from robolearn_envs.stage import CART, FLOOR, HUB, POLE, POST, RAIL, TIP, VISUAL, WORLD
@@ -22,24 +22,6 @@ class Inertial(NamedTuple):
     com: Array  # m, centre of mass along the link's z axis
     inertia: Array  # kg m^2, about the link's x and y axes through the centre of mass
     spin: Array  # kg m^2, about the link's z axis
-
-
-class Robot(Protocol):
-    """What an engine needs to know about a robot."""
-
-    @property
-    def actuated(self) -> tuple[str, ...]:
-        """Names of the joints that take a force, in the order of the force array."""
-        ...
-
-    @property
-    def joints(self) -> tuple[str, ...]:
-        """Names of all joints, in the order of ``qpos`` and ``qvel``."""
-        ...
-
-    def to_mjcf(self, timestep: float) -> str:
-        """Return the MuJoCo model as XML, stepping ``timestep`` seconds."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

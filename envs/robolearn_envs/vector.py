@@ -166,7 +166,10 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._keys[ids] = np.array(seed, dtype=np.int64)[ids]
         else:
             super().reset(seed=seed)
-            self._keys[ids] = seed + ids
+            if seed + self.num_envs >= 2**63:
+                raise ValueError(f"seed must be below 2^63 - num_envs, got {seed}.")
+            named = ids if self._seeded else np.arange(self.num_envs)  # none is left without one
+            self._keys[named] = seed + named
         self._episodes[ids] = 0
         self._seeded = True
 

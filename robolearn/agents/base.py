@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robolearn.collect import Episode
+from robolearn.environments import TrainingEnvs
 from robolearn.spaces import ActionSpace, flatten_any, to_env_action
 
 
@@ -39,6 +40,9 @@ class Predictor(Protocol):
 
 class Agent(Predictor, Protocol):
     """A learning agent."""
+
+    envs: TrainingEnvs
+    config: Any
 
     @property
     def steps(self) -> int:

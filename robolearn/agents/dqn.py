@@ -148,13 +148,14 @@ class DQN:
         """
         self.envs = TrainingEnvs.of(env, engine, env_kwargs)
         if not isinstance(self.envs.action_space, Discrete):
-            hint = "action='discrete' (--action discrete)" if self.envs.native else "an agent"
+            hint = "action='discrete' (--action discrete) or " if self.envs.native else ""
             raise RobolearnError(
-                f"DQN needs discrete actions, got {self.envs.action_space}. Use {hint} or PPO."
+                f"DQN needs discrete actions, got {self.envs.action_space}. Use {hint}PPO."
             )
         self._actions = self.envs.action_space
         config = config or DQNConfig(**tuned(self.name, self.envs.id))
-        self.config = replace(config, num_envs=self.envs.batch_size(num_envs or config.num_envs))
+        asked = config.num_envs if num_envs is None else num_envs
+        self.config = replace(config, num_envs=self.envs.batch_size(asked))
         self.seed, self.steps, self.updates = seed, 0, 0
         self.device = choose_device(device)
         width = flat_size(self.envs.observation_space)
@@ -180,7 +181,7 @@ class DQN:
             length = min(config.collect_steps, math.ceil(left / config.num_envs))
             with one_thread():
                 done = 1 - left / steps
-                warm = len(self._replay) >= min(config.warmup, config.capacity)
+                warm = len(self._replay) >= min(config.warmup, self._replay.capacity)
                 epsilon = self._epsilon(done) if warm else 1.0
                 self._collect(collector, self._replay, length, epsilon)
                 self.steps += length * config.num_envs

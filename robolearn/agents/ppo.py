@@ -70,7 +70,7 @@ class PPOConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
         counts = ("num_envs", "rollout_steps", "epochs", "minibatch", "hidden")
-        weights = ("clip", "learning_rate", "final_learning_rate", "max_grad_norm")
+        weights = ("clip", "entropy", "learning_rate", "final_learning_rate", "max_grad_norm")
         ranges = {name: (1, math.inf) for name in counts}
         ranges |= {name: (0, math.inf) for name in weights}
         unit = {"gamma": (0, 1), "gae_lambda": (0, 1)}
@@ -161,7 +161,8 @@ class PPO:
         """
         self.envs = TrainingEnvs.of(env, engine, env_kwargs)
         config = config or PPOConfig(**tuned(self.name, self.envs.id))
-        self.config = replace(config, num_envs=self.envs.batch_size(num_envs or config.num_envs))
+        asked = config.num_envs if num_envs is None else num_envs
+        self.config = replace(config, num_envs=self.envs.batch_size(asked))
         self.seed, self.steps = seed, 0
         self.device = choose_device(device)
         self._actions = require_action_space(self.envs.action_space, "PPO")
@@ -184,7 +185,7 @@ class PPO:
             with one_thread():
                 rate = self._anneal(left / steps)
                 rollout = self._collect(collector, buffer, length)
-                metrics = self._update(rollout)
+                metrics = self._update(rollout) if rollout.valid.any() else {}
             self.steps += length * config.num_envs
             episodes = collector.pop_episodes()
             yield Progress(self.steps, {**metrics, "learning_rate": rate}, episodes)

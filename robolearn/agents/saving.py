@@ -81,7 +81,7 @@ def load_saved(cls: type[A], folder: str | Path, env: VectorEnv | None, device: 
     state, tensors = _read(Path(folder), cls.name)
     build: Any = cls
     config = from_dict(build.Config, state["config"])
-    envs = env or TrainingEnvs.from_json(state)
+    envs = TrainingEnvs.from_json(state) if env is None else env
     agent: A = build(envs, config, seed=state["seed"], device=device)
     parts = agent.parts()
     _restore(parts, tensors)

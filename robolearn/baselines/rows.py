@@ -133,8 +133,11 @@ def row_for(algorithm: Algorithm, env_id: str) -> SB3Row:
 def matched(config: PPOConfig) -> SB3Row:
     """Return SB3's PPO with our own hyper-parameters: as many updates on as many steps.
 
-    Two things cannot be said in SB3's terms: it normalises rewards where we normalise value
-    targets, and its learning rate is one rollout ahead (see :class:`Linear`).
+    Not everything can be said in SB3's terms. It normalises rewards where we normalise value
+    targets, observations by moments of every step where ours are of whole rollouts, advantages
+    by the minibatch where we do by the rollout; it does not stagger episodes, scales initial
+    weights by sqrt(2) where we do by 5/3, finishes its last rollout, and its learning rate is one
+    rollout ahead (see :class:`Linear`).
     """
     hidden = list(config.hidden)
     return SB3Row(

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from robolearn.accelerate import choose_device, one_thread
 from robolearn.baselines.rows import Algorithm, SB3Row, row_for
 from robolearn.baselines.servable import require_servable
-from robolearn.environments import EnvConfig
+from robolearn.environments import SEED_SPACING, EnvConfig
 from robolearn.errors import RobolearnError
 
 
@@ -232,6 +232,7 @@ def train_sb3(
     try:
         with one_thread(), _known_warnings():
             model, normaliser = _build(algorithm, envs, row, steps, seed, device)
+            envs.seed(SEED_SPACING * seed)  # as our agents: seeds 0, 1, ... share no stream
             model.learn(steps)
     finally:
         envs.close()

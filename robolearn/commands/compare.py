@@ -52,9 +52,11 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(stderr=True)
     total = config.seeds * len(config.agents)
     with console.status(f"0 of {total} trainings done", spinner="line") as status:
+        finished: list[Cell] = []
 
         def tell(cell: Cell) -> None:
-            done = len((options.out / "cells.jsonl").read_text().splitlines())
+            finished.append(cell)
+            done = len(finished)
             status.update(f"{done} of {total} trainings done; last: {cell.agent} seed {cell.seed}")
 
         cells = compare(config, tell)

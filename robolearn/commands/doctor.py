@@ -15,6 +15,11 @@ from robolearn_envs.engines import ENGINES
 from robolearn_envs.rendering import RENDERERS, make_renderer
 from robolearn_envs.robots import CartPole
 
+MENDS = {
+    "mujoco-egl": "Install libegl1 and libegl-mesa0; software-rays draws meanwhile.",
+    "bullet-tiny": "Use Python 3.11 for PyBullet; software-rays draws meanwhile.",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
@@ -69,8 +74,7 @@ def renderers() -> Iterator[Finding]:
         try:
             renderer = make_renderer("mujoco", 64, 48, prefer=name)
         except ValueError as problem:
-            mend = " Install libegl1 and a driver; software-rays draws meanwhile."
-            yield Finding(f"renderer {name}", False, str(problem) + mend)
+            yield Finding(f"renderer {name}", False, f"{problem} {MENDS.get(name, '')}".strip())
             continue
         renderer.render(CartPole(), np.zeros(2))
         renderer.close()

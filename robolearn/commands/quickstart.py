@@ -15,15 +15,18 @@ from robolearn.baselines.rows import SB3Row, matched
 from robolearn.baselines.sb3 import train_sb3
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.filming import refusals
-from robolearn.environments import EnvConfig
-from robolearn.errors import RobolearnError
-from robolearn.evaluation import HELD_OUT, Evaluation, evaluate
+from robolearn.environments import HELD_OUT, EnvConfig, check_seed
+from robolearn.evaluation import Evaluation, evaluate
 from robolearn.runs.meta import comment
 from robolearn.train import TrainConfig, train
+from robolearn.video.recorder import check_target
 from robolearn.video.rollout import record_side_by_side
+from robolearn_envs.engines import installed
 
 ENV = "robolearn/CartPoleSwingUp-v0"
 OURS, THEIRS = "robolearn PPO", "SB3 PPO"
+ENGINES = tuple(engine for engine in ("mujoco", "bullet") if installed(engine))
+"""Where both are tested; PyBullet has no wheels past Python 3.11."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +60,19 @@ class Trained:
 def main(arguments: Sequence[str]) -> int:
     """Run everything, saying what is being done."""
     options = parse(QuickstartOptions, arguments, "quickstart")
-    if options.out.suffix != ".mp4":
-        raise RobolearnError(f"out must end in .mp4, got '{options.out}'.")
+    check_seed(options.seed)
+    video = free_name(options.out)
+    with refusals():
+        check_target(video, overwrite=False)
     run = options.run or Path("runs") / f"quickstart-{time.strftime('%Y%m%d-%H%M%S')}"
     console = Console(stderr=True)
     console.print(f"1/3  {OURS} learns {ENV} on MuJoCo from {options.steps:,} steps")
     ours = train_ours(options, run)
     console.print(f"2/3  {THEIRS} learns the same from as many steps, with our hyper-parameters")
     theirs = train_theirs(options, matched(ours.agent.config))
-    video = free_name(options.out)
     console.print(f"3/3  Both go into {video}, side by side from the same start")
-    film((ours, theirs), video)
+    renderer = film((ours, theirs), video)
+    console.print(f"     drawn by {renderer}")
     report((ours, theirs), run, video, as_json=options.json)
     return 0
 
@@ -84,9 +89,10 @@ def train_ours(options: QuickstartOptions, run: Path) -> Trained:
             eval_every=options.steps,
         )
     )
+    if result.interrupted:
+        raise KeyboardInterrupt
     agent = load_agent(run)
-    elsewhere = evaluate(agent, ENV, engine="bullet")
-    results = {"mujoco": result.evaluation, "bullet": elsewhere}
+    results = {engine: evaluate(agent, ENV, engine=engine) for engine in ENGINES}
     return Trained(OURS, agent, result.seconds, result.steps, results)
 
 
@@ -94,7 +100,7 @@ def train_theirs(options: QuickstartOptions, row: SB3Row) -> Trained:
     """Train SB3's PPO and evaluate it likewise."""
     env = EnvConfig(id=ENV, engine="mujoco")
     agent = train_sb3("ppo", env, options.steps, options.seed, hyper=row)
-    results = {engine: evaluate(agent, ENV, engine=engine) for engine in ("mujoco", "bullet")}
+    results = {engine: evaluate(agent, ENV, engine=engine) for engine in ENGINES}
     return Trained(THEIRS, agent, agent.wall_s, agent.steps, results)
 
 
@@ -107,13 +113,13 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
-def film(contestants: Sequence[Trained], path: Path) -> None:
-    """Show an episode of each next to each other, every second step."""
+def film(contestants: Sequence[Trained], path: Path) -> str | None:
+    """Show an episode of each next to each other, every second step; return the renderer."""
     env = EnvConfig(id=ENV, engine="mujoco")
     envs = {c.name: env.make(render_mode="rgb_array", width=640, height=480) for c in contestants}
     try:
         with refusals():
-            record_side_by_side(
+            recording = record_side_by_side(
                 {c.name: _greedy(c.agent) for c in contestants},
                 envs,
                 path,
@@ -125,6 +131,7 @@ def film(contestants: Sequence[Trained], path: Path) -> None:
     finally:
         for single in envs.values():
             single.close()
+    return recording.renderer
 
 
 def _greedy(agent: Predictor) -> Callable[[Any], Any]:
@@ -153,7 +160,8 @@ def report(contestants: Sequence[Trained], run: Path, video: Path, *, as_json: b
                 f"{result.success_rate:.0%}",
             )
     Console().print(table)
-    print("Both learned on MuJoCo, from as many steps, seed and hyper-parameters the same;")
-    print("one seed proves nothing: robolearn compare ppo sb3-ppo runs several.")
+    print("Both learned on MuJoCo with the same seed and, where SB3 has them, hyper-parameters;")
+    print("these are ours, tuned for this task, and SB3 finishes its last rollout. One seed proves")
+    print("nothing: robolearn compare ppo sb3-ppo runs several, SB3 with numbers of its own.")
     print(f"Run:   {run}    (robolearn eval {run} --engine analytic)")
     print(f"Video: {video}")

@@ -10,7 +10,7 @@ import tyro
 from robolearn.agents.load import load_agent
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.filming import frame_size, refusals
-from robolearn.evaluation import HELD_OUT
+from robolearn.environments import HELD_OUT, check_seed
 from robolearn.runs.meta import comment
 from robolearn.video.rollout import record
 
@@ -46,6 +46,7 @@ class RecordOptions:
 def main(arguments: Sequence[str]) -> int:
     """Record."""
     options = parse(RecordOptions, arguments, "record")
+    check_seed(options.seed)
     agent = load_agent(options.run)
     config = agent.envs.elsewhere(options.env, options.engine, {})
     size = frame_size(options.size) if config.native else {}

@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     figures = {"run": str(result.run.path), "steps": result.steps, "seconds": result.seconds}
     if options.json:
-        print_json({**figures, **result.evaluation.summary()})
+        ended = {"interrupted": result.interrupted, "film_failures": list(result.film_failures)}
+        print_json({**figures, **ended, **result.evaluation.summary()})
         return 0
     stopped = "Stopped" if result.interrupted else "Done"
     print(f"{stopped} after {result.steps:,} steps in {result.seconds:.1f} s.")

@@ -17,6 +17,7 @@ from robolearn.baselines.servable import require_servable
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
+from robolearn.runs.run import claim_folder
 from robolearn_envs.names import did_you_mean
 
 CELLS = "cells.jsonl"
@@ -122,7 +123,8 @@ def compare(config: CompareConfig, on_cell: Callable[[Cell], None] | None = None
             folder cannot be used; nothing has been trained then.
     """
     contestants = [_contestant(name, config) for name in config.agents]
-    path = _claim(config.out)
+    claim_folder(config.out, "comparison")
+    path = config.out / CELLS
     cells = []
     for seed in range(config.seeds):
         for contestant in contestants:
@@ -188,20 +190,3 @@ def _run(contestant: _Contestant, config: CompareConfig, seed: int) -> Cell:
         source=contestant.source,
         **evaluation.summary(),
     )
-
-
-def _claim(out: Path) -> Path:
-    """Make the folder and return the file the cells go to.
-
-    Raises:
-        RobolearnError: It holds a comparison already, or cannot be written to.
-    """
-    path = out / CELLS
-    try:
-        if path.exists() and path.stat().st_size:
-            raise RobolearnError(f"{out} already holds a comparison; choose another folder.")
-        out.mkdir(parents=True, exist_ok=True)
-        path.open("a").close()
-    except OSError as error:
-        raise RobolearnError(f"Cannot write to {out}: {error.strerror}.") from error
-    return path

@@ -49,6 +49,11 @@ class Replay:
         self._valid = torch.empty(shape, dtype=torch.bool, device=device)
         self._put = 0  # rows ever written
 
+    @property
+    def capacity(self) -> int:
+        """How many environment steps it holds when it is full."""
+        return self._rows * self._num_envs
+
     def __len__(self) -> int:
         """Return how many environment steps are stored."""
         return min(self._put, self._rows) * self._num_envs

@@ -26,6 +26,9 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint so that it is either there whole or not at all.
 
+    Replacing an older one takes two renames; a kill between them leaves the old one as
+    ``.NAME.PID.old`` beside it.
+
     The files go into a temporary sibling, are flushed to disk, listed in a manifest with their
     size and sha256, and the folder is renamed into place.
 

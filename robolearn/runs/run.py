@@ -103,12 +103,12 @@ def claim_folder(path: Path, kind: str) -> None:
     Raises:
         RobolearnError: Something is in it already, or it cannot be made or written.
     """
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise RobolearnError(
-            f"{path} already holds something; nothing was changed. Choose another folder for "
-            f"this {kind}, or delete that one."
-        )
     try:
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise RobolearnError(
+                f"{path} already holds something; nothing was changed. Choose another folder for "
+                f"this {kind}, or delete that one."
+            )
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()

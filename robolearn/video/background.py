@@ -3,9 +3,10 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from robolearn.agents.base import Agent
 
@@ -15,6 +16,12 @@ class _Job(NamedTuple):
     video: Path
 
 
+class _Film(NamedTuple):
+    job: _Job
+    process: subprocess.Popen[bytes]
+    complaints: IO[bytes]  # a file, not a pipe: a full pipe would stop the process for ever
+
+
 class BackgroundFilms:
     """Records agents one after the other with ``robolearn record`` in a child process."""
 
@@ -22,7 +29,7 @@ class BackgroundFilms:
         """Write videos into ``folder``."""
         self._folder = folder
         self._waiting: deque[_Job] = deque()
-        self._running: tuple[_Job, subprocess.Popen[str]] | None = None
+        self._running: _Film | None = None
         self.failures: list[str] = []
         """One line for each video that could not be made."""
 
@@ -35,26 +42,27 @@ class BackgroundFilms:
 
     def poll(self) -> None:
         """Note a finished video and begin the next; returns at once."""
-        if self._running is not None and self._running[1].poll() is not None:
+        if self._running is not None and self._running.process.poll() is not None:
             self._reap()
         if self._running is None and self._waiting:
             job = self._waiting.popleft()
+            complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _reap()
             command = [sys.executable, "-m", "robolearn", "record", str(job.agent)]
             process = subprocess.Popen(
                 [*command, "--out", str(job.video)],
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=complaints,
             )
-            self._running = (job, process)
+            self._running = _Film(job, process, complaints)
 
     def _reap(self) -> None:
         assert self._running is not None
-        job, process = self._running
-        _, complaint = process.communicate()
-        if process.returncode:
-            reason = complaint.strip().splitlines()
+        job, process, complaints = self._running
+        if process.wait():
+            complaints.seek(0)
+            reason = complaints.read().decode(errors="replace").strip().splitlines()
             self.failures.append(f"{job.video}: {reason[-1] if reason else process.returncode}")
+        complaints.close()
         shutil.rmtree(job.agent)
         self._running = None
 
@@ -62,13 +70,15 @@ class BackgroundFilms:
         """Wait until every video asked for is done."""
         while self._running is not None or self._waiting:
             if self._running is not None:
-                self._running[1].wait()
+                self._running.process.wait()
             self.poll()
 
     def cancel(self) -> None:
         """Give up on every video that is not done."""
         if self._running is not None:
-            self._running[1].terminate()
+            job = self._running.job
+            self._running.process.terminate()
             self._reap()
+            job.video.with_suffix(".part.mkv").unlink(missing_ok=True)
         while self._waiting:
             shutil.rmtree(self._waiting.popleft().agent)

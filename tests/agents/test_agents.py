@@ -282,7 +282,7 @@ def test_ready_made_environments_decide_their_number(name):
 
 
 def test_dqn_refuses_continuous_actions_and_says_what_to_use():
-    with pytest.raises(RobolearnError, match=r"needs discrete actions, got Box.* or PPO"):
+    with pytest.raises(RobolearnError, match=r"needs discrete actions, got Box.* Use PPO"):
         DQN("Pendulum-v1")
     with pytest.raises(RobolearnError, match=r"action='discrete' .*or PPO"):
         DQN("robolearn/CartPoleSwingUp-v0", engine="analytic")
@@ -408,3 +408,40 @@ def test_dqn_learns_to_balance_the_pole():
 
 def greedy_return(agent):
     return evaluate(agent, BALANCE, episodes=25, seed=12).mean
+
+
+def test_a_rollout_that_is_only_a_reset_teaches_nothing_and_spoils_nothing():
+    # NEXT_STEP with one env and one step at a time: after each fall comes a step that only resets.
+    envs = gym.make_vec(
+        "CartPole-v1",
+        num_envs=1,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+    )
+    agent = PPO(envs, SMALL["ppo"])
+    resets = 0
+    for report in (report for _ in range(60) for report in agent.iterate(1)):
+        resets += "policy_loss" not in report.metrics
+    agent.close()
+    assert resets > 0
+    assert all(np.isfinite(t.numpy()).all() for t in agent.net.state_dict().values())
+
+
+def test_dqn_learns_though_its_memory_is_smaller_than_its_warm_up():
+    # 1000 // 16 * 16 = 992 steps fit, fewer than the 1000 of warm-up.
+    agent = DQN(BALANCE, DQNConfig(num_envs=16, capacity=1000, warmup=1000, hidden=(16,)))
+    agent.learn(2000)
+    agent.close()
+    assert agent.updates > 0
+
+
+@every_agent
+def test_options_beside_an_env_config_are_refused_not_ignored(name):
+    with pytest.raises(RobolearnError, match="engine can only be given with an environment's id"):
+        agent_class(name)(BALANCE, engine="bullet")
+
+
+@every_agent
+def test_seeds_beyond_those_of_training_are_refused(name):
+    with pytest.raises(RobolearnError, match=r"seed must lie in 0\.\.99999, got 100000"):
+        build(name, seed=100_000).learn(64)

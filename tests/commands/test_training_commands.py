@@ -85,8 +85,9 @@ def test_metrics_tell_updates_and_evaluations(run):
     lines = metrics(run)
     # 1024 steps in rollouts of 4 * 32 = 128: eight updates.
     assert [line["steps"] for line in lines if "policy_loss" in line] == list(range(128, 1025, 128))
-    assert lines[-1]["steps"] == 1024
-    assert "eval_return" in lines[-1]
+    assert [line["steps"] for line in lines[-2:]] == [1024, 1024]
+    assert "eval_return" in lines[-2]
+    assert "final_return" in lines[-1]
 
 
 def test_the_final_evaluation_is_written(run):
@@ -94,7 +95,7 @@ def test_the_final_evaluation_is_written(run):
     assert figures["env"] == BALANCE
     assert figures["steps"] == 1024
     assert figures["episodes"] == 100
-    assert figures["mean_return"] == metrics(run)[-1]["eval_return"]
+    assert figures["mean_return"] == metrics(run)[-1]["final_return"]
 
 
 def test_the_same_seed_twice_gives_the_same_run(run, tmp_path, capsys):
@@ -296,7 +297,7 @@ def test_a_full_disk_is_said_in_a_line_and_keeps_what_was_saved(tmp_path):
 def test_figures_that_are_not_finite_end_the_run_with_code_4(tmp_path, capsys):
     assert main(command(tmp_path / "run", "--learning-rate", "1e38")) == 4
     said = capsys.readouterr().err
-    assert "Try a lower learning_rate" in said
+    assert "try a lower learning_rate" in said
     assert said.count("\n") == 1
 
 

@@ -173,7 +173,7 @@ def test_an_unknown_device_is_refused(config, untrained, agents):
 def test_a_folder_that_holds_a_comparison_is_left_alone(config, untrained):
     config.out.mkdir()
     (config.out / "cells.jsonl").write_text("{}\n")
-    with pytest.raises(RobolearnError, match="already holds a comparison; choose another folder"):
+    with pytest.raises(RobolearnError, match="already holds something; nothing was changed"):
         compare(config)
     assert (config.out / "cells.jsonl").read_text() == "{}\n"
 
@@ -184,7 +184,6 @@ def test_a_folder_that_cannot_be_is_refused(config, untrained, tmp_path):
         compare(replace(config, out=tmp_path / "file" / "out"))
 
 
-def test_a_folder_whose_comparison_never_began_may_be_used_again(config):
+def test_an_empty_folder_may_be_used(config):
     config.out.mkdir()
-    (config.out / "cells.jsonl").touch()
     assert len(compare(replace(config, agents=("ppo",), seeds=1))) == 1

@@ -11,6 +11,11 @@ ENGINES = {"mujoco": "mujoco", "bullet": "pybullet", "analytic": "numpy"}
 """Engine names and the package each one needs."""
 
 
+def installed(name: str) -> bool:
+    """Return whether the package an engine needs is there."""
+    return importlib.util.find_spec(ENGINES[name]) is not None
+
+
 def make_engine(name: str, task: Task, task_name: str, num_envs: int, threads: int = 0) -> Engine:
     """Build the named engine for a task.
 
@@ -31,7 +36,7 @@ def make_engine(name: str, task: Task, task_name: str, num_envs: int, threads: i
             f"{task_name} does not run on engine '{name}': it is defined on "
             f"{' and '.join(task.engines)} only. Use engine='{task.engines[0]}'."
         )
-    if importlib.util.find_spec(ENGINES[name]) is None:
+    if not installed(name):
         raise ImportError(
             f"Engine '{name}' needs the package {ENGINES[name]}, which is not installed. "
             "PyBullet has wheels up to Python 3.11; use engine='mujoco' on newer ones."
