@@ -1,0 +1,73 @@
+"""quickstart, compare and doctor, from the command line to what they leave behind."""
+
+import json
+
+import pytest
+
+from robolearn.cli import main
+from robolearn.commands.quickstart import ENV, free_name
+
+
+def test_quickstart_trains_both_and_films_them_side_by_side(tmp_path, capsys):
+    out, run = tmp_path / "videos" / "quickstart.mp4", tmp_path / "run"
+    command = ("quickstart", "--steps", "4096", "--out", str(out), "--run", str(run), "--json")
+    assert main(command) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["env"] == ENV
+    assert [(row["agent"], row["engine"]) for row in figures["rows"]] == [
+        ("robolearn PPO", "mujoco"),
+        ("robolearn PPO", "bullet"),
+        ("SB3 PPO", "mujoco"),
+        ("SB3 PPO", "bullet"),
+    ]
+    assert all(row["episodes"] == 100 for row in figures["rows"])
+    assert figures["video"] == str(out)
+    assert out.stat().st_size > 10_000
+    assert (run / "eval.json").is_file()
+
+
+@pytest.mark.parametrize("out", ["clip.avi", "file/clip.mp4"])
+def test_quickstart_refuses_a_video_it_cannot_write_before_it_trains(out, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    run = tmp_path / "run"
+    assert main(("quickstart", "--out", str(tmp_path / out), "--run", str(run))) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not run.exists()
+
+
+def test_quickstart_takes_the_next_free_name(tmp_path):
+    path = tmp_path / "quickstart.mp4"
+    assert free_name(path) == path
+    path.touch()
+    (tmp_path / "quickstart-2.mp4").touch()
+    assert free_name(path) == tmp_path / "quickstart-3.mp4"
+
+
+def test_compare_prints_and_writes_a_row_for_each_agent(tmp_path, capsys):
+    out = tmp_path / "comparison"
+    command = ("compare", "ppo", "sb3-ppo", "--engine", "analytic", "--steps", "256")
+    options = ("--seeds", "2", "--episodes", "2", "--out", str(out))
+    assert main((*command, *options, "--json")) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert [(row["agent"], row["seeds"]) for row in figures["rows"]] == [("ppo", 2), ("sb3-ppo", 2)]
+    assert {path.name for path in out.iterdir()} == {"cells.jsonl", "table.md", "table.csv"}
+    assert "- command: " in (out / "table.md").read_text()
+    assert main((*command, *options)) == 2
+    assert "already holds something" in capsys.readouterr().err
+
+
+def test_compare_leaves_a_run_folder_alone(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("agent: ppo\n")
+    assert main(("compare", "ppo", "--steps", "64", "--out", str(tmp_path))) == 2
+    assert "nothing was changed" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_doctor_tries_every_engine_renderer_and_device(capsys):
+    assert main(("doctor", "--json")) == 0
+    findings = {f["name"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    for name in ("engine mujoco", "engine bullet", "engine analytic", "ffmpeg", "device cpu"):
+        assert findings[name]["works"], name
+    assert findings["renderer software-rays"]["works"]  # needs nothing
+    assert findings.keys() >= {"renderer mujoco-egl", "renderer bullet-tiny", "device cuda"}
+    assert all(finding["detail"] for finding in findings.values())
