@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.results import made_by
+from robolearn.agents.base import greedy
 from robolearn.agents.dqn import DQN
 from robolearn.agents.ppo import PPO
 from robolearn.environments import HELD_OUT, EnvConfig
@@ -27,7 +28,7 @@ def film(agent: PPO | DQN, env: EnvConfig, name: str) -> None:
     """Film one greedy episode."""
     single = env.make(render_mode="rgb_array", **SIZE)
     record(
-        lambda observation: agent.predict(observation, deterministic=True)[0],
+        greedy(agent),
         single,
         VIDEOS / name,
         seed=HELD_OUT,
@@ -41,11 +42,11 @@ def strip(agent: PPO, env: EnvConfig, name: str) -> None:
     """Save stills of one greedy episode next to each other."""
     single = env.make(render_mode="rgb_array", **SIZE)
     observation, _ = single.reset(seed=HELD_OUT)
-    stills = []
+    policy, stills = greedy(agent), []
     for step in range(max(STILLS) + 1):
         if step in STILLS:
             stills.append(np.asarray(single.render())[60:420, 70:570])
-        observation, *_ = single.step(agent.predict(observation, deterministic=True)[0])
+        observation, *_ = single.step(policy(observation, step == 0))
     single.close()
     Image.fromarray(np.concatenate(stills, axis=1)).reduce(2).save(VIDEOS / name, optimize=True)
 

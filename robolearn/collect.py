@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from robolearn.data.rollout import Step
 from robolearn.spaces import flat_size, flatten_batch
+from robolearn_envs.vector import RoboVectorEnv
 
 
 class Episode(NamedTuple):
@@ -19,6 +20,8 @@ class Episode(NamedTuple):
     length: int
     success: bool | None
     """None where the environment does not say."""
+    details: Mapping[str, float]
+    """What else the task of a robolearn environment tells of it, by name."""
 
 
 class Collector:
@@ -38,12 +41,16 @@ class Collector:
         self.envs = envs
         self.num_envs = envs.num_envs
         self._mode = AutoresetMode(envs.metadata["autoreset_mode"])
+        base = envs.unwrapped
+        self._outcomes = base.task.outcomes if isinstance(base, RoboVectorEnv) else ()
         self._space = envs.single_observation_space
         self.width = flat_size(self._space)
         self.raw, _ = envs.reset(seed=seed)
         """Observations as the environments gave them."""
         self.obs = self._flatten(self.raw)
         """Observations as vectors. Shape (N, width), float32."""
+        self.starts = np.ones(self.num_envs, dtype=np.bool_)
+        """The observations that are the first of an episode. Shape (N,), bool."""
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._total = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, dtype=np.int64)
@@ -80,6 +87,7 @@ class Collector:
         if self._mode is AutoresetMode.NEXT_STEP:
             self._ended = done
         over = done | cut
+        self.starts = ~valid | (over & ~self._ended)
         self._total[over] = 0.0
         self._length[over] = 0
         self._cut_at[over] = -1
@@ -89,6 +97,9 @@ class Collector:
         """Return ``reached`` with the last observations of ended episodes put back."""
         final = info["final_obs"]
         next_obs = reached.copy()
+        if isinstance(final, Mapping | tuple):  # of a whole batch, as observations are
+            next_obs[done] = self._flatten(final)[done]
+            return next_obs
         for i in np.flatnonzero(done):
             next_obs[i] = flatten_batch(self._space, final[i], None)
         return next_obs
@@ -98,7 +109,9 @@ class Collector:
         success = source.get("success")
         for i in np.flatnonzero(done):
             won = None if success is None else bool(success[i])
-            self._episodes.append(Episode(int(i), float(self._total[i]), int(self._length[i]), won))
+            told = {name: float(source[name][i]) for name in self._outcomes if name != "success"}
+            total, length = float(self._total[i]), int(self._length[i])
+            self._episodes.append(Episode(int(i), total, length, won, told))
 
     def pop_episodes(self) -> list[Episode]:
         """Return the episodes finished since the last call, in order."""

@@ -1,7 +1,7 @@
 """What agents see and do: any Gymnasium observation as a flat vector, actions in [-1, 1]."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -41,9 +41,23 @@ def flatten_batch(space: gym.Space, observation: Any, count: int | None) -> np.n
         return array.reshape(-1) if count is None else array.reshape(count, -1)
     if count is None:
         return np.asarray(spaces.flatten(space, observation), dtype=np.float32)
-    batched = gym.vector.utils.batch_space(space, count)
-    rows = [spaces.flatten(space, item) for item in iterate(batched, observation)]
-    return np.asarray(rows, dtype=np.float32)
+    columns = list(_columns(space, observation, count))
+    return np.concatenate(columns, axis=1, dtype=np.float32, casting="unsafe")
+
+
+def _columns(space: gym.Space, observation: Any, count: int) -> Iterator[np.ndarray]:
+    """Yield what Gymnasium's ``flatten`` joins, for a batch. Shapes (count, ...)."""
+    if isinstance(space, spaces.Box):
+        yield np.asarray(observation, dtype=space.dtype).reshape(count, -1)
+    elif isinstance(space, spaces.Dict):
+        for key, part in space.items():
+            yield from _columns(part, observation[key], count)
+    elif isinstance(space, spaces.Tuple):
+        for part, item in zip(space, observation, strict=True):
+            yield from _columns(part, item, count)
+    else:
+        batched = gym.vector.utils.batch_space(space, count)
+        yield np.asarray([spaces.flatten(space, item) for item in iterate(batched, observation)])
 
 
 def flatten_any(space: gym.Space, observation: Any) -> tuple[np.ndarray, bool]:
@@ -75,6 +89,18 @@ def _fits(space: gym.Space, observation: Any) -> bool:
     if isinstance(space, spaces.Tuple) and isinstance(observation, tuple):
         return all(_fits(part, item) for part, item in zip(space, observation, strict=True))
     return space.contains(observation)
+
+
+def magnitudes(space: gym.Space) -> np.ndarray:
+    """Return the largest magnitude of each entry that cannot be negative, and 0 for the others.
+
+    Returns:
+        In the order of a flat observation. Shape (D,), float32.
+    """
+    flat = spaces.flatten_space(space)
+    assert isinstance(flat, spaces.Box)
+    known = (flat.low == 0) & (flat.high > 0) & np.isfinite(flat.high)
+    return np.where(known, flat.high, 0.0).astype(np.float32)
 
 
 def require_action_space(space: gym.Space, agent: str) -> ActionSpace:
@@ -126,7 +152,7 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
         RobolearnError: A kind of space that has no description here.
     """
     if isinstance(space, spaces.Box):
-        bounds = {"low": space.low.tolist(), "high": space.high.tolist()}
+        bounds = {"low": _bound_to_json(space.low), "high": _bound_to_json(space.high)}
         return {"kind": "Box", "dtype": str(space.dtype), "shape": list(space.shape), **bounds}
     if isinstance(space, spaces.Discrete):
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
@@ -142,6 +168,11 @@ def space_to_json(space: gym.Space) -> dict[str, Any]:
     raise RobolearnError(f"Observations of kind {type(space).__name__} cannot be saved.")
 
 
+def _bound_to_json(bound: np.ndarray) -> Any:
+    """Return one number for a bound that is the same everywhere, as that of an image."""
+    return bound.flat[0].item() if (bound == bound.flat[0]).all() else bound.tolist()
+
+
 def space_from_json(data: dict[str, Any]) -> gym.Space:
     """Return the space a description names.
 
@@ -151,7 +182,8 @@ def space_from_json(data: dict[str, Any]) -> gym.Space:
     kind = data.get("kind")
     if kind == "Box":
         dtype = np.dtype(data["dtype"]).type
-        low, high = (np.array(data[b], dtype).reshape(data["shape"]) for b in ("low", "high"))
+        shape = tuple(data["shape"])
+        low, high = (np.broadcast_to(np.array(data[b], dtype), shape) for b in ("low", "high"))
         return spaces.Box(low, high, dtype=dtype)
     if kind == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])

@@ -51,7 +51,7 @@ def episodes(envs, steps):
 def test_returns_lengths_and_successes_are_those_of_each_episode(mode):
     envs = SyncVectorEnv([lambda: Counting(2), lambda: Counting(3)], autoreset_mode=mode)
     found = [tuple(episode) for row in episodes(envs, 13) for episode in row]
-    short, long = (11.0, 2, False), (111.0, 3, True)  # 1 + 10 and 1 + 10 + 100
+    short, long = (11.0, 2, False, {}), (111.0, 3, True, {})  # 1 + 10 and 1 + 10 + 100
     assert [episode[1:] for episode in found if episode[0] == 0][:4] == [short, long, short, long]
     assert [episode[1:] for episode in found if episode[0] == 1][:4] == [long, short, long, short]
 
@@ -97,6 +97,75 @@ def test_raw_observations_follow_the_flat_ones():
     envs.close()
     # The episode of three ends on reaching 3, whose successor begins at 0.
     assert seen == [(0, 1, 1), (1, 2, 2), (2, 3, 0), (0, 1, 1)]
+
+
+@every_mode
+def test_starts_are_the_first_observations_of_episodes(mode):
+    envs = SyncVectorEnv([lambda: Counting(2), lambda: Counting(3)], autoreset_mode=mode)
+    collector = Collector(envs, seed=0)
+    for _ in range(20):
+        # Counting shows 0 at its first step alone.
+        np.testing.assert_array_equal(collector.starts, collector.obs[:, 0] == 0)
+        collector.step(np.zeros(2, np.int64))
+    envs.close()
+
+
+@every_mode
+def test_an_episode_after_a_cut_starts_too(mode):
+    envs = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="analytic").make_vec(8, mode)
+    collector = Collector(envs, 0, stagger=20)
+    assert collector.starts.all()
+    for _ in range(20):
+        step = collector.step(np.zeros((8, 1), np.float32))
+        np.testing.assert_array_equal(collector.starts, step.done)
+    envs.close()
+
+
+class Keyed(gym.Env):
+    """A Dict observation: the number of steps, twice; episodes of 3."""
+
+    observation_space = gym.spaces.Dict(
+        {"b": gym.spaces.Box(0.0, 9.0, (1, 2)), "a": gym.spaces.Box(0.0, 90.0, (1,))}
+    )
+    action_space = gym.spaces.Discrete(2)
+
+    def _observe(self):
+        count = np.float32(self.steps)
+        return {"b": np.full((1, 2), count), "a": np.full(1, 10 * count)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self._observe(), 1.0, self.steps == 3, False, {}
+
+
+class Batched(gym.vector.VectorWrapper):
+    """Gives final observations as a batch of the space, as a native environment may."""
+
+    def step(self, actions):
+        *rest, info = self.env.step(actions)
+        if "final_obs" in info:
+            blank = {"b": np.full((1, 2), np.nan), "a": np.full(1, np.nan)}
+            rows = [blank if one is None else one for one in info["final_obs"]]
+            info["final_obs"] = {key: np.stack([row[key] for row in rows]) for key in blank}
+        return *rest, info
+
+
+@pytest.mark.parametrize("wrap", [lambda envs: envs, Batched], ids=["one-by-one", "batched"])
+def test_final_observations_of_dictionaries_are_put_back(wrap):
+    mode = AutoresetMode.SAME_STEP
+    collector = Collector(wrap(SyncVectorEnv([Keyed, Keyed], autoreset_mode=mode)), seed=0)
+    for count in range(7):
+        step = collector.step(np.zeros(2, np.int64))
+        # A comes before b: ten times the steps, then the steps twice; 3 on ending.
+        reached = count % 3 + 1
+        np.testing.assert_array_equal(step.next_obs, [[10 * reached, reached, reached]] * 2)
+        assert step.done.all() == (reached == 3)
+    collector.envs.close()
 
 
 def test_the_seed_decides_the_first_observations():

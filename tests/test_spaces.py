@@ -7,12 +7,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space, iterate
 
 from robolearn.errors import RobolearnError
 from robolearn.spaces import (
     flat_size,
     flatten_any,
     flatten_batch,
+    magnitudes,
     space_from_json,
     space_to_json,
     to_env_action,
@@ -73,6 +75,51 @@ def test_tuples_and_dictionaries_are_joined():
     assert flat_size(pair) == 4
 
 
+NESTED = {
+    "boxes": spaces.Dict(
+        {
+            "b": spaces.Box(0.0, 1.0, (2, 3), np.float32),
+            "a": spaces.Box(0, 255, (4,), np.uint8),
+            "c": spaces.Box(-9.0, 9.0, (), np.float64),
+        }
+    ),
+    "kinds": spaces.Dict(
+        OrderedDict(
+            [
+                ("z", spaces.Discrete(3, start=-1)),
+                ("m", spaces.MultiDiscrete([2, 4], start=[1, 0])),
+                ("b", spaces.Box(-1.0, 1.0, (2,), np.float32)),
+                ("n", spaces.MultiBinary((2, 2))),
+            ]
+        )
+    ),
+    "nested": spaces.Tuple(
+        [
+            spaces.Dict({"y": spaces.Discrete(2), "x": spaces.Box(0.0, 5.0, (1, 2))}),
+            spaces.Tuple([spaces.Box(-3, 3, (3,), np.int64), spaces.Discrete(4)]),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("space", NESTED.values(), ids=NESTED)
+def test_a_batch_is_flattened_as_gymnasium_flattens_its_items(space):
+    batched = batch_space(space, 6)
+    batched.seed(3)
+    batch = batched.sample()
+    expected = [spaces.flatten(space, item) for item in iterate(batched, batch)]
+    flat = flatten_batch(space, batch, 6)
+    assert flat.dtype == np.float32
+    np.testing.assert_array_equal(flat, np.array(expected, np.float32))
+    assert flat.shape == (6, flat_size(space))
+
+
+def test_numbers_of_another_type_are_taken_as_their_space_takes_them():
+    space = spaces.Dict({"picture": spaces.Box(0, 255, (2,), np.uint8)})
+    batch = {"picture": np.array([[3.7, 200.0]])}
+    assert flatten_batch(space, batch, 1).tolist() == [[3, 200]]
+
+
 def test_flat_observations_are_copies():
     array = np.zeros((2, 3), np.float32)
     flat = flatten_batch(spaces.Box(-1, 1, (3,)), array, 2)
@@ -123,6 +170,18 @@ def test_spaces_survive_json(space):
     assert again.dtype == space.dtype
 
 
+def test_a_bound_that_is_the_same_everywhere_is_one_number():
+    space = spaces.Box(0, 255, (64, 64), np.uint8)
+    assert (space_to_json(space)["low"], space_to_json(space)["high"]) == (0, 255)
+    uneven = spaces.Box(np.float32([0.0, 0.0]), np.float32([1.0, 2.0]))
+    assert (space_to_json(uneven)["low"], space_to_json(uneven)["high"]) == (0.0, [1.0, 2.0])
+
+
+def test_spaces_written_with_every_bound_are_still_read():
+    old = {"kind": "Box", "dtype": "float32", "shape": [1, 2], "low": [[0, 0]], "high": [[1, 1]]}
+    assert space_from_json(old) == spaces.Box(0.0, 1.0, (1, 2), np.float32)
+
+
 def test_spaces_without_a_description_are_refused():
     with pytest.raises(RobolearnError, match="Text cannot be saved"):
         space_to_json(spaces.Text(5))
@@ -136,3 +195,12 @@ def test_a_dict_space_keeps_the_order_of_its_keys_and_a_multi_discrete_its_start
     assert list(space_from_json(space_to_json(ordered))) == list(ordered)
     shifted = spaces.MultiDiscrete([2, 3], start=[5, 6])
     assert space_from_json(json.loads(json.dumps(space_to_json(shifted)))) == shifted
+
+
+def test_magnitudes_are_the_bounds_of_what_cannot_be_negative():
+    low = np.array([0.0, -1.0, 0.0, 0.0], np.float32)
+    high = np.array([5.0, 1.0, np.inf, 0.5], np.float32)
+    ranges = spaces.Box(low, high)
+    assert magnitudes(ranges).tolist() == [5.0, 0.0, 0.0, 0.5]
+    joined = spaces.Dict({"b": ranges, "a": spaces.Box(0.0, 3.0, (2,))})
+    assert magnitudes(joined).tolist() == [3.0, 3.0, 5.0, 0.0, 0.0, 0.5]

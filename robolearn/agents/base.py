@@ -66,6 +66,21 @@ class Agent(Predictor, Protocol):
         ...
 
 
+def greedy(agent: Predictor) -> Callable[[Any, bool], Any]:
+    """Return a policy for films: an agent's best actions, its memory carried from step to step.
+
+    It maps an observation, and whether this is the first of an episode, to an action.
+    """
+    state: Any = None
+
+    def act(observation: Any, start: bool) -> Any:
+        nonlocal state
+        action, state = agent.predict(observation, state, np.array([start]), deterministic=True)
+        return action
+
+    return act
+
+
 def predict_with(
     act: Callable[[Tensor], Tensor],
     observation_space: gym.Space,

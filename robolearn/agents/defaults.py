@@ -2,9 +2,37 @@
 
 from typing import Any
 
+_BY_LIDAR: dict[str, Any] = {
+    "num_envs": 128,
+    "minibatch": 2048,
+    "gamma": 0.995,
+    "hidden": (128, 128),
+    "activation": "relu",
+    "logarithm": True,
+}
+
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("dqn", "robolearn/CartPoleBalance-v0"): {"n_step": 5, "updates": 12},
     ("ppo", "robolearn/CartPoleBalance-v0"): {"learning_rate": 3e-3, "epochs": 10},
+    ("dqn", "robolearn/NavLidar-v0"): {
+        "num_envs": 32,
+        "n_step": 3,
+        "updates": 16,
+        "epsilon_fraction": 0.3,
+        "gamma": 0.98,
+        "logarithm": True,
+    },
+    ("ppo", "robolearn/NavDepth-v0"): {
+        "num_envs": 64,
+        "epochs": 4,
+        "minibatch": 1024,
+        "learning_rate": 7e-4,
+        "hidden": (128,),
+        "activation": "relu",
+        "memory": 128,
+    },
+    ("ppo", "robolearn/NavLidar-v0"): _BY_LIDAR,
+    ("ppo", "robolearn/NavRover-v0"): _BY_LIDAR,
     ("ppo", "robolearn/CartPoleSwingUp-v0"): {
         "num_envs": 64,
         "minibatch": 1024,

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from gymnasium import Space
 from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.nn.encoders import mlp
 from robolearn.nn.normalise import RunningNorm
-from robolearn.spaces import flat_size, flatten_any, to_env_action
+from robolearn.spaces import flat_size, flatten_any, magnitudes, to_env_action
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ class DQNConfig:
     """Widths of the hidden layers."""
     layer_norm: bool = True
     """Normalise the hidden layers, which keeps values from running away (Gallici et al., 2025)."""
+    logarithm: bool = False
+    """Take the logarithm of observations that cannot be negative, such as ranges."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
@@ -97,10 +100,12 @@ def td_loss(online: nn.Module, target: nn.Module, batch: Batch, *, double: bool)
 class QNetwork(nn.Module):
     """Action values of normalised observations."""
 
-    def __init__(self, width: int, actions: int, config: DQNConfig, rng: torch.Generator) -> None:
-        """Build for observations of ``width``; ``rng`` draws the weights."""
+    def __init__(self, space: Space, actions: int, config: DQNConfig, rng: torch.Generator) -> None:
+        """Build for observations of ``space``; ``rng`` draws the weights."""
         super().__init__()
-        self.observations = RunningNorm(width)
+        width = flat_size(space)
+        magnitude = torch.from_numpy(magnitudes(space)) if config.logarithm else None
+        self.observations = RunningNorm(width, magnitude=magnitude)
         self.body = mlp(
             width,
             config.hidden,
@@ -158,10 +163,9 @@ class DQN:
         self.config = replace(config, num_envs=self.envs.batch_size(asked))
         self.seed, self.steps, self.updates = seed, 0, 0
         self.device = choose_device(device)
-        width = flat_size(self.envs.observation_space)
         weights = torch.Generator().manual_seed(seed)
-        actions = int(self._actions.n)
-        self.online = QNetwork(width, actions, config, weights).to(self.device)
+        space, actions = self.envs.observation_space, int(self._actions.n)
+        self.online = QNetwork(space, actions, config, weights).to(self.device)
         self.target = deepcopy(self.online).requires_grad_(False)
         self._rng = torch.Generator(self.device).manual_seed(seed)  # training
         self._play = torch.Generator(self.device).manual_seed(seed)  # predict

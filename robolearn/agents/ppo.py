@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -12,26 +12,30 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from robolearn.accelerate import choose_device, one_thread
+from robolearn.accelerate import choose_device, threads
 from robolearn.agents.base import Progress, predict_with
 from robolearn.agents.defaults import tuned
+from robolearn.agents.experience import Experience, Minibatch, minibatches
 from robolearn.agents.saving import Parts, load_saved, save_agent
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.returns import gae
-from robolearn.data.rollout import Rollout, RolloutBuffer
+from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig, TrainingEnvs
-from robolearn.nn.encoders import mlp
+from robolearn.errors import RobolearnError
+from robolearn.nn.actor_critic import ActorCritic
+from robolearn.nn.encoders import ACTIVATIONS
 from robolearn.nn.heads import CategoricalHead, GaussianHead
-from robolearn.nn.normalise import RunningNorm
+from robolearn.nn.images import find_images
 from robolearn.spaces import (
-    ActionSpace,
     action_width,
     flat_size,
     flatten_any,
+    magnitudes,
     require_action_space,
     to_env_action,
 )
+from robolearn_envs.names import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,16 @@ class PPOConfig:
     """Longer gradients are shortened to this; of policy and critic together."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers, of policy and critic each."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of the hidden layers."""
+    logarithm: bool = False
+    """Take the logarithm of observations that cannot be negative, such as ranges."""
+    memory: int = 0
+    """Width of a GRU between observations and policy; 0 for none."""
+    features: int = 128
+    """Width an image is encoded to."""
+    threads: int = 1
+    """CPU threads of the networks; more pay only with images, on cores nobody else wants."""
     initial_std: float = 1.0
     """Deviation of continuous actions at the start, where the action range is [-1, 1]."""
     normalise: bool = True
@@ -70,21 +84,14 @@ class PPOConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
         counts = ("num_envs", "rollout_steps", "epochs", "minibatch", "hidden")
+        sizes = ("features", "threads")
         weights = ("clip", "entropy", "learning_rate", "final_learning_rate", "max_grad_norm")
-        ranges = {name: (1, math.inf) for name in counts}
-        ranges |= {name: (0, math.inf) for name in weights}
+        ranges = {name: (1, math.inf) for name in (*counts, *sizes)}
+        ranges |= {name: (0, math.inf) for name in (*weights, "memory")}
+        if self.activation not in ACTIVATIONS:
+            raise RobolearnError(did_you_mean("activation", self.activation, ACTIVATIONS))
         unit = {"gamma": (0, 1), "gae_lambda": (0, 1)}
         check_ranges(self, {**ranges, **unit, "initial_std": (1e-6, math.inf)})
-
-
-class Minibatch(NamedTuple):
-    """Steps to learn from; every field has B rows."""
-
-    obs: Tensor
-    action: Tensor
-    log_prob: Tensor
-    advantage: Tensor
-    target: Tensor
 
 
 def clipped_policy_loss(log_prob: Tensor, batch: Minibatch, clip: float) -> Tensor:
@@ -98,34 +105,6 @@ def clipped_policy_loss(log_prob: Tensor, batch: Minibatch, clip: float) -> Tens
     ratio = (log_prob - batch.log_prob).exp()
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return -torch.minimum(ratio * batch.advantage, clipped * batch.advantage).mean()
-
-
-class ActorCritic(nn.Module):
-    """A policy and a value network that share nothing but the observation's normaliser."""
-
-    def __init__(
-        self, width: int, actions: ActionSpace, config: PPOConfig, rng: torch.Generator
-    ) -> None:
-        """Build for observations of ``width``; ``rng`` draws the weights."""
-        super().__init__()
-        count = action_width(actions)
-        self.head = (
-            CategoricalHead(count)
-            if isinstance(actions, Discrete)
-            else GaussianHead(count, initial_std=config.initial_std)
-        )
-        self.policy = mlp(width, config.hidden, count, output_gain=0.01, generator=rng)
-        self.critic = mlp(width, config.hidden, 1, generator=rng)
-        self.observations = RunningNorm(width)
-        self.values = RunningNorm(1)
-
-    def act(self, obs: Tensor) -> Tensor:
-        """Return what the head makes actions of. Shape (..., width) for (..., D)."""
-        return self.policy(self.observations(obs))
-
-    def value(self, obs: Tensor) -> Tensor:
-        """Return V in units of reward. Shape (...) for observations (..., D)."""
-        return self.values.restore(self.critic(self.observations(obs))).squeeze(-1)
 
 
 class PPO:
@@ -166,12 +145,27 @@ class PPO:
         self.seed, self.steps = seed, 0
         self.device = choose_device(device)
         self._actions = require_action_space(self.envs.action_space, "PPO")
-        width = flat_size(self.envs.observation_space)
-        weights = torch.Generator().manual_seed(seed)
-        self.net = ActorCritic(width, self._actions, self.config, weights).to(self.device)
+        self.net = self._network().to(self.device)
+        self._latent = torch.zeros(self.config.num_envs, self.net.width, device=self.device)
         self._rng = torch.Generator(self.device).manual_seed(seed)  # training
         self._play = torch.Generator(self.device).manual_seed(seed)  # predict
         self._optimizer = torch.optim.Adam(self.net.parameters(), eps=1e-5, fused=True)
+
+    def _network(self) -> ActorCritic:
+        config, space, count = self.config, self.envs.observation_space, action_width(self._actions)
+        return ActorCritic(
+            flat_size(space),
+            find_images(space),
+            CategoricalHead(count)
+            if isinstance(self._actions, Discrete)
+            else GaussianHead(count, initial_std=config.initial_std),
+            hidden=config.hidden,
+            activation=config.activation,
+            magnitude=torch.from_numpy(magnitudes(space)) if config.logarithm else None,
+            features=config.features,
+            memory=config.memory,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
 
     def iterate(self, steps: int) -> Iterator[Progress]:
         """Learn from ``steps`` more environment steps, reporting after each update."""
@@ -182,10 +176,10 @@ class PPO:
         while self.steps < start + steps:
             left = start + steps - self.steps
             length = min(config.rollout_steps, math.ceil(left / config.num_envs))
-            with one_thread():
+            with threads(config.threads):
                 rate = self._anneal(left / steps)
-                rollout = self._collect(collector, buffer, length)
-                metrics = self._update(rollout) if rollout.valid.any() else {}
+                experience = self._collect(collector, buffer, length)
+                metrics = self._update(experience) if experience.rollout.valid.any() else {}
             self.steps += length * config.num_envs
             episodes = collector.pop_episodes()
             yield Progress(self.steps, {**metrics, "learning_rate": rate}, episodes)
@@ -205,63 +199,72 @@ class PPO:
         return rate
 
     @torch.inference_mode()
-    def _collect(self, collector: Collector, buffer: RolloutBuffer, length: int) -> Rollout:
-        head = self.net.head
-        noise = head.draw_noise(length, collector.num_envs, generator=self._rng)
+    def _collect(self, collector: Collector, buffer: RolloutBuffer, length: int) -> Experience:
+        net = self.net
+        noise = net.head.draw_noise(length, collector.num_envs, generator=self._rng)
+        before, latents = self._latent, []
         for t in range(length):
-            obs = torch.from_numpy(collector.obs).to(self.device)
-            action = head.sample(self.net.act(obs), noise[t])
+            obs, start = buffer.see(collector.obs, collector.starts)
+            self._latent = net.perceive(obs, self._latent, start)
+            latents.append(self._latent)
+            action = net.head.sample(net.policy(self._latent), noise[t])
             step = collector.step(to_env_action(self._actions, action.cpu().numpy()))
             buffer.put(step, action)
-        return buffer.finish(collector.obs)
+        obs, start = buffer.see(collector.obs, collector.starts)
+        latents.append(net.perceive(obs, self._latent, start))
+        rollout, latent = buffer.finish(), torch.stack(latents)
+        ended = latent[:-1][rollout.done]
+        going_on = torch.zeros(len(ended), dtype=torch.bool, device=self.device)
+        final = net.perceive(rollout.final_obs, ended, going_on) if len(ended) else ended
+        return Experience(rollout, latent, final, before)
 
-    def _update(self, rollout: Rollout) -> dict[str, float]:
+    def _update(self, experience: Experience) -> dict[str, float]:
         """Learn from a rollout and return figures of the update."""
-        batch = self._prepare(rollout)
-        count = len(batch.advantage)
+        net, config, rollout = self.net, self.config, experience.rollout
+        lesson = self._prepare(experience)
+        obs = net.prepare(rollout.obs[:-1])
         sums = torch.zeros(4, device=self.device)
         updates = 0
-        for _ in range(self.config.epochs):
-            order = torch.randperm(count, generator=self._rng, device=self.device)
-            for rows in order.split(self.config.minibatch):
-                sums += self._step(Minibatch(*(field[rows] for field in batch)))
+        for _ in range(config.epochs):
+            shuffled = minibatches(net, experience, obs, lesson, config.minibatch, self._rng)
+            for latent, batch in shuffled:
+                sums += self._step(latent, batch)
                 updates += 1
-        if self.config.normalise:
-            self.net.observations.update(rollout.obs[:-1][rollout.valid])
+        if config.normalise:
+            net.learn_moments(rollout.obs[:-1], rollout.valid)
         names = ("policy_loss", "value_loss", "entropy", "approximate_kl")
         return dict(zip(names, (sums / updates).tolist(), strict=True))
 
     @torch.no_grad()
-    def _prepare(self, rollout: Rollout) -> Minibatch:
-        """Return all valid steps of a rollout with advantages and value targets."""
-        net, config = self.net, self.config
-        value = net.value(rollout.obs)
+    def _prepare(self, experience: Experience) -> Minibatch:
+        """Return advantages and value targets of all steps of a rollout. Fields (T, N, ...)."""
+        net, config, rollout = self.net, self.config, experience.rollout
+        value = net.value(experience.latent)
         advantage = gae(
             rollout.reward,
             value[:-1],
-            rollout.next_value(value, net.value(rollout.final_obs)),
+            rollout.next_value(value, net.value(experience.final_latent)),
             rollout.terminated,
             rollout.done,
             gamma=config.gamma,
             lam=config.gae_lambda,
         )
-        obs = net.observations(rollout.obs[:-1][rollout.valid])
-        action, advantage = rollout.action[rollout.valid], advantage[rollout.valid]
-        target = (advantage + value[:-1][rollout.valid])[:, None]
+        target = (advantage + value[:-1])[..., None]
         if config.normalise:
-            net.values.update(target)
-        log_prob = net.head.log_prob(net.policy(obs), action)
-        advantage = (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
-        return Minibatch(obs, action, log_prob, advantage, net.values(target).squeeze(-1))
+            net.values.update(target[rollout.valid])
+        log_prob = net.head.log_prob(net.policy(experience.latent[:-1]), rollout.action)
+        known = advantage[rollout.valid]
+        advantage = (advantage - known.mean()) / (known.std(correction=0) + 1e-8)
+        return Minibatch(rollout.action, log_prob, advantage, net.values(target).squeeze(-1))
 
-    def _step(self, batch: Minibatch) -> Tensor:
+    def _step(self, latent: Tensor, batch: Minibatch) -> Tensor:
         """Take one gradient step; return policy loss, value loss, entropy and KL. Shape (4,)."""
         net, config = self.net, self.config
-        output = net.policy(batch.obs)
+        output = net.policy(latent)
         log_prob = net.head.log_prob(output, batch.action)
         entropy = net.head.entropy(output).mean()
         policy_loss = clipped_policy_loss(log_prob, batch, config.clip)
-        value_loss = 0.5 * (net.critic(batch.obs).squeeze(-1) - batch.target).square().mean()
+        value_loss = 0.5 * (net.critic(latent).squeeze(-1) - batch.target).square().mean()
         self._optimizer.zero_grad()
         (policy_loss + value_loss - config.entropy * entropy).backward()
         nn.utils.clip_grad_norm_(net.parameters(), config.max_grad_norm)
@@ -282,16 +285,23 @@ class PPO:
 
         Args:
             observation: Of the observation space, or N of them stacked.
-            state: Passed through: the policy has no memory.
-            episode_start: Not needed: the policy has no memory.
+            state: What the last call returned, None at first; the memory, shape (N, memory).
+            episode_start: Before these of the observations nothing is remembered. Shape (N,).
             deterministic: Take the likeliest action instead of drawing one.
 
         Returns:
-            Actions as the environment takes them, one or N; and ``state``.
+            Actions as the environment takes them, one or N; and the memory, or without one
+            ``state`` as it came.
+
+        Raises:
+            RobolearnError: Observations or a memory of another shape.
         """
 
         def act(obs: Tensor) -> Tensor:
-            output, head = self.net.act(obs), self.net.head
+            nonlocal state
+            latent = self._perceive(obs, state, episode_start)
+            state = state if self.net.memory is None else latent.cpu().numpy()
+            output, head = self.net.policy(latent), self.net.head
             if deterministic:
                 return head.mode(output)
             return head.sample(output, head.draw_noise(len(output), generator=self._play))
@@ -299,11 +309,30 @@ class PPO:
         space = self.envs.observation_space
         return predict_with(act, space, self._actions, self.device, observation), state
 
-    def value(self, observation: Any) -> np.ndarray:
-        """Return V of N observations, in units of reward. Shape (N,)."""
+    def value(self, observation: Any, state: Any = None) -> np.ndarray:
+        """Return V of N observations, in units of reward. Shape (N,).
+
+        Args:
+            observation: Of the observation space, or N of them stacked.
+            state: The memory before them, as ``predict`` returned it; None for none.
+        """
         flat, _ = flatten_any(self.envs.observation_space, observation)
         with torch.inference_mode():
-            return self.net.value(torch.from_numpy(flat).to(self.device)).cpu().numpy()
+            latent = self._perceive(torch.from_numpy(flat).to(self.device), state, None)
+            return self.net.value(latent).cpu().numpy()
+
+    def _perceive(self, obs: Tensor, state: Any, episode_start: Any) -> Tensor:
+        """Return the latents of N observations, with a memory as callers of ``predict`` hold it."""
+        shape = (len(obs), self.net.width)
+        before = torch.zeros(shape, device=self.device)
+        start = torch.zeros(len(obs), dtype=torch.bool, device=self.device)
+        if self.net.memory is not None:
+            before = before if state is None else torch.as_tensor(state).to(before)
+            if before.shape != shape:
+                raise RobolearnError(f"state must have shape {shape}, got {tuple(before.shape)}.")
+            if episode_start is not None:
+                start |= torch.as_tensor(episode_start).to(start)
+        return self.net.perceive(obs, before, start)
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""

@@ -1,7 +1,7 @@
 """``robolearn quickstart``: the whole of robolearn in two minutes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from robolearn.agents.base import Predictor
+from robolearn.agents.base import greedy
 from robolearn.agents.load import load_agent
 from robolearn.baselines.rows import SB3Row, matched
 from robolearn.baselines.sb3 import train_sb3
@@ -120,7 +120,7 @@ def film(contestants: Sequence[Trained], path: Path) -> str | None:
     try:
         with refusals():
             recording = record_side_by_side(
-                {c.name: _greedy(c.agent) for c in contestants},
+                {c.name: greedy(c.agent) for c in contestants},
                 envs,
                 path,
                 seed=HELD_OUT,
@@ -132,10 +132,6 @@ def film(contestants: Sequence[Trained], path: Path) -> str | None:
         for single in envs.values():
             single.close()
     return recording.renderer
-
-
-def _greedy(agent: Predictor) -> Callable[[Any], Any]:
-    return lambda observation: agent.predict(observation, deterministic=True)[0]
 
 
 def report(contestants: Sequence[Trained], run: Path, video: Path, *, as_json: bool) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from robolearn.agents.base import greedy
 from robolearn.agents.load import load_agent
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.filming import frame_size, refusals
@@ -31,8 +32,8 @@ class RecordOptions:
     """Another engine: mujoco, bullet or analytic."""
     seed: int = 0
     """Of the episodes; the first is that of `robolearn eval` with the same seed."""
-    size: str = "640x480"
-    """Width and height in pixels; of robolearn environments."""
+    size: str | None = None
+    """Width and height in pixels, e.g. 640x480; of robolearn environments, which have their own."""
     stride: int = 1
     """Environment steps between frames."""
     fps: int | None = None
@@ -49,16 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     check_seed(options.seed)
     agent = load_agent(options.run)
     config = agent.envs.elsewhere(options.env, options.engine, {})
-    size = frame_size(options.size) if config.native else {}
+    wanted = {} if options.size is None else frame_size(options.size)
+    size = wanted if config.native else {}
     env = config.make(render_mode="rgb_array", **size)
-
-    def act(observation: Any) -> Any:
-        return agent.predict(observation, deterministic=True)[0]
-
     try:
         with refusals():
             film = record(
-                act,
+                greedy(agent),
                 env,
                 options.out,
                 seed=HELD_OUT + 1000 * options.seed,

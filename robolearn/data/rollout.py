@@ -29,6 +29,8 @@ class Rollout(NamedTuple):
 
     obs: Tensor
     """What was acted on, and the observation after the last step. Shape (T + 1, N, D)."""
+    start: Tensor
+    """The observation is the first of an episode. Shape (T + 1, N), bool."""
     action: Tensor
     """Shape (T, N) int64 or (T, N, A) float32."""
     reward: Tensor
@@ -61,7 +63,8 @@ class RolloutBuffer:
     def __init__(self, steps: int, num_envs: int, width: int, device: torch.device) -> None:
         """Hold up to ``steps`` steps of ``num_envs`` environments, observations of ``width``."""
         self._device = device
-        self._obs = np.empty((steps + 1, num_envs, width), np.float32)
+        self._obs = torch.empty((steps + 1, num_envs, width), device=device)
+        self._start = torch.empty((steps + 1, num_envs), dtype=torch.bool, device=device)
         self._reward = np.empty((steps, num_envs), np.float32)
         self._terminated = np.empty((steps, num_envs), np.bool_)
         self._done = np.empty((steps, num_envs), np.bool_)
@@ -69,8 +72,23 @@ class RolloutBuffer:
         self._actions: list[Tensor] = []
         self._final: list[np.ndarray] = []
 
+    def see(self, obs: np.ndarray, start: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Store what is acted on next; before each step, and once more after the last.
+
+        Args:
+            obs: Shape (N, D), float32.
+            start: They are the first of an episode. Shape (N,), bool.
+
+        Returns:
+            The same on the device, until the next rollout.
+        """
+        t = len(self._actions)
+        self._obs[t].copy_(torch.from_numpy(obs))
+        self._start[t].copy_(torch.from_numpy(start))
+        return self._obs[t], self._start[t]
+
     def put(self, step: Step, action: Tensor) -> None:
-        """Store the next step.
+        """Store the step from what was seen.
 
         Args:
             step: What happened.
@@ -78,7 +96,6 @@ class RolloutBuffer:
         """
         t = len(self._actions)
         self._actions.append(action)
-        self._obs[t] = step.obs
         self._reward[t] = step.reward
         self._terminated[t] = step.terminated
         self._done[t] = step.done
@@ -86,23 +103,19 @@ class RolloutBuffer:
         if step.done.any():
             self._final.append(step.next_obs[step.done])
 
-    def finish(self, obs: np.ndarray) -> Rollout:
-        """Return the stored steps as a rollout and begin the next one.
-
-        Args:
-            obs: Observations after the last step. Shape (N, D).
-        """
+    def finish(self) -> Rollout:
+        """Return the stored steps as a rollout and begin the next one."""
         steps = len(self._actions)
-        self._obs[steps] = obs
-        final = np.concatenate(self._final) if self._final else self._obs[0, :0]
+        none = np.empty((0, self._obs.shape[-1]), np.float32)
         rollout = Rollout(
-            self._on_device(self._obs[: steps + 1]),
+            self._obs[: steps + 1],
+            self._start[: steps + 1],
             torch.stack(self._actions),
             self._on_device(self._reward[:steps]),
             self._on_device(self._terminated[:steps]),
             self._on_device(self._done[:steps]),
             self._on_device(self._valid[:steps]),
-            self._on_device(final),
+            self._on_device(np.concatenate([none, *self._final])),
         )
         self._actions, self._final = [], []
         return rollout

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+L = TypeVar("L", nn.Linear, nn.Conv2d)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -42,8 +45,37 @@ def mlp(
     return nn.Sequential(*layers, _linear(widths[-1], outputs, output_gain, generator))
 
 
+def cnn(
+    channels: int, height: int, width: int, outputs: int, *, generator: torch.Generator
+) -> nn.Sequential:
+    """Return a small convolutional network: images (B, channels, height, width) to (B, outputs).
+
+    Three strided convolutions and a linear layer, each followed by a ReLU; orthogonal weights and
+    zero biases. Images of 16 x 16 are the smallest it takes.
+
+    Args:
+        channels: Of the image.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        outputs: Width of the output.
+        generator: Draws the weights.
+    """
+    sizes = ((16, 8, 4, 0), (32, 4, 2, 1), (32, 3, 2, 1))  # channels, kernel, stride, padding
+    layers: list[nn.Module] = []
+    for made, kernel, stride, padding in sizes:
+        layer = nn.Conv2d(channels, made, kernel, stride, padding)
+        layers += [_orthogonal(layer, math.sqrt(2), generator), nn.ReLU(inplace=True)]
+        channels = made
+        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+    linear = _linear(channels * height * width, outputs, math.sqrt(2), generator)
+    return nn.Sequential(*layers, nn.Flatten(), linear, nn.ReLU(inplace=True))
+
+
 def _linear(inputs: int, outputs: int, gain: float, generator: torch.Generator) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
+    return _orthogonal(nn.Linear(inputs, outputs), gain, generator)
+
+
+def _orthogonal(layer: L, gain: float, generator: torch.Generator) -> L:
     nn.init.orthogonal_(layer.weight, gain, generator=generator)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer

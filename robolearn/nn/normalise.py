@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+_SMALL = 0.02
+"""Part of the largest magnitude that is added before a logarithm is taken."""
+
 
 class RunningNorm(nn.Module):
     """Shifts and scales its input to zero mean and unit variance of all data seen so far.
@@ -11,18 +14,25 @@ class RunningNorm(nn.Module):
     module. Until the first update it is the identity.
     """
 
+    magnitude: Tensor
     mean: Tensor
     variance: Tensor
     count: Tensor
 
-    def __init__(self, size: int, *, limit: float = 10.0) -> None:
+    def __init__(self, size: int, *, limit: float = 10.0, magnitude: Tensor | None = None) -> None:
         """Start as the identity.
 
         Args:
             size: Width of the last dimension.
             limit: Normalised values are clipped to +-limit.
+            magnitude: Where this is not 0 the input lies between 0 and it, and its logarithm is
+                normalised in its place: what is near differs more than what is far.
+                Shape (size,).
         """
         super().__init__()
+        self._logarithmic = magnitude is not None
+        magnitude = torch.zeros(size) if magnitude is None else magnitude
+        self.register_buffer("magnitude", magnitude, persistent=False)
         self.limit = limit
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
@@ -32,7 +42,7 @@ class RunningNorm(nn.Module):
     @torch.no_grad()
     def update(self, batch: Tensor) -> None:
         """Merge a batch into the moments. Shape (..., size)."""
-        data = batch.reshape(-1, batch.shape[-1]).to(torch.float64)
+        data = self._taken(batch).reshape(-1, batch.shape[-1]).to(torch.float64)
         variance, mean = torch.var_mean(data, dim=0, correction=0)
         total = self.count + data.shape[0]
         share = data.shape[0] / total
@@ -58,10 +68,18 @@ class RunningNorm(nn.Module):
         self._refresh()
         return self
 
+    def _taken(self, x: Tensor) -> Tensor:
+        """Return what is normalised: the input, or its logarithm."""
+        if not self._logarithmic:
+            return x
+        part = x.clamp_min(0) / self.magnitude.clamp_min(1e-12)
+        return torch.where(self.magnitude > 0, torch.log(part + _SMALL), x)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return normalised values, clipped. Shape as ``x``, float32."""
+        x = self._taken(x)
         return ((x - self._shift) * self._scale).clamp(-self.limit, self.limit)
 
     def restore(self, y: Tensor) -> Tensor:
-        """Return what ``forward`` maps to ``y`` where it does not clip."""
+        """Return what ``forward`` maps to ``y`` where it does not clip or take logarithms."""
         return y / self._scale + self._shift

@@ -16,12 +16,13 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def draw(frame: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+def draw(frame: np.ndarray, lines: Sequence[str], left: int = 0) -> np.ndarray:
     """Return a copy of a frame with a small translucent caption in its upper left corner.
 
     Args:
         frame: Shape (height, width, 3), uint8.
         lines: Lines of text; none leaves the frame as it is.
+        left: The corner's distance from the left edge, in pixels.
 
     Returns:
         Shape (height, width, 3), uint8.
@@ -31,10 +32,11 @@ def draw(frame: np.ndarray, lines: Sequence[str]) -> np.ndarray:
         return np.array(image)
     size = max(12, frame.shape[0] // 28)  # pixels
     canvas = ImageDraw.Draw(image, "RGBA")
-    text, corner = "\n".join(lines), (1.2 * size, 1.0 * size)
+    text, corner = "\n".join(lines), (left + 1.2 * size, 1.0 * size)
     _, _, right, bottom = canvas.multiline_textbbox(corner, text, font(size))
-    right += 2 * size - right % (2 * size)  # in jumps, or the box would twitch with every digit
-    box = (0.6 * size, 0.6 * size, right, bottom + 0.6 * size)
+    # In jumps, or the box would twitch with every digit.
+    right += 2 * size - (right - left) % (2 * size)
+    box = (left + 0.6 * size, 0.6 * size, right, bottom + 0.6 * size)
     canvas.rounded_rectangle(box, radius=size // 3, fill=_SHADE)
     canvas.multiline_text(corner, text, fill=_INK, font=font(size))
     return np.array(image)

@@ -13,8 +13,8 @@ from robolearn.video.overlay import draw
 from robolearn.video.recorder import RecordingError, VideoWriter, check_target
 from robolearn_envs.single import RoboEnv
 
-Policy: TypeAlias = Callable[[Any], Any]
-"""Maps an observation to an action."""
+Policy: TypeAlias = Callable[[Any, bool], Any]
+"""Maps an observation, and whether it is the first of an episode, to an action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class _Player:
         """Play one step; after the episode's end, nothing."""
         if self.over:
             return
-        action = self.policy(self.observation)
+        action = self.policy(self.observation, self.steps == 0)
         self.observation, reward, terminated, truncated, _ = self.env.step(action)
         self.steps += 1
         self.total += float(reward)
@@ -64,9 +64,10 @@ class _Player:
         frame = np.asarray(self.env.render())
         if not self.overlay:
             return frame
-        return draw(
-            frame, [f"step {self.steps}   return {self.total:.1f}   {self._place()}".rstrip()]
-        )
+        env = self.env.unwrapped
+        left = env.vector.caption_column if isinstance(env, RoboEnv) else 0
+        words = f"step {self.steps}   return {self.total:.1f}   {self._place()}".rstrip()
+        return draw(frame, [words], left)
 
     def _place(self) -> str:
         """Return the physics engine, or a foreign environment's id."""
@@ -100,7 +101,7 @@ def record(
     ``stride``, ``2 * stride``, ...: ``steps // stride`` frames. States after a reset are not shown.
 
     Args:
-        policy: Maps an observation to an action.
+        policy: What acts; of an agent, ``robolearn.agents.base.greedy``.
         env: Made with ``render_mode="rgb_array"``; stays open.
         path: The video, ``*.mp4``.
         seed: Of the first episode; later ones go on with the environment's random stream.

@@ -66,3 +66,27 @@ class Walk(VectorEnv):
         never = np.zeros_like(done)
         terminated, truncated = (done, never) if self._terminates else (never, done)
         return observation, reward, terminated, truncated, info
+
+
+class Cue(gym.Env):
+    """Shows at its first step alone, one-hot, whether every step of this episode earns 0 or 1.
+
+    What follows the first observation can be valued only from memory. It never terminates; each
+    step truncates it with probability ``truncates``, so that every memory at which an episode is
+    cut is also had in mid-episode, where its value is learned.
+    """
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, truncates=0.0):
+        self.truncates = truncates
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cue = int(self.np_random.integers(2))
+        return np.eye(2, dtype=np.float32)[self.cue], {}
+
+    def step(self, action):
+        cut = bool(self.np_random.random() < self.truncates)
+        return np.zeros(2, np.float32), float(self.cue), False, cut, {}

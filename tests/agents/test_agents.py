@@ -98,6 +98,20 @@ def test_the_number_of_threads_changes_nothing_and_is_put_back(name, threads):
     assert found[0] == found[1]
 
 
+def test_ppo_learns_on_the_threads_asked_for(threads):
+    class Watched(Walk):
+        def step(self, actions):
+            used.add(torch.get_num_threads())
+            return super().step(actions)
+
+    for asked in (1, 2):
+        used = set()
+        threads(3)
+        PPO(Watched(AutoresetMode.SAME_STEP), replace(SMALL["ppo"], threads=asked)).learn(64)
+        assert used == {asked}
+        assert torch.get_num_threads() == 3
+
+
 @every_agent
 def test_threads_are_put_back_when_learning_is_left_half_way(name, threads):
     threads(3)
@@ -410,20 +424,24 @@ def greedy_return(agent):
     return evaluate(agent, BALANCE, episodes=25, seed=12).mean
 
 
-def test_a_rollout_that_is_only_a_reset_teaches_nothing_and_spoils_nothing():
-    # NEXT_STEP with one env and one step at a time: after each fall comes a step that only resets.
+@pytest.mark.parametrize("memory", [0, 4])
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_a_rollout_that_is_only_a_reset_teaches_nothing_and_spoils_nothing(num_envs, memory):
+    # NEXT_STEP and one step at a time: after each fall comes a step that only resets. With a memory
+    # minibatches of 1 step are single environments, of which one may have done nothing else.
     envs = gym.make_vec(
         "CartPole-v1",
-        num_envs=1,
+        num_envs=num_envs,
         vectorization_mode="sync",
         vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
     )
-    agent = PPO(envs, SMALL["ppo"])
+    agent = PPO(envs, replace(SMALL["ppo"], memory=memory, minibatch=1))
     resets = 0
     for report in (report for _ in range(60) for report in agent.iterate(1)):
         resets += "policy_loss" not in report.metrics
+        assert np.isfinite(list(report.metrics.values())).all()
     agent.close()
-    assert resets > 0
+    assert (resets > 0) == (num_envs == 1)
     assert all(np.isfinite(t.numpy()).all() for t in agent.net.state_dict().values())
 
 

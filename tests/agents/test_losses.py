@@ -100,4 +100,4 @@ def test_clipped_policy_loss_averages():
 
 def steps(log_prob, advantage):
     unused = torch.zeros(len(log_prob))
-    return Minibatch(unused, unused, torch.tensor(log_prob), torch.tensor(advantage), unused)
+    return Minibatch(unused, torch.tensor(log_prob), torch.tensor(advantage), unused)

@@ -25,13 +25,16 @@ SMALL = {
 }
 OBS = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 4)).astype(np.float32)
 
+TRAINED = {**SMALL, "ppo with a memory": replace(SMALL["ppo"], memory=8)}
+
 every_agent = pytest.mark.parametrize("name", AGENTS)
 
 
-@pytest.fixture(scope="module", params=AGENTS)
+@pytest.fixture(scope="module", params=TRAINED)
 def agent(request):
     """A trained agent, which the tests leave as it is."""
-    made = agent_class(request.param)(BALANCE, SMALL[request.param], seed=5).learn(256)
+    name = request.param.split()[0]
+    made = agent_class(name)(BALANCE, TRAINED[request.param], seed=5).learn(256)
     made.close()
     return made
 

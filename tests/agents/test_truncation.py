@@ -95,9 +95,11 @@ def collected(envs, seed, steps, policy):
     collector = Collector(envs, seed)
     buffer = RolloutBuffer(steps, envs.num_envs, collector.width, torch.device("cpu"))
     for _ in range(steps):
+        buffer.see(collector.obs, collector.starts)
         action = policy(collector.obs)
         buffer.put(collector.step(action), torch.from_numpy(action))
-    rollout = buffer.finish(collector.obs)
+    buffer.see(collector.obs, collector.starts)
+    rollout = buffer.finish()
     envs.close()
     return rollout
 

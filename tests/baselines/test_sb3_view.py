@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import stable_baselines3 as sb3
+import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -261,8 +262,12 @@ def test_vecnormalize_normalises_the_last_observation_too(view):
 
 @pytest.mark.parametrize(
     ("agent", "config"),
-    [(PPO, PPOConfig(hidden=(8,))), (DQN, DQNConfig(hidden=(8,)))],
-    ids=["ppo", "dqn"],
+    [
+        (PPO, PPOConfig(hidden=(8,))),
+        (PPO, PPOConfig(hidden=(8,), memory=4)),
+        (DQN, DQNConfig(hidden=(8,))),
+    ],
+    ids=["ppo", "ppo-memory", "dqn"],
 )
 def test_sb3s_evaluate_policy_runs_on_our_agents(agent, config, view):
     ours = agent(BALANCE, config, seed=0, device="cpu")
@@ -277,6 +282,27 @@ def test_sb3s_evaluate_policy_runs_on_our_agents(agent, config, view):
     for (rewards, lengths), episodes in ((alone, 3), (together, 4)):
         assert len(rewards) == episodes
         assert rewards == lengths  # 1 per step
+
+
+def test_evaluate_policy_carries_a_memory_through_each_episode_alone(view):
+    ours = PPO(BALANCE, PPOConfig(hidden=(8,), memory=4), seed=0, device="cpu")
+    with torch.no_grad():
+        ours.net.policy[-1].weight.mul_(300.0)
+    batch, by_hand = view(BALANCE, 2), BALANCE.make_vec(2)
+    batch.seed(11)
+    rewards, _ = evaluate_policy(ours, batch, n_eval_episodes=2, return_episode_rewards=True)
+    obs, expected = by_hand.reset(seed=11)[0], {}
+    states, steps = [None, None], 0
+    while len(expected) < 2:
+        pairs = [ours.predict(obs[i], states[i], None, True) for i in range(2)]
+        states = [state for _, state in pairs]
+        obs, _, terminated, truncated, _ = by_hand.step(np.array([action for action, _ in pairs]))
+        steps += 1
+        for i in np.flatnonzero(terminated | truncated):
+            expected.setdefault(int(i), float(steps))
+    by_hand.close()
+    ours.close()
+    assert sorted(rewards) == sorted(expected.values())
 
 
 def test_evaluate_policy_has_nothing_to_warn_of(view):

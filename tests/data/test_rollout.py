@@ -26,8 +26,10 @@ def step(t, done=(), terminated=(), invalid=()):
 def filled(steps):
     buffer = RolloutBuffer(8, ENVS, 1, CPU)
     for t, one in enumerate(steps):
+        buffer.see(one.obs, np.arange(ENVS) == t)
         buffer.put(one, torch.full((ENVS,), t))
-    return buffer.finish(np.full((ENVS, 1), 777, np.float32))
+    buffer.see(np.full((ENVS, 1), 777, np.float32), np.ones(ENVS, np.bool_))
+    return buffer.finish()
 
 
 def test_next_value_takes_final_values_step_by_step_and_env_by_env():
@@ -58,6 +60,7 @@ def test_next_value_leaves_the_values_alone():
 def test_a_partial_rollout_holds_only_its_own_steps():
     rollout = filled([step(0), step(1, done=[1], terminated=[1]), step(2, invalid=[1])])
     assert rollout.obs.squeeze(-1)[:, 1].tolist() == [1, 11, 21, 777]
+    assert rollout.start.tolist() == [*np.eye(3, dtype=bool).tolist(), [True] * 3]
     assert rollout.reward.tolist() == [[0, 0.5, 1], [5, 5.5, 6], [10, 10.5, 11]]
     assert rollout.action.tolist() == [[0, 0, 0], [1, 1, 1], [2, 2, 2]]
     assert rollout.done.tolist() == [[False] * 3, [False, True, False], [False] * 3]
@@ -73,22 +76,38 @@ def test_a_time_limit_is_done_but_not_terminated():
 
 def test_a_finished_buffer_begins_anew():
     buffer = RolloutBuffer(2, ENVS, 1, CPU)
+    never = np.zeros(ENVS, np.bool_)
     for t in range(2):
+        buffer.see(step(t).obs, ~never)
         buffer.put(step(t, done=[0]), torch.zeros(ENVS))
-    buffer.finish(np.zeros((ENVS, 1), np.float32))
+    buffer.see(step(2).obs, never)
+    buffer.finish()
+    buffer.see(step(5).obs, never)
     buffer.put(step(5, done=[1]), torch.ones(ENVS))
-    rollout = buffer.finish(np.ones((ENVS, 1), np.float32))
+    buffer.see(np.ones((ENVS, 1), np.float32), never)
+    rollout = buffer.finish()
     assert rollout.obs.squeeze(-1).tolist() == [[50, 51, 52], [1, 1, 1]]
+    assert not rollout.start.any()
     assert rollout.final_obs.tolist() == [[1051]]
     assert rollout.action.tolist() == [[1, 1, 1]]
 
 
 def test_later_changes_of_the_environments_arrays_do_not_reach_the_buffer():
     buffer = RolloutBuffer(1, ENVS, 1, CPU)
-    one = step(3, done=[0])
+    one, start = step(3, done=[0]), np.zeros(ENVS, np.bool_)
+    buffer.see(one.obs, start)
     buffer.put(one, torch.zeros(ENVS))
-    one.obs[:], one.next_obs[:], one.reward[:] = -1, -1, -1
-    rollout = buffer.finish(np.zeros((ENVS, 1), np.float32))
+    one.obs[:], one.next_obs[:], one.reward[:], start[:] = -1, -1, -1, True
+    buffer.see(np.zeros((ENVS, 1), np.float32), start)
+    rollout = buffer.finish()
     assert rollout.obs[0, :, 0].tolist() == [30, 31, 32]
+    assert rollout.start.tolist() == [[False] * 3, [True] * 3]
     assert rollout.final_obs.tolist() == [[1030]]
     assert rollout.reward.tolist() == [[15, 15.5, 16]]
+
+
+def test_what_is_seen_comes_back_as_it_is_stored():
+    buffer = RolloutBuffer(1, ENVS, 1, CPU)
+    obs, start = buffer.see(step(4).obs, np.arange(ENVS) == 1)
+    assert obs.squeeze(1).tolist() == [40, 41, 42]
+    assert start.tolist() == [False, True, False]

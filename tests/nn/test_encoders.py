@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from robolearn.nn.encoders import mlp
+from robolearn.nn.encoders import cnn, mlp
 
 
 def network(seed=0, hidden=(64, 32), **options):
@@ -48,3 +48,20 @@ def test_the_generator_alone_decides_the_weights():
     pairs = list(zip(linears(one), linears(same), linears(other), strict=True))
     assert all(torch.equal(a.weight, b.weight) for a, b, _ in pairs)
     assert not any(torch.equal(a.weight, c.weight) for a, _, c in pairs)
+
+
+def test_a_cnn_begins_orthogonal_too():
+    net = cnn(3, 40, 30, 7, generator=torch.Generator().manual_seed(0))
+    layers = [module for module in net if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 4
+    for layer in layers:
+        weight = layer.weight.detach().flatten(1)
+        tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
+        torch.testing.assert_close(tall.T @ tall, 2 * torch.eye(tall.shape[1]))
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("sides", [(16, 16), (16, 97), (64, 64), (84, 84), (37, 18)])
+def test_a_cnn_takes_images_of_any_size_from_16_on(sides):
+    net = cnn(2, *sides, 7, generator=torch.Generator().manual_seed(0))
+    assert net(torch.zeros(3, 2, *sides)).shape == (3, 7)

@@ -1,5 +1,6 @@
 """Running moments are those of all data seen, however it came in batches."""
 
+import math
 from copy import deepcopy
 
 import numpy as np
@@ -96,3 +97,14 @@ def test_a_copy_goes_its_own_way(taught):
 
 def test_nothing_of_it_is_learned_by_gradient(taught):
     assert list(taught.parameters()) == []
+
+
+def test_magnitudes_are_normalised_by_their_logarithm():
+    norm = RunningNorm(2, magnitude=torch.tensor([5.0, 0.0]))
+    # The first column becomes log(x / 5 + 0.02), whose mean over 0 and 5 is that of log 0.02 and
+    # log 1.02; the second stays: mean 3, deviation 1. Nothing negative has a logarithm taken.
+    norm.update(torch.tensor([[0.0, 2.0], [5.0, 4.0]]))
+    low, high = math.log(0.02), math.log(1.02)
+    expected = (math.log(0.52) - (low + high) / 2) / ((high - low) / 2)
+    assert norm(torch.tensor([2.5, 5.0])).tolist() == pytest.approx([expected, 2.0], rel=1e-5)
+    assert norm(torch.tensor([-1.0, 3.0])).tolist() == pytest.approx([-1.0, 0.0], abs=1e-5)

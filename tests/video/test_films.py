@@ -17,11 +17,11 @@ def make(env_id="robolearn/CartPoleSwingUp-v0", steps=10, **options) -> gym.Env:
     return gym.make(env_id, max_episode_steps=steps, **options)
 
 
-def idle(observation):
+def idle(observation, start):
     return np.zeros(1, dtype=np.float32)
 
 
-def right(observation):
+def right(observation, start):
     return PUSH_RIGHT
 
 
@@ -75,17 +75,18 @@ def test_a_video_shows_what_the_environment_does(tmp_path):
 def test_returns_are_those_of_the_episodes(tmp_path):
     env = make("robolearn/CartPoleBalance-v0", steps=500)
     # Balance pays 1 a step, and a cart pushed always to one side drops the pole early.
-    result = record(lambda observation: 1, env, tmp_path / "a.mp4", seed=0, episodes=2)
+    result = record(lambda observation, start: 1, env, tmp_path / "a.mp4", seed=0, episodes=2)
     assert sum(result.returns) == result.steps
     assert all(3 < episode < 100 for episode in result.returns)
     env.close()
 
 
-def test_the_policy_sees_the_observation_of_the_state_it_acts_in(tmp_path, env):
-    seen = []
+def test_the_policy_sees_the_state_it_acts_in_and_where_an_episode_begins(tmp_path, env):
+    seen, starts = [], []
 
-    def watch(observation):
+    def watch(observation, start):
         seen.append(observation)
+        starts.append(start)
         return PUSH_RIGHT
 
     record(watch, env, tmp_path / "a.mp4", seed=3, episodes=2)
@@ -97,6 +98,7 @@ def test_the_policy_sees_the_observation_of_the_state_it_acts_in(tmp_path, env):
         if k == 9:
             observation, _ = again.reset()
     np.testing.assert_array_equal(seen, expected)
+    assert starts == [k % 10 == 0 for k in range(20)]
     again.close()
 
 
@@ -113,9 +115,37 @@ def test_the_renderer_is_named(tmp_path, env):
     assert result.renderer in ("mujoco-egl", "software-rays")
 
 
+@pytest.mark.parametrize("name", ["NavLidar-v0", "NavDepth-v0", "NavRover-v0"])
+def test_navigation_is_filmed_with_map_and_chase_view(tmp_path, name):
+    env = make(f"robolearn/{name}", steps=8, level=3, width=288, height=144)
+    forward = np.array([1.0, 0.2], dtype=np.float32)
+    plain = record(lambda *_: forward, env, tmp_path / "a.mp4", seed=0, overlay=False)
+    seen = frames(plain.path)
+    assert seen.shape == (8, 144, 288, 3)
+    assert properties(plain.path).fps == 10  # a step is 0.1 s
+    # Both halves show something, and something that changes.
+    for half in (seen[:, :, :144], seen[:, :, 144:]):
+        assert half.std() > 10
+        assert np.abs(half[-1] - half[0]).mean() > 1
+    env.close()
+
+
+def test_the_caption_of_a_navigation_video_does_not_cover_the_map(tmp_path):
+    env = make("robolearn/NavLidar-v0", steps=4, level=1, width=480, height=240)
+    forward = np.array([1.0, 0.2], dtype=np.float32)
+    films = [
+        record(lambda *_: forward, env, tmp_path / f"{on}.mp4", seed=0, overlay=on)
+        for on in (True, False)
+    ]
+    difference = np.abs(frames(films[0].path) - frames(films[1].path)).mean(axis=(0, 3))
+    assert difference[:, :232].max() < 25  # coding noise
+    assert difference[:30, 240:].max() > 60
+    env.close()
+
+
 def test_any_gymnasium_environment_can_be_filmed(tmp_path):
     env = gym.make("CartPole-v1", render_mode="rgb_array")
-    result = record(lambda observation: 0, env, tmp_path / "a.mp4", seed=0)
+    result = record(lambda observation, start: 0, env, tmp_path / "a.mp4", seed=0)
     assert result.renderer is None
     assert len(frames(result.path)) == result.steps
     env.close()
@@ -143,7 +173,7 @@ def test_an_environment_that_does_not_render_is_refused(tmp_path):
 def test_an_existing_video_is_noticed_before_anything_is_simulated(tmp_path, env):
     (tmp_path / "a.mp4").touch()
 
-    def never(observation):
+    def never(observation, start):
         raise AssertionError("The policy was asked.")
 
     with pytest.raises(FileExistsError, match="choose another --out"):

@@ -58,6 +58,14 @@ def test_a_caption_is_light_on_a_darkened_corner_and_the_rest_is_untouched():
     assert (picture[changed].max(), picture[changed].min()) == (255, pytest.approx(57, abs=2))
 
 
+def test_a_caption_can_begin_further_right():
+    frame = np.random.default_rng(0).integers(256, size=(120, 320, 3), dtype=np.uint8)
+    moved = draw(frame, ["step 1"], 150)
+    np.testing.assert_array_equal(moved[:, :150], frame[:, :150])
+    # The same caption on the same picture, 150 pixels to the left.
+    np.testing.assert_array_equal(moved[:, 150:], draw(frame[:, 150:], ["step 1"]))
+
+
 def test_no_lines_leave_the_picture_as_it_is():
     frame = flat(128)
     picture = draw(frame, [])

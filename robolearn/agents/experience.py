@@ -1,0 +1,76 @@
+"""What on-policy agents saw while acting, and minibatches of it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robolearn.data.rollout import Rollout
+from robolearn.nn.actor_critic import ActorCritic
+
+
+class Experience(NamedTuple):
+    """A rollout, and what the networks made of its observations while acting."""
+
+    rollout: Rollout
+    latent: Tensor
+    """Of the observations. Shape (T + 1, N, width)."""
+    final_latent: Tensor
+    """Of the K final observations. Shape (K, width)."""
+    before: Tensor
+    """The latents before the first step. Shape (N, width)."""
+
+
+class Minibatch(NamedTuple):
+    """What there is to learn from B steps, or from T steps of N environments."""
+
+    action: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    target: Tensor
+
+
+def minibatches(
+    net: ActorCritic,
+    experience: Experience,
+    obs: Tensor,
+    lesson: Minibatch,
+    size: int,
+    rng: torch.Generator,
+) -> Iterator[tuple[Tensor, Minibatch]]:
+    """Yield each valid step of a rollout once, in shuffled minibatches.
+
+    With a memory a minibatch is the whole sequences of some environments, through which it is
+    remembered anew from what the rollout began with; else it is single steps.
+
+    Args:
+        net: Sees the observations, with gradients.
+        experience: The rollout.
+        obs: Its observations, prepared for ``net.features``. Shape (T, N, D).
+        lesson: Fields (T, N, ...).
+        size: Steps in a minibatch; with a memory the nearest to it, of one environment at least.
+        rng: Shuffles.
+
+    Yields:
+        Latents, shape (B, width), and what to learn there.
+    """
+    rollout = experience.rollout
+    if net.memory is None:
+        valid = rollout.valid.flatten().nonzero().squeeze(1)
+        for rows in _shuffled(valid, size, rng):
+            part = Minibatch(*(field.flatten(0, 1)[rows] for field in lesson))
+            yield net.features(obs.flatten(0, 1)[rows]), part
+        return
+    steps = len(rollout.valid)
+    stepped = rollout.valid.any(dim=0).nonzero().squeeze(1)  # others were only reset
+    for envs in _shuffled(stepped, max(1, round(size / steps)), rng):
+        features, start = net.features(obs[:, envs]), rollout.start[:steps, envs]
+        latent = net.memory.sequence(features, experience.before[envs], start)
+        valid = rollout.valid[:, envs]
+        yield latent[valid], Minibatch(*(field[:, envs][valid] for field in lesson))
+
+
+def _shuffled(indices: Tensor, size: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+    order = torch.randperm(len(indices), generator=rng, device=indices.device)
+    return indices[order].split(size)
