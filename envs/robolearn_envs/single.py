@@ -10,7 +10,7 @@ from robolearn_envs.tasks.base import ActionKind
 from robolearn_envs.vector import RoboVectorEnv
 
 
-class RoboEnv(gym.Env[np.ndarray, Any]):
+class RoboEnv(gym.Env[Any, Any]):
     """Env 0 of a :class:`RoboVectorEnv` of one. It has no rule of its own."""
 
     metadata = RoboVectorEnv.metadata
@@ -23,8 +23,10 @@ class RoboEnv(gym.Env[np.ndarray, Any]):
         action: ActionKind | None = None,
         randomize: float = 0.0,
         render_mode: str | None = None,
-        width: int = 640,
-        height: int = 480,
+        view: str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        **task_options: Any,
     ) -> None:
         """Build the environment; the arguments are those of :class:`RoboVectorEnv`."""
         self.vector = RoboVectorEnv(
@@ -35,9 +37,11 @@ class RoboEnv(gym.Env[np.ndarray, Any]):
             randomize=randomize,
             autoreset_mode=AutoresetMode.DISABLED,
             render_mode=render_mode,
+            view=view,
             width=width,
             height=height,
             threads=1,
+            **task_options,
         )
         fps = self.vector.metadata["render_fps"]
         self.metadata = {**type(self).metadata, "render_fps": fps}
@@ -47,19 +51,20 @@ class RoboEnv(gym.Env[np.ndarray, Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode; see :meth:`RoboVectorEnv.reset`."""
         super().reset(seed=seed)
-        observations, _ = self.vector.reset(seed=seed)
-        return observations[0], {}
+        observations, _ = self.vector.reset(seed=seed, options=options)
+        return _first(observations), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Advance one step; the info of the last one holds ``success``."""
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Advance one step; the info of the last one holds the task's outcome."""
         observations, rewards, terminated, truncated, info = self.vector.step(
             np.asarray(action)[None]
         )
-        details = {"success": bool(info["success"][0])} if info else {}
-        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), details
+        details = {name: info[name][0].item() for name in self.vector.task.outcomes if info}
+        ended = bool(terminated[0]), bool(truncated[0])
+        return _first(observations), float(rewards[0]), *ended, details
 
     def render(self) -> np.ndarray | None:
         """Return a frame, or show it in the window in mode 'human'."""
@@ -69,3 +74,10 @@ class RoboEnv(gym.Env[np.ndarray, Any]):
     def close(self) -> None:
         """Release the engine and the renderer; safe to call twice."""
         self.vector.close()
+
+
+def _first(observations: Any) -> Any:
+    """Return the one observation of a batch of one."""
+    if isinstance(observations, dict):
+        return {name: part[0] for name, part in observations.items()}
+    return observations[0]

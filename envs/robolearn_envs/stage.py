@@ -22,6 +22,11 @@ CART = "0.13 0.37 0.75 1"
 POLE = "0.96 0.57 0.13 1"
 TIP = "0.86 0.20 0.18 1"
 HUB = "0.96 0.97 0.98 1"
+OBSTACLE = "0.46 0.53 0.66 1"
+MOVER = "0.93 0.55 0.22 1"
+WALL = "0.74 0.78 0.84 1"
+GOAL = "0.13 0.69 0.40 1"
+BEAM = "0.13 0.69 0.40 0.25"
 RAIL = "0.36 0.41 0.48 1"
 POST = "0.25 0.29 0.35 1"
 """Colours of the parts, as MJCF and URDF write them."""
@@ -39,7 +44,7 @@ VISUAL = f"""\
   <statistic center="0 0 1" extent="4"/>
   <visual>
     <global fovy="35"/>
-    <quality offsamples="4"/>
+    <quality offsamples="4" numslices="64"/>
     <map znear="0.1" zfar="25"/>
     <headlight ambient="{_grey(AMBIENT)}" diffuse="{_grey(HEADLIGHT)}" specular="0 0 0"/>
     <rgba haze="{_words(HORIZON)} 1"/>
@@ -58,3 +63,9 @@ WORLD = f"""\
     <geom name="floor" type="plane" pos="0 0 {FLOOR}" size="0 0 0.1" material="tiles"/>
 """  # noqa: E501
 """Light, camera and floor, for a model's world body."""
+
+ARENA_WORLD = f"""\
+    <light pos="0 0 6" dir="{_words(SUNBEAM)}" directional="true" castshadow="false" ambient="0 0 0" diffuse="{_grey(SUN)}" specular="0.1 0.1 0.1"/>
+    <geom name="floor" type="plane" size="0 0 0.1" material="tiles"/>
+"""  # noqa: E501
+"""Light and floor of a navigation arena, whose floor is at height 0."""

@@ -37,13 +37,14 @@ def philox(counter: tuple[Array, Array, Array, Array], key: tuple[Array, Array])
     return [c0, c1, c2, c3]
 
 
-def uniform(keys: Array, episodes: Array, draws: int) -> Array:
-    """Return the first ``draws`` uniform numbers of each environment's episode.
+def uniform(keys: Array, episodes: Array, draws: int, steps: Array | int = 0) -> Array:
+    """Return the first ``draws`` uniform numbers of each environment's episode, or of a step in it.
 
     Args:
         keys: One 64-bit key per environment. Shape (N,), int64.
         episodes: Episode count of each environment, below 2^32. Shape (N,), int64.
-        draws: How many numbers each environment draws in an episode.
+        draws: How many numbers each environment draws.
+        steps: Steps made in the episode, shape (N,), int64; 0 is the episode's beginning.
 
     Returns:
         Numbers in (0, 1), never 0 or 1. Shape (N, draws), float64.
@@ -52,7 +53,8 @@ def uniform(keys: Array, episodes: Array, draws: int) -> Array:
     blocks = xp.arange((draws + 3) // 4, dtype=xp.int64)[None, :]
     zero = xp.zeros_like(blocks)
     key = (keys[:, None] & _MASK, (keys[:, None] >> 32) & _MASK)
-    words = philox((blocks, episodes[:, None], zero, zero), key)
+    third = zero if isinstance(steps, int) else zero + steps[:, None]
+    words = philox((blocks, episodes[:, None], third, zero), key)
     bits = xp.reshape(
         xp.stack([w + xp.zeros_like(words[0]) for w in words], axis=-1), (keys.shape[0], -1)
     )

@@ -1,5 +1,6 @@
 """The one environment: N copies of a task on an engine, as a Gymnasium vector environment."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -8,24 +9,27 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from robolearn_envs.engines import make_engine
+from robolearn_envs.arenas.layouts import parked
+from robolearn_envs.engines import ENGINES, make_engine
+from robolearn_envs.engines.base import Rows
 from robolearn_envs.names import pick
-from robolearn_envs.rendering import Renderer, Window, make_renderer
-from robolearn_envs.robots import CartPole, ControlSuiteCartPole
+from robolearn_envs.rendering import Window, make_pictures
+from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
 from robolearn_envs.streams import uniform
-from robolearn_envs.tasks import TASKS, action_kind
-from robolearn_envs.tasks.base import ActionKind
+from robolearn_envs.tasks import action_kind, make_task
+from robolearn_envs.tasks.base import ActionKind, Memory, Noise, Observation
 
 Info = dict[str, Any]
 
 
-class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     """N copies of a task, stepped together; env i is bitwise the single env seeded ``seed + i``.
 
-    Observations are new float32 arrays each step, shape (N, observations); rewards float64,
-    shape (N,). At an episode's end ``success`` is in the info: under SAME_STEP in
-    ``info["final_info"]``, with the last observations in ``info["final_obs"]``, shape
-    (N, observations), valid where ``info["_final_obs"]``; in the other modes directly.
+    Observations are new float32 arrays each step, shape (N, ...), or a dict of them; rewards
+    float64, shape (N,). At an episode's end the task's outcome, such as ``success``, is in the
+    info: under SAME_STEP in ``info["final_info"]``, with the last observations in
+    ``info["final_obs"]``, shaped like observations, valid where ``info["_final_obs"]``; in the
+    other modes directly.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 50}  # noqa: RUF012
@@ -40,9 +44,11 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         randomize: float = 0.0,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
-        width: int = 640,
-        height: int = 480,
+        view: str | None = None,
+        width: int | None = None,
+        height: int | None = None,
         threads: int = 0,
+        **task_options: Any,
     ) -> None:
         """Build the environments.
 
@@ -52,27 +58,42 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             engine: 'mujoco', 'bullet' or 'analytic'; None for the task's default.
             action: 'continuous' or 'discrete'; None for the task's default.
             randomize: r draws masses, pole length and motor force anew each episode, each
-                uniform in (1 - r, 1 + r) times its nominal value; in [0, 1).
+                uniform in (1 - r, 1 + r) times its nominal value, and disturbs lidar and depth
+                camera; in [0, 1).
             autoreset_mode: What happens after an episode's end, as Gymnasium defines it.
             render_mode: 'rgb_array', 'human' (a window on env 0) or None.
-            width: Of rendered frames, in pixels.
-            height: Of rendered frames, in pixels.
+            view: What frames of navigation show: 'top', a map; 'chase', a camera behind the
+                robot; 'both', the default.
+            width: Of rendered frames, in pixels; by default 640, in navigation 960 (480 for the
+                map, 640 for the chase alone).
+            height: Of rendered frames, in pixels; by default 480.
             threads: Threads of the MuJoCo engine, 0 for one per core. Results do not depend on it.
+            **task_options: What the task takes: ``robot``, and for navigation ``level``,
+                ``split`` and ``curriculum``.
 
         Raises:
             ValueError: An unknown name, or a combination that cannot be.
             ImportError: The engine is not installed.
         """
-        self.task = pick("task", task, TASKS)
+        self.task = make_task(task, task_options)
         self.engine_name = engine or self.task.engines[0]
         self._check(task, num_envs, randomize, render_mode)
         self.num_envs = num_envs
-        self._engine = make_engine(self.engine_name, self.task, task, num_envs, threads)
+        self._engine = make_engine(
+            self.engine_name, self.task.robot, self.task.timestep, num_envs, threads
+        )
         self._randomize = randomize
         self._mode = AutoresetMode(autoreset_mode)
         self.render_mode = render_mode
-        self._size = (width, height)
-        self._renderer: Renderer | None = None
+        self._pictures = make_pictures(
+            self.task.picture,
+            self.task.robot,
+            self.engine_name,
+            num_envs,
+            view=view,
+            width=width,
+            height=height,
+        )
         self._window: Window | None = None
         fps = round(1 / (self.task.timestep * self.task.substeps))
         self.metadata = {
@@ -85,7 +106,7 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes = np.zeros(num_envs, dtype=np.int64)
         self._seeded = False
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
-        self._held = np.zeros(num_envs, dtype=np.int64)
+        self._memory: dict[str, np.ndarray] = {}
         self._done = np.ones(num_envs, dtype=np.bool_)  # nothing may be stepped before a reset
         self._factors = {n: np.ones(num_envs) for n in self.task.robot.randomised}
         self._strength = np.ones((num_envs, 1))  # of the motor, against nominal
@@ -93,6 +114,12 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _check(self, name: str, num_envs: int, randomize: float, render_mode: str | None) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
+        pick("engine", self.engine_name, ENGINES)
+        if self.engine_name not in self.task.engines:
+            raise ValueError(
+                f"{name} does not run on engine '{self.engine_name}': it is defined on "
+                f"{' and '.join(self.task.engines)} only. Use engine='{self.task.engines[0]}'."
+            )
         if not 0.0 <= randomize < 1.0:
             raise ValueError(f"randomize must lie in [0, 1), got {randomize}.")
         if randomize and not self.task.robot.randomised:
@@ -107,41 +134,47 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def _set_spaces(self, kind: ActionKind) -> None:
         self.single_observation_space = self.task.observation_space
-        self._low, self._high = (
-            self.single_observation_space.low,
-            self.single_observation_space.high,
-        )
-        self._levels = np.array(self.task.levels)[:, None] if kind == "discrete" else None
-        if self._levels is not None:
-            self.single_action_space = gym.spaces.Discrete(len(self._levels))
+        self._choices = np.array(self.task.choices) if kind == "discrete" else None
+        if self._choices is not None:
+            self.single_action_space = gym.spaces.Discrete(len(self._choices))
         else:
-            actuated = len(self.task.robot.actuated)
-            self.single_action_space = gym.spaces.Box(-1.0, 1.0, (actuated,), np.float32)
+            commands = len(self.task.choices[0])
+            self.single_action_space = gym.spaces.Box(-1.0, 1.0, (commands,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, Info]:
+    ) -> tuple[Any, Info]:
         """Start new episodes in all environments, or in those of ``options["reset_mask"]``.
 
         Args:
             seed: Env i is seeded ``seed + i``, or ``seed[i]``; None goes on with each env's
                 stream (or, the first time, seeds from the operating system).
-            options: ``{"reset_mask": mask}``, bool of shape (N,), resets only some.
+            options: ``"reset_mask"``, bool of shape (N,), resets only some; other keys are the
+                task's, e.g. ``"layout"`` and ``"start"`` in navigation, for all that are reset.
 
         Returns:
             Observations of all environments, shape (N, observations), and an empty info.
 
         Raises:
-            ValueError: Seeds or mask of another shape.
+            ValueError: Seeds or mask of another shape, or an option the task cannot grant; then
+                nothing has changed and the running episodes can go on.
         """
         ids = self._reset_ids(options)
+        wishes = {key: wish for key, wish in (options or {}).items() if key != "reset_mask"}
+        counters = self._keys.copy(), self._episodes.copy(), self._seeded
+        before = None
         if seed is not None or not self._seeded:
             self._seed(seed, ids)
         else:
             self._episodes[ids] += 1
-        self._start(ids)
+            before = self._memory_of(ids)
+        try:
+            self._start(ids, before, wishes)
+        except ValueError:  # refused before anything was started
+            self._keys, self._episodes, self._seeded = counters
+            raise
         if self.render_mode == "human":
             self.render()
         return self._observe(), {}
@@ -173,11 +206,18 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes[ids] = 0
         self._seeded = True
 
-    def _start(self, ids: np.ndarray) -> None:
-        """Begin the current episode of environments ``ids``."""
+    def _start(self, ids: np.ndarray, before: Memory | None, wishes: Mapping[str, Any]) -> None:
+        """Begin the current episode of environments ``ids``.
+
+        Args:
+            ids: Which.
+            before: What the task remembers of their last episodes, where that may matter.
+            wishes: Options of the task.
+        """
         count = self.task.start_draws
         extra = 1 + len(self._factors) if self._randomize else 0
         draws = uniform(self._keys[ids], self._episodes[ids], count + extra)
+        start = self.task.start(draws[:, :count], before, wishes)
         factors = None
         if self._randomize:
             spread = 1 + self._randomize * (2 * draws[:, count:] - 1)
@@ -185,24 +225,63 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._strength[ids, 0] = spread[:, 0]
             for name, factor in factors.items():
                 self._factors[name][ids] = factor
-        qpos, qvel = self.task.start(draws[:, :count])
-        self._engine.reset(ids, qpos, qvel, factors)
+        self._engine.reset(ids, start.qpos, start.qvel, factors)
+        if self._remember(ids, start.memory):  # the engine gets as many obstacles for everyone
+            self.task.furnish(self._engine, slice(None), self._memory)
+        else:
+            self.task.furnish(self._engine, ids, start.memory)
+        if self.render_mode is not None:
+            self._pictures.begin(ids, self._engine.qpos)
         self._elapsed[ids] = 0
-        self._held[ids] = 0
         self._done[ids] = False
 
-    def _observe(self, ids: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return new observations of environments ``ids``. Shape (n, observations), float32."""
-        observation = self.task.observe(self._engine.qpos[ids], self._engine.qvel[ids])
-        return np.clip(observation.astype(np.float32), self._low, self._high)
+    def _remember(self, ids: np.ndarray, memory: Memory) -> bool:
+        """Write what the task remembers of environments ``ids``.
+
+        Returns:
+            Whether there are more obstacles than there were until now.
+        """
+        wider = False
+        for name, rows in memory.items():
+            kept = self._memory.get(name)
+            if kept is None:  # who has not begun yet gets something sensible
+                kept = np.repeat(rows[:1], self.num_envs, axis=0)
+            elif kept.shape[1:] != rows.shape[1:]:
+                kept, wider = parked(kept, rows.shape[1]), True
+            kept[ids] = rows
+            self._memory[name] = kept
+        return wider
+
+    def _memory_of(self, ids: Rows) -> Memory:
+        """Return what the task remembers of environments ``ids``."""
+        return {name: rows[ids] for name, rows in self._memory.items()}
+
+    def _observe(self, ids: Rows = slice(None)) -> Observation:
+        """Return new observations of environments ``ids``, float32, within their space."""
+        memory = self._memory_of(ids)
+        qpos, qvel = self._engine.qpos[ids], self._engine.qvel[ids]
+        observation = self.task.observe(self._engine, ids, qpos, qvel, memory)
+        if self._randomize and self.task.sensor_draws:
+            observation = self._disturb(ids, observation, memory)
+        return _within(self.single_observation_space, observation)
+
+    def _disturb(self, ids: Rows, observation: Observation, memory: Memory) -> Observation:
+        draws = uniform(
+            self._keys[ids], self._episodes[ids], self.task.sensor_draws, self._elapsed[ids] + 1
+        )
+        noise = Noise(self._randomize, draws)
+        observation, changed = self.task.disturb(observation, memory, noise)
+        for name, rows in changed.items():
+            self._memory[name][ids] = rows
+        return observation
 
     def _command(self, actions: np.ndarray) -> np.ndarray:
-        """Return what the actions ask for, in [-1, 1]. Shape (N, actuated), float64."""
+        """Return what the actions ask for, in [-1, 1]. Shape (N, commands), float64."""
         actions = np.asarray(actions)
         expected = (self.num_envs, *(self.single_action_space.shape or ()))
         if actions.shape != expected:
             raise ValueError(f"Actions must have shape {expected}, got {actions.shape}.")
-        if self._levels is None:
+        if self._choices is None:
             if not np.isfinite(actions).all():
                 env, joint = np.argwhere(~np.isfinite(actions))[0]
                 raise ValueError(
@@ -211,23 +290,32 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             return np.clip(actions.astype(np.float64), -1.0, 1.0)
         if actions.dtype.kind not in "iu":
             raise ValueError(f"Discrete actions must be integers, got {actions.dtype}.")
-        if actions.min() < 0 or actions.max() >= len(self._levels):
+        if actions.min() < 0 or actions.max() >= len(self._choices):
             raise ValueError(
-                f"Discrete actions must lie in 0..{len(self._levels) - 1}, "
+                f"Discrete actions must lie in 0..{len(self._choices) - 1}, "
                 f"got {actions.min()}..{actions.max()}."
             )
-        return self._levels[actions]
+        return self._choices[actions]
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
+    def action_for(self, command: np.ndarray) -> np.ndarray:
+        """Return the actions that ask for a command, or the nearest discrete ones.
+
+        Args:
+            command: In [-1, 1]. Shape (N, commands).
+        """
+        if self._choices is None:
+            return command.astype(np.float32)
+        away = np.linalg.norm(command[:, None] - self._choices, axis=-1)
+        return away.argmin(axis=1)
+
+    def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Advance every environment by one step.
 
         Args:
-            actions: Shape (N, actuated) in [-1, 1] (clipped), or (N,) integer.
+            actions: Shape (N, commands) in [-1, 1] (clipped), or (N,) integer.
 
         Returns:
-            Observations (N, observations), rewards (N,), terminated (N,), truncated (N,), info.
+            Observations (N, ...), rewards (N,), terminated (N,), truncated (N,), info.
 
         Raises:
             ResetNeeded: An environment has ended (or never begun) and is not reset by the mode.
@@ -249,7 +337,7 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             reward[ids], terminated[ids], truncated[ids] = 0.0, False, False
         self._done = terminated | truncated
         observation = self._observe()
-        info = self._finish(observation) if self._done.any() else {}
+        info = self._finish(observation, terminated) if self._done.any() else {}
         if self.render_mode == "human":
             self.render()
         return observation, reward, terminated, truncated, info
@@ -258,37 +346,44 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         drive = command * self._strength if self._randomize else command
         for _ in range(self.task.substeps):
             self._engine.step(self.task.force(self._engine.qpos, self._engine.qvel, drive))
+        qpos, qvel = self._engine.qpos, self._engine.qvel
+        self._memory |= self.task.advance(self._engine, qpos, qvel, self._memory)
+        if self.render_mode is not None:
+            self._pictures.follow(qpos)
 
     def _judge(self, command: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return reward, terminated and truncated of the step just made, each of shape (N,)."""
         qpos, qvel = self._engine.qpos, self._engine.qvel
         self._elapsed += 1
-        self._held = np.where(self.task.holds(qpos, qvel), self._held + 1, 0)
         return (
-            self.task.reward(qpos, qvel, command),
-            self.task.terminated(qpos, qvel),
+            self.task.reward(qpos, qvel, command, self._memory),
+            self.task.terminated(qpos, qvel, self._memory),
             self._elapsed >= self.task.max_steps,
         )
 
     def _restart(self, ids: np.ndarray) -> None:
         self._episodes[ids] += 1
-        self._start(ids)
+        self._start(ids, self._memory_of(ids), {})
 
-    def _finish(self, observation: np.ndarray) -> Info:
+    def _finish(self, observation: Observation, terminated: np.ndarray) -> Info:
         """Return the info of ended episodes; under SAME_STEP also begin the next ones.
 
         Args:
             observation: All observations; those of restarted environments are replaced.
+            terminated: Which ended for good. Shape (N,), bool.
         """
         done = self._done.copy()
-        result: Info = {"success": done & (self._held >= self.task.hold_steps), "_success": done}
+        result: Info = {}
+        for name, figure in self.task.outcome(self._memory, terminated).items():
+            result[name] = np.where(done, figure, np.zeros_like(figure))
+            result[f"_{name}"] = done.copy()
         if self._mode is not AutoresetMode.SAME_STEP:
             return result
         ids = np.flatnonzero(done)
-        final = np.zeros_like(observation)
-        final[ids] = observation[ids]
+        final = _zeros(observation)
+        _copy(observation, ids, final, ids)
         self._restart(ids)
-        observation[ids] = self._observe(ids)
+        _copy(self._observe(ids), slice(None), observation, ids)
         return {
             "final_obs": final,
             "_final_obs": done.copy(),
@@ -297,12 +392,17 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         }
 
     def state(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return copies of all joint positions and velocities, each of shape (N, joints)."""
+        """Return copies of all positions and velocities, shapes (N, positions), (N, velocities)."""
         return self._engine.qpos.copy(), self._engine.qvel.copy()
 
-    def robot(self, index: int) -> CartPole | ControlSuiteCartPole:
+    @property
+    def memory(self) -> Memory:
+        """What the task remembers of each episode; live, do not write. Shapes (N, ...)."""
+        return self._memory
+
+    def robot(self, index: int) -> Robot:
         """Return the robot of environment ``index`` as it is in this episode."""
-        if not self._randomize or not isinstance(self.task.robot, CartPole):
+        if not self._randomize or not isinstance(self.task.robot, CartPole | DiscRobot | Rover):
             return self.task.robot
         return self.task.robot.scaled({n: float(f[index]) for n, f in self._factors.items()})
 
@@ -321,24 +421,51 @@ class RoboVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self.render_mode == "rgb_array":
             return tuple(self._frame(i) for i in range(self.num_envs))
         if self._window is None:
-            self._window = Window(*self._size, fps=self.metadata["render_fps"])
+            self._window = Window(*self._pictures.size, fps=self.metadata["render_fps"])
         self._window.show(self._frame(0))
         return None
 
     def _frame(self, index: int) -> np.ndarray:
-        if self._renderer is None:
-            self._renderer = make_renderer(self.engine_name, *self._size)
-        return self._renderer.render(self.robot(index), self._engine.qpos[index])
+        robot, qpos = self.robot(index), self._engine.qpos[index]
+        return self._pictures.frame(index, robot, qpos, self._memory)
 
     @property
     def renderer_name(self) -> str | None:
         """What draws the frames; None until there is one."""
-        return None if self._renderer is None else self._renderer.name
+        return self._pictures.name
+
+    @property
+    def caption_column(self) -> int:
+        """Where frames have room for a caption at their upper edge, in pixels from the left."""
+        return self._pictures.caption_column
 
     def close_extras(self) -> None:
         """Release the engine, the renderer and the window."""
         self._engine.close()
-        if self._renderer is not None:
-            self._renderer.close()
+        self._pictures.close()
         if self._window is not None:
             self._window.close()
+
+
+def _within(space: gym.Space, observation: Observation) -> Any:
+    """Return observations as float32, clipped to the bounds of their space."""
+    if isinstance(space, gym.spaces.Dict):
+        return {name: _within(part, observation[name]) for name, part in space.items()}
+    assert isinstance(space, gym.spaces.Box)
+    return np.clip(np.asarray(observation).astype(np.float32), space.low, space.high)
+
+
+def _zeros(observation: Observation) -> Any:
+    """Return zeros shaped like observations."""
+    if isinstance(observation, dict):
+        return {name: np.zeros_like(part) for name, part in observation.items()}
+    return np.zeros_like(observation)
+
+
+def _copy(source: Observation, from_rows: Rows, target: Observation, to_rows: Rows) -> None:
+    """Copy rows of observations into others."""
+    if isinstance(source, dict):
+        for name, part in source.items():
+            target[name][to_rows] = part[from_rows]
+    else:
+        target[to_rows] = source[from_rows]

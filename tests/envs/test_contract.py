@@ -35,6 +35,9 @@ def test_there_is_an_id_for_each_task():
         "robolearn/CartPoleBalance-v0",
         "robolearn/CartPoleSwingUp-v0",
         "robolearn/CartPoleDMC-v0",
+        "robolearn/NavLidar-v0",
+        "robolearn/NavDepth-v0",
+        "robolearn/NavRover-v0",
     )
 
 
@@ -81,10 +84,25 @@ def test_our_make_vec_is_gymnasiums(env_id):
 @every_env
 def test_observations_are_float32_with_finite_bounds(env_id):
     env = gym.make(env_id)
-    space = env.observation_space
-    assert space.dtype == np.float32
-    assert np.isfinite(space.low).all()
-    assert np.isfinite(space.high).all()
+    whole = env.observation_space
+    for space in whole.values() if isinstance(whole, gym.spaces.Dict) else [whole]:
+        assert space.dtype == np.float32
+        assert np.isfinite(space.low).all()
+        assert np.isfinite(space.high).all()
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", ["robolearn/NavLidar-v0", "robolearn/NavRover-v0"])
+def test_a_lidar_observation_is_36_ranges_and_five_numbers(env_id):
+    env = gym.make(env_id)
+    assert env.observation_space.shape == (41,)
+    env.close()
+
+
+def test_a_depth_observation_is_an_image_and_five_numbers():
+    env = gym.make("robolearn/NavDepth-v0")
+    shapes = {name: space.shape for name, space in env.observation_space.items()}
+    assert shapes == {"depth": (64, 64), "goal": (5,)}
     env.close()
 
 
@@ -94,6 +112,9 @@ def test_observations_are_float32_with_finite_bounds(env_id):
         ("robolearn/CartPoleBalance-v0", gym.spaces.Discrete(2)),
         ("robolearn/CartPoleSwingUp-v0", gym.spaces.Box(-1, 1, (1,), np.float32)),
         ("robolearn/CartPoleDMC-v0", gym.spaces.Box(-1, 1, (1,), np.float32)),
+        ("robolearn/NavLidar-v0", gym.spaces.Box(-1, 1, (2,), np.float32)),
+        ("robolearn/NavDepth-v0", gym.spaces.Box(-1, 1, (2,), np.float32)),
+        ("robolearn/NavRover-v0", gym.spaces.Box(-1, 1, (2,), np.float32)),
     ],
 )
 def test_default_action_space_is_the_one_of_the_data_sheet(env_id, expected):
@@ -108,6 +129,9 @@ def test_default_action_space_is_the_one_of_the_data_sheet(env_id, expected):
         ("robolearn/CartPoleBalance-v0", 50),  # 1 / (0.01 s * 2)
         ("robolearn/CartPoleSwingUp-v0", 50),
         ("robolearn/CartPoleDMC-v0", 100),  # 1 / 0.01 s
+        ("robolearn/NavLidar-v0", 10),  # 1 / (0.02 s * 5)
+        ("robolearn/NavDepth-v0", 10),
+        ("robolearn/NavRover-v0", 10),  # 1 / (0.01 s * 10)
     ],
 )
 def test_frames_per_second_are_those_of_real_time(env_id, fps):
@@ -142,6 +166,7 @@ def test_metadata_of_one_env_is_not_that_of_another():
 @every_env
 def test_episodes_last_as_long_as_the_data_sheet_says(env_id):
     expected = {"CartPoleBalance-v0": 500, "CartPoleSwingUp-v0": 500, "CartPoleDMC-v0": 1000}
+    expected |= {"NavLidar-v0": 300, "NavDepth-v0": 300, "NavRover-v0": 300}
     assert TASKS[env_id.removeprefix("robolearn/")].max_steps == expected[env_id.split("/")[1]]
 
 
@@ -149,9 +174,9 @@ def test_episodes_last_as_long_as_the_data_sheet_says(env_id):
 def test_observations_stay_in_the_space_under_full_force(env_id):
     env = make_vec(env_id, 2, action="continuous")
     env.reset(seed=0)
-    for step in range(250):
-        action = np.full((2, 1), 1.0 if step % 100 < 70 else -1.0, dtype=np.float32)
-        observation, *_ = env.step(action)
+    for step in range(50 if "Depth" in env_id else 250):
+        full = 1.0 if step % 100 < 70 else -1.0
+        observation, *_ = env.step(np.full(env.action_space.shape, full, dtype=np.float32))
         assert observation in env.observation_space
     env.close()
 
@@ -159,7 +184,7 @@ def test_observations_stay_in_the_space_under_full_force(env_id):
 @every_env
 def test_gymnasiums_step_benchmark_runs(env_id):
     env = gym.make(env_id)
-    assert benchmark_step(env, target_duration=0.05, seed=0) > 100
+    assert benchmark_step(env, target_duration=0.05, seed=0) > (20 if "Nav" in env_id else 100)
     env.close()
 
 
@@ -167,7 +192,9 @@ def test_gymnasiums_step_benchmark_runs(env_id):
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_gymnasiums_vector_benchmark_runs(env_id, mode):
     env = make_vec(env_id, 16, autoreset_mode=mode)
-    assert benchmark_vector_step(env, target_duration=0.05, seed=0) > 1000
+    assert benchmark_vector_step(env, target_duration=0.05, seed=0) > (
+        50 if "Nav" in env_id else 1000
+    )
     env.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 from robolearn_envs import make_vec
 from robolearn_envs.engines import ENGINES, make_engine
 from robolearn_envs.engines.base import EngineError
-from robolearn_envs.tasks.cartpole import CartPoleBalance
+from robolearn_envs.robots import CartPole
 
 every_engine = pytest.mark.parametrize("name", ENGINES)
 
@@ -16,7 +16,7 @@ every_engine = pytest.mark.parametrize("name", ENGINES)
 @pytest.fixture
 def engine(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where MuJoCo would leave a log
-    engine = make_engine(name, CartPoleBalance(), "CartPoleBalance-v0", 3, threads=2)
+    engine = make_engine(name, CartPole(), 0.01, 3, threads=2)
     engine.reset(np.arange(3), np.zeros((3, 2)), np.zeros((3, 2)), None)
     yield engine
     engine.close()

@@ -4,8 +4,7 @@ import importlib.util
 
 from robolearn_envs.engines.base import Engine
 from robolearn_envs.names import pick
-from robolearn_envs.robots import CartPole
-from robolearn_envs.tasks.base import Task
+from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
 
 ENGINES = {"mujoco": "mujoco", "bullet": "pybullet", "analytic": "numpy"}
 """Engine names and the package each one needs."""
@@ -16,26 +15,24 @@ def installed(name: str) -> bool:
     return importlib.util.find_spec(ENGINES[name]) is not None
 
 
-def make_engine(name: str, task: Task, task_name: str, num_envs: int, threads: int = 0) -> Engine:
-    """Build the named engine for a task.
+def make_engine(
+    name: str, robot: Robot, timestep: float, num_envs: int, threads: int = 0
+) -> Engine:
+    """Build the named engine for a robot.
 
     Args:
         name: One of ``ENGINES``.
-        task: Gives the robot and the physics step.
-        task_name: For messages.
+        robot: The robot, one the engine can move.
+        timestep: Physics step in s.
         num_envs: Copies.
         threads: Threads of the MuJoCo engine, 0 for one per core.
 
     Raises:
-        ValueError: Unknown engine, or one the task does not run on.
+        ValueError: Unknown engine.
         ImportError: The engine's package is not installed.
+        TypeError: The engine cannot move the robot.
     """
     pick("engine", name, ENGINES)
-    if name not in task.engines:
-        raise ValueError(
-            f"{task_name} does not run on engine '{name}': it is defined on "
-            f"{' and '.join(task.engines)} only. Use engine='{task.engines[0]}'."
-        )
     if not installed(name):
         raise ImportError(
             f"Engine '{name}' needs the package {ENGINES[name]}, which is not installed. "
@@ -44,13 +41,14 @@ def make_engine(name: str, task: Task, task_name: str, num_envs: int, threads: i
     if name == "mujoco":
         from robolearn_envs.engines.mujoco import MujocoEngine
 
-        return MujocoEngine(task.robot, num_envs, task.timestep, threads=threads)
-    if not isinstance(task.robot, CartPole):
-        raise TypeError(f"Engine '{name}' cannot move a {type(task.robot).__name__}.")
+        return MujocoEngine(robot, num_envs, timestep, threads=threads)
     if name == "bullet":
         from robolearn_envs.engines.bullet import BulletEngine
 
-        return BulletEngine(task.robot, num_envs, task.timestep)
-    from robolearn_envs.engines.analytic import AnalyticEngine
+        if isinstance(robot, CartPole | DiscRobot | Rover):
+            return BulletEngine(robot, num_envs, timestep)
+    if isinstance(robot, CartPole | DiscRobot):
+        from robolearn_envs.engines.analytic import AnalyticEngine
 
-    return AnalyticEngine(task.robot, num_envs, task.timestep)
+        return AnalyticEngine(robot, num_envs, timestep)
+    raise TypeError(f"Engine '{name}' cannot move a {type(robot).__name__}.")

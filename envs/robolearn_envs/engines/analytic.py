@@ -1,15 +1,33 @@
 """The closed form: equations of motion written out, on NumPy or torch."""
 
 import math
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+from robolearn_envs import sensors
 from robolearn_envs.arrays import Array
-from robolearn_envs.engines.base import check_finite
-from robolearn_envs.robots import CartPole
+from robolearn_envs.engines.base import Rows, check_finite
+
+
+class ClosedFormRobot(Protocol):
+    """A robot whose equations of motion are written out."""
+
+    joints: ClassVar[tuple[str, ...]]
+    """Names of the coordinates."""
+
+    def acceleration(
+        self, qpos: Array, qvel: Array, force: Array, xp: ModuleType
+    ) -> tuple[Array, ...]:
+        """Return the acceleration of each coordinate, shapes (N,)."""
+        ...
+
+    def scaled(self, factors: Mapping[str, Array]) -> "ClosedFormRobot":
+        """Return a copy whose named fields are multiplied by ``factors``."""
+        ...
 
 
 class AnalyticEngine:
@@ -20,7 +38,7 @@ class AnalyticEngine:
 
     def __init__(
         self,
-        robot: CartPole,
+        robot: ClosedFormRobot,
         num_envs: int,
         timestep: float,
         *,
@@ -38,25 +56,28 @@ class AnalyticEngine:
         """
         self._robot, self._timestep, self._xp = robot, timestep, xp
         self._nominal = robot
+        self._joints = len(robot.joints)
         # One contiguous row per coordinate; (N, joints) views of them are handed out.
-        self._state = xp.zeros((4, num_envs), dtype=xp.float64, device=device)
+        self._state = xp.zeros((2 * self._joints, num_envs), dtype=xp.float64, device=device)
         self._ones = xp.ones(num_envs, dtype=xp.float64, device=device)
+        self._cylinders = xp.zeros((num_envs, 0, 3), dtype=xp.float64, device=device)
+        self._boxes = xp.zeros((num_envs, 0, 4), dtype=xp.float64, device=device)
 
     @property
     def qpos(self) -> Array:
-        """Joint positions. Shape (N, 2)."""
-        return self._state[:2].T
+        """Joint positions. Shape (N, joints)."""
+        return self._state[: self._joints].T
 
     @property
     def qvel(self) -> Array:
-        """Joint velocities. Shape (N, 2)."""
-        return self._state[2:].T
+        """Joint velocities. Shape (N, joints)."""
+        return self._state[self._joints :].T
 
     def reset(self, ids: Array, qpos: Array, qvel: Array, factors: dict[str, Array] | None) -> None:
         """Put copies ``ids`` into a state, with new physical fields if ``factors`` are given."""
-        for row in range(2):
+        for row in range(self._joints):
             self._state[row, ids] = qpos[:, row]
-            self._state[2 + row, ids] = qvel[:, row]
+            self._state[self._joints + row, ids] = qvel[:, row]
         if factors is not None:
             self._set_fields(ids, factors)
 
@@ -69,16 +90,38 @@ class AnalyticEngine:
     def step(self, force: Array) -> None:
         """Advance by one physics step: v += a dt, then q += v dt."""
         acceleration = self._robot.acceleration(self.qpos, self.qvel, force, self._xp)
-        for row in range(2):
-            self._state[2 + row] += acceleration[row] * self._timestep
-            self._state[row] += self._state[2 + row] * self._timestep
+        for row in range(self._joints):
+            velocity = self._state[self._joints + row]
+            velocity += acceleration[row] * self._timestep
+            self._state[row] += velocity * self._timestep
         if self._xp is numpy_namespace:
             self._check()
 
     def _check(self) -> None:
-        positions = self._state[:2]  # a broken velocity has just been added to them
+        positions = self._state[: self._joints]  # a broken velocity has just been added to them
         if not math.isfinite(np.vdot(positions, positions)):  # 1 us, np.isfinite takes 2
             check_finite("The closed form", positions.T)
+
+    def furnish(self, ids: Rows, cylinders: Array, boxes: Array) -> None:
+        """Put obstacles around copies ``ids``."""
+        count = self._state.shape[1]
+        if cylinders.shape[1] != self._cylinders.shape[1]:
+            self._cylinders = self._xp.zeros((count, *cylinders.shape[1:]), dtype=self._xp.float64)
+        if boxes.shape[1] != self._boxes.shape[1]:
+            self._boxes = self._xp.zeros((count, *boxes.shape[1:]), dtype=self._xp.float64)
+        self._cylinders[ids], self._boxes[ids] = cylinders, boxes
+
+    def move(self, cylinders: Array) -> None:
+        """Put every copy's cylinders elsewhere."""
+        self._cylinders[:] = cylinders
+
+    def scan(self, ids: Rows, xy: Array, heading: Array) -> Array:
+        """Return lidar ranges of copies ``ids``. Shape (n, RAYS), m."""
+        return sensors.scan(xy, heading, self._cylinders[ids], self._boxes[ids])
+
+    def depth(self, ids: Rows, xy: Array, heading: Array) -> Array:
+        """Return depth images of copies ``ids``. Shape (n, PIXELS, PIXELS), m."""
+        return sensors.depth(xy, heading, self._cylinders[ids], self._boxes[ids])
 
     def close(self) -> None:
         """Nothing to release."""

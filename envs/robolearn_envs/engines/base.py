@@ -1,14 +1,17 @@
 """The seam between tasks and physics."""
 
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from robolearn_envs.arrays import Array
 
+Rows: TypeAlias = Any
+"""Which copies: integers of shape (n,), or a slice."""
+
 
 class Engine(Protocol):
-    """Moves N copies of one robot. It knows no reward, no episode and no action space.
+    """Moves N copies of one robot and senses. It knows no reward, no episode, no action space.
 
     Every engine takes the same generalised forces and steps the same semi-implicit Euler
     scheme, so that engines built from one robot agree to rounding.
@@ -45,6 +48,34 @@ class Engine(Protocol):
         Raises:
             EngineError: The state of a copy stopped being finite.
         """
+        ...
+
+    def furnish(self, ids: Rows, cylinders: Array, boxes: Array) -> None:
+        """Put obstacles around some copies.
+
+        Args:
+            ids: Which copies.
+            cylinders: x, y, radius, further columns ignored. Shape (n, K, 3 or more), m.
+            boxes: x, y and half extents. Shape (n, B, 4), m.
+        """
+        ...
+
+    def move(self, cylinders: Array) -> None:
+        """Put every copy's cylinders elsewhere; their radii stay. Shape (N, K, 3 or more), m."""
+        ...
+
+    def scan(self, ids: Rows, xy: Array, heading: Array) -> Array:
+        """Return lidar ranges, as ``robolearn_envs.sensors`` defines them. Shape (n, RAYS), m.
+
+        Args:
+            ids: Which copies.
+            xy: Where they are. Shape (n, 2), m.
+            heading: Shape (n,), rad.
+        """
+        ...
+
+    def depth(self, ids: Rows, xy: Array, heading: Array) -> Array:
+        """Return depth images. Shape (n, PIXELS, PIXELS), m along the camera's axis."""
         ...
 
     def close(self) -> None:

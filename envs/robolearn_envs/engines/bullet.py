@@ -1,32 +1,13 @@
 # pyright: reportMissingModuleSource=false, reportAttributeAccessIssue=false
-"""Bullet: one private world per copy, with everything switched off that the robot does not have."""
-
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator
+"""Bullet: one private world per copy."""
 
 import numpy as np
 
-from robolearn_envs.engines.base import EngineError, check_finite
-from robolearn_envs.robots import CartPole
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Hide what C code prints: importing pybullet announces its build time on stderr."""
-    saved = os.dup(2)
-    with open(os.devnull, "w") as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-with _quiet_stderr():
-    import pybullet
+from robolearn_envs import sensors
+from robolearn_envs.engines.base import Rows, check_finite
+from robolearn_envs.engines.bullet_scenery import BulletScenery
+from robolearn_envs.engines.bullet_world import BulletBody, connect, pybullet
+from robolearn_envs.robots import CartPole, DiscRobot, Rover
 
 MAX_WORLDS = 512
 """Worlds in one engine: each takes some 28 MB, and one process can hold 1024 at the most."""
@@ -40,7 +21,7 @@ class BulletEngine:
     divided by s, which leaves the equations of motion exactly the same.
     """
 
-    def __init__(self, robot: CartPole, num_envs: int, timestep: float) -> None:
+    def __init__(self, robot: CartPole | DiscRobot | Rover, num_envs: int, timestep: float) -> None:
         """Load the robot into N worlds.
 
         Raises:
@@ -52,41 +33,30 @@ class BulletEngine:
                 f"got num_envs={num_envs}. Use fewer environments or engine='mujoco'."
             )
         self._robot = robot
-        self._qpos = np.zeros((num_envs, 2))
-        self._qvel = np.zeros((num_envs, 2))
+        base = 7 if robot.floating else 0
+        self._qpos = np.zeros((num_envs, base + len(robot.joints)))
+        self._qvel = np.zeros((num_envs, len(robot.joints) + (6 if robot.floating else 0)))
         self._unit = np.ones((num_envs, 1))  # m, the length that is 1 in this copy's world
-        self._worlds = [self._build(timestep) for _ in range(num_envs)]
+        self._power = np.array([1.0, 0.0]) if isinstance(robot, CartPole) else 0.0  # of m
+        self._clients = [connect() for _ in range(num_envs)]
+        self._bodies = [self._build(client, timestep) for client in self._clients]
+        self._scenery: list[BulletScenery] = []
+        if isinstance(robot, DiscRobot | Rover):
+            self._scenery = [BulletScenery(client) for client in self._clients]
 
-    def _build(self, timestep: float) -> tuple[int, int]:
-        client = pybullet.connect(pybullet.DIRECT)
-        if client < 0:
-            raise EngineError("Bullet refused another physics client; close unused environments.")
+    def _build(self, client: int, timestep: float) -> BulletBody:
         pybullet.setTimeStep(timestep, physicsClientId=client)
         pybullet.setGravity(0, 0, -self._robot.gravity, physicsClientId=client)
-        body = load_urdf(self._robot.to_urdf(), client)
-        for joint in range(2):
-            pybullet.setJointMotorControl2(
-                body, joint, pybullet.VELOCITY_CONTROL, force=0, physicsClientId=client
-            )
-        for link in range(-1, 2):
-            pybullet.changeDynamics(
-                body,
-                link,
-                linearDamping=0,
-                angularDamping=0,
-                jointDamping=0,
-                physicsClientId=client,
-            )
-        return client, body
+        return BulletBody(self._robot, client)
 
     @property
     def qpos(self) -> np.ndarray:
-        """Joint positions. Shape (N, 2)."""
+        """Joint positions. Shape (N, positions)."""
         return self._qpos
 
     @property
     def qvel(self) -> np.ndarray:
-        """Joint velocities. Shape (N, 2)."""
+        """Joint velocities. Shape (N, velocities)."""
         return self._qvel
 
     def reset(
@@ -100,67 +70,60 @@ class BulletEngine:
         if factors is not None:
             self._set_fields(ids, factors)
         self._qpos[ids], self._qvel[ids] = qpos, qvel
+        length = self._unit**self._power
         for env in ids:
-            client, body = self._worlds[env]
-            for joint, unit in enumerate((self._unit[env, 0], 1.0)):  # only x is a length
-                pybullet.resetJointState(
-                    body,
-                    joint,
-                    self._qpos[env, joint] / unit,
-                    self._qvel[env, joint] / unit,
-                    physicsClientId=client,
-                )
+            self._bodies[env].put(self._qpos[env] / length[env], self._qvel[env] / length[env])
 
     def _set_fields(self, ids: np.ndarray, factors: dict[str, np.ndarray]) -> None:
         robot = self._robot.scaled(factors)
-        self._unit[ids, 0] = factors["pole_length"]
+        if "pole_length" in factors:
+            self._unit[ids, 0] = factors["pole_length"]
         for row, env in enumerate(ids):
-            client, body = self._worlds[env]
             unit = self._unit[env, 0]
-            pybullet.setGravity(0, 0, -self._robot.gravity / unit, physicsClientId=client)
-            for link, (mass, _, inertia, spin) in enumerate(robot.at(row).links().values()):
-                across, along = inertia / unit**2, spin / unit**2
-                pybullet.changeDynamics(
-                    body,
-                    link,
-                    mass=mass,
-                    localInertiaDiagonal=(across, across, along),
-                    physicsClientId=client,
-                )
+            gravity = -self._robot.gravity / unit
+            pybullet.setGravity(0, 0, gravity, physicsClientId=self._clients[env])
+            for link, inertial in robot.at(row).links().items():
+                self._bodies[env].set_inertial(link, inertial, unit)
 
     def step(self, force: np.ndarray) -> None:
         """Advance every world by one physics step."""
-        states = np.empty((len(self._worlds), 4))
         push = (force / self._unit).tolist()
-        for env, (client, body) in enumerate(self._worlds):
-            pybullet.setJointMotorControl2(
-                body, 0, pybullet.TORQUE_CONTROL, force=push[env][0], physicsClientId=client
-            )
-            pybullet.stepSimulation(physicsClientId=client)
-            (x, x_dot, *_), (theta, theta_dot, *_) = pybullet.getJointStates(
-                body, (0, 1), physicsClientId=client
-            )
-            states[env] = x, theta, x_dot, theta_dot
-        check_finite("Bullet", states)
-        states[:, 0::2] *= self._unit  # x and x_dot are lengths
-        self._qpos[:], self._qvel[:] = states[:, :2], states[:, 2:]
+        qpos, qvel = np.empty_like(self._qpos), np.empty_like(self._qvel)
+        for env, body in enumerate(self._bodies):
+            body.push(push[env])
+            pybullet.stepSimulation(physicsClientId=self._clients[env])
+            body.read(qpos[env], qvel[env])
+        check_finite("Bullet", np.concatenate([qpos, qvel], axis=1))
+        length = self._unit**self._power
+        self._qpos[:], self._qvel[:] = qpos * length, qvel * length
+
+    def furnish(self, ids: Rows, cylinders: np.ndarray, boxes: np.ndarray) -> None:
+        """Put obstacles around copies ``ids``."""
+        for row, env in enumerate(np.arange(len(self._scenery))[ids]):
+            self._scenery[env].furnish(cylinders[row], boxes[row])
+
+    def move(self, cylinders: np.ndarray) -> None:
+        """Put every copy's cylinders elsewhere."""
+        for scenery, row in zip(self._scenery, cylinders, strict=True):
+            scenery.move(row)
+
+    def scan(self, ids: Rows, xy: np.ndarray, heading: np.ndarray) -> np.ndarray:
+        """Return lidar ranges of copies ``ids``. Shape (n, RAYS), m."""
+        directions = np.stack(sensors.lidar_directions(heading), axis=-1)
+        chosen = np.arange(len(self._scenery))[ids]
+        ranges = [self._scenery[e].scan(xy[row], directions[row]) for row, e in enumerate(chosen)]
+        return np.array(ranges)
+
+    def depth(self, ids: Rows, xy: np.ndarray, heading: np.ndarray) -> np.ndarray:
+        """Return depth images of copies ``ids``. Shape (n, PIXELS, PIXELS), m."""
+        chosen = np.arange(len(self._scenery))[ids]
+        return np.stack(
+            [self._scenery[e].depth(xy[row], heading[row]) for row, e in enumerate(chosen)]
+        )
 
     def close(self) -> None:
         """Disconnect from every world."""
-        for client, _ in self._worlds:
+        for client in self._clients:
             if pybullet.isConnected(client):
                 pybullet.disconnect(client)
-        self._worlds = []
-
-
-def load_urdf(urdf: str, client: int) -> int:
-    """Load URDF text into a physics client and return the body's id."""
-    with tempfile.NamedTemporaryFile("w", suffix=".urdf") as file:
-        file.write(urdf)
-        file.flush()
-        return pybullet.loadURDF(
-            file.name,
-            useFixedBase=True,
-            flags=pybullet.URDF_USE_INERTIA_FROM_FILE,
-            physicsClientId=client,
-        )
+        self._clients = []

@@ -1,17 +1,20 @@
 """The seam between environments and pictures."""
 
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
-from robolearn_envs.robots import CartPole, ControlSuiteCartPole
 
-Drawable: TypeAlias = CartPole | ControlSuiteCartPole
-"""A robot that can be drawn; its fields are plain numbers, not arrays."""
+class Drawable(Protocol):
+    """What can be drawn: a robot, or one with what stands around it. Equal ones look the same."""
+
+    def to_mjcf(self, timestep: float) -> str:
+        """Return the MuJoCo model; it has a geom "floor" and a camera "side"."""
+        ...
 
 
 class Renderer(Protocol):
-    """Draws robots as their MJCF's camera "side" sees them."""
+    """Draws what the camera "side" sees."""
 
     @property
     def name(self) -> str:
@@ -23,7 +26,7 @@ class Renderer(Protocol):
 
         Args:
             robot: What to draw.
-            qpos: Joint positions, m or rad. Shape (joints,).
+            qpos: All positions of its MJCF, m or rad. Shape (positions,).
 
         Returns:
             Shape (height, width, 3), uint8, RGB.

@@ -20,9 +20,6 @@ _EDGE = 67.0
 _HAZE = 0.3
 """Part of that distance over which it fades."""
 
-_FLOOR_LIGHT = stage.AMBIENT - stage.SUN * stage.SUNBEAM[2] + 0.015
-"""Brightness of the floor; of the headlight OpenGL lets next to nothing fall on it."""
-
 
 class Area(NamedTuple):
     """A rectangle of pixels, the last row and column excluded."""
@@ -41,24 +38,34 @@ class Camera(NamedTuple):
     slope: float  # half the picture's height at distance 1
     width: int
     height: int
+    floor: float  # m
 
     @classmethod
-    def of(cls, model: mujoco.MjModel, width: int, height: int) -> "Camera":
-        """Return the model's camera "side"."""
+    def of(cls, model: mujoco.MjModel, data: mujoco.MjData, width: int, height: int) -> "Camera":
+        """Return the camera "side" where the data have it."""
         index = model.camera("side").id
         slope = np.tan(np.radians(model.cam_fovy[index]) / 2)
-        axes = model.cam_mat0[index].reshape(3, 3)
-        return cls(model.cam_pos0[index], axes, float(slope), width, height)
+        place, axes = data.cam_xpos[index].copy(), data.cam_xmat[index].reshape(3, 3).copy()
+        return cls(place, axes, float(slope), width, height, float(model.geom("floor").pos[2]))
 
     def rays(self, area: Area) -> np.ndarray:
         """Return the unit directions of the samples in an area. Shape (rows, columns, 3)."""
         rows = np.arange(area.top * OVERSAMPLE, area.bottom * OVERSAMPLE)
         columns = np.arange(area.left * OVERSAMPLE, area.right * OVERSAMPLE)
+        return self.through((rows[:, None] + 0.5) / OVERSAMPLE, (columns + 0.5) / OVERSAMPLE)
+
+    def through(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the unit directions through points of the picture. Shape (..., 3).
+
+        Args:
+            rows: In pixels from the upper edge. Shape (...).
+            columns: In pixels from the left edge. Shape (...).
+        """
         scale = 2 * self.slope / self.height  # of a pixel at distance 1
-        up = (self.height / 2 - (rows + 0.5) / OVERSAMPLE) * scale
-        right = ((columns + 0.5) / OVERSAMPLE - self.width / 2) * scale
+        up = ((self.height / 2 - rows) * scale)[..., None]
+        right = ((columns - self.width / 2) * scale)[..., None]
         across, sideways, back = self.axes.T
-        rays = right[None, :, None] * across + up[:, None, None] * sideways - back
+        rays = right * across + up * sideways - back
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
     def area(self, centres: np.ndarray, radii: np.ndarray) -> Area:
@@ -107,17 +114,28 @@ def light(normals: np.ndarray, rays: np.ndarray) -> np.ndarray:
 def backdrop(camera: Camera) -> np.ndarray:
     """Return floor and sky, every sample. Shape (H * OVERSAMPLE, W * OVERSAMPLE, 3), uint8."""
     rays = camera.rays(Area(0, camera.height, 0, camera.width))
-    shape, rays = rays.shape, rays.reshape(-1, 3)
-    above = camera.position[2] - stage.FLOOR
+    return to_bytes(surroundings(camera, rays.reshape(-1, 3))).reshape(rays.shape)
+
+
+def to_bytes(colours: np.ndarray) -> np.ndarray:
+    """Return colours in 0 ... 1 as uint8, 255 times as large."""
+    return (255 * np.clip(colours, 0, 1)).astype(np.uint8)
+
+
+def surroundings(camera: Camera, rays: np.ndarray) -> np.ndarray:
+    """Return the colours of floor and sky, for unit directions. Shapes (n, 3)."""
+    above = camera.position[2] - camera.floor
     slopes = rays[:, 2] / np.hypot(rays[:, 0], rays[:, 1])
     edge = -above / _EDGE
     colour = _sky(slopes)
     near = slopes < edge
     reach = above / -rays[near, 2]
-    colour[near] = _floor(camera.position[:2] + reach[:, None] * rays[near, :2], reach)
+    # MuJoCo's headlight shines along the camera's axis.
+    bright = stage.AMBIENT + stage.HEADLIGHT * camera.axes[2, 2] - stage.SUN * stage.SUNBEAM[2]
+    colour[near] = bright * _floor(camera.position[:2] + reach[:, None] * rays[near, :2], reach)
     haze = np.interp(slopes, [edge / (1 - _HAZE), edge, 0], [0, 1, 0])[:, None]
     colour += haze * (stage.HORIZON - colour)
-    return (255 * np.clip(colour, 0, 1)).astype(np.uint8).reshape(shape)
+    return colour
 
 
 def _sky(slopes: np.ndarray) -> np.ndarray:
@@ -127,7 +145,7 @@ def _sky(slopes: np.ndarray) -> np.ndarray:
 
 
 def _floor(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Return the colours of the floor; far tiles are too small to tell apart.
+    """Return the colours of the floor in full light; far tiles are too small to tell apart.
 
     Args:
         points: x and y in m. Shape (n, 2).
@@ -136,4 +154,4 @@ def _floor(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
     tile = 1 - np.floor(points / stage.TILE).sum(axis=1) % 2
     mixed = tile + np.clip(reach / 20.0 - 0.6, 0, 1) * (0.5 - tile)
     light, dark = np.array(stage.TILES)
-    return _FLOOR_LIGHT * (light + mixed[:, None] * (dark - light))
+    return light + mixed[:, None] * (dark - light)

@@ -6,7 +6,7 @@ import numpy as np
 import pybullet
 
 from robolearn_envs import stage
-from robolearn_envs.engines.bullet import load_urdf
+from robolearn_envs.engines.bullet_world import load_urdf
 from robolearn_envs.rendering.base import Drawable
 from robolearn_envs.rendering.camera import OVERSAMPLE, Camera, backdrop, shrink
 from robolearn_envs.robots import CartPole
@@ -64,7 +64,10 @@ class TinyRenderer:
         pybullet.resetSimulation(physicsClientId=self._client)
         self._body = load_urdf(robot.to_urdf(), self._client)
         model = mujoco.MjModel.from_xml_string(robot.to_mjcf(0.01))
-        camera = Camera.of(model, self._width, self._height)
+        data = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        camera = Camera.of(model, data, self._width, self._height)
         _, up, back = camera.axes.T
         self._view = pybullet.computeViewMatrix(camera.position, camera.position - back, up)
         top = _NEAR * camera.slope

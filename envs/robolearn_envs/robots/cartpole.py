@@ -1,10 +1,11 @@
-"""Robots: one frozen dataclass in SI units, written out as MJCF for MuJoCo and URDF for Bullet."""
+"""Cart-poles: ours and the public dm_control suite's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from robolearn_envs.arrays import Array
+from robolearn_envs.robots.base import Inertial
 from robolearn_envs.stage import CART, FLOOR, HUB, POLE, POST, RAIL, TIP, VISUAL, WORLD
 
 _TOP = 1.07
@@ -13,15 +14,6 @@ _MIDDLE, _TALL = (_TOP + FLOOR) / 2, (_TOP - FLOOR) / 2
 """Height of a post's middle and half of its length in m."""
 _REACH = 0.23
 """From the cart's middle to the post's when they touch, in m."""
-
-
-class Inertial(NamedTuple):
-    """Mass properties of one link; floats, or arrays with one entry per copy."""
-
-    mass: Array  # kg
-    com: Array  # m, centre of mass along the link's z axis
-    inertia: Array  # kg m^2, about the link's x and y axes through the centre of mass
-    spin: Array  # kg m^2, about the link's z axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +38,7 @@ class CartPole:
 
     actuated: ClassVar[tuple[str, ...]] = ("slider",)
     joints: ClassVar[tuple[str, ...]] = ("slider", "hinge")
+    floating: ClassVar[bool] = False
     randomised: ClassVar[tuple[str, ...]] = ("cart_mass", "pole_mass", "pole_length")
 
     def scaled(self, factors: Mapping[str, Array]) -> "CartPole":
@@ -169,6 +162,9 @@ class CartPole:
 class ControlSuiteCartPole:
     """The cart-pole of the public dm_control suite, number for number; MuJoCo only.
 
+    A cart of 1 kg; a pole of 0.1 kg, 1 m long, a capsule of radius 0.045 m; damping of 0.0005 N s/m
+    on the slider and of 0.000002 N m s/rad on the hinge; gravity of 9.81 m/s^2.
+
     Source: dm_control 1.0.50, ``suite/cartpole.xml``. The motor (gear 10, control limited to
     [-1, 1]) is applied as a joint force by the task, which is the same force.
     """
@@ -178,6 +174,7 @@ class ControlSuiteCartPole:
 
     actuated: ClassVar[tuple[str, ...]] = ("slider",)
     joints: ClassVar[tuple[str, ...]] = ("slider", "hinge_1")
+    floating: ClassVar[bool] = False
     randomised: ClassVar[tuple[str, ...]] = ()
 
     def to_mjcf(self, timestep: float) -> str:

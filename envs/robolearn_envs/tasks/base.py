@@ -1,96 +1,148 @@
 """The seam between environments and rules."""
 
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import gymnasium as gym
 
 from robolearn_envs.arrays import Array
-from robolearn_envs.robots import CartPole, ControlSuiteCartPole
+from robolearn_envs.engines.base import Engine, Rows
+from robolearn_envs.robots import Robot
 
 ActionKind: TypeAlias = Literal["continuous", "discrete"]
 
+Picture: TypeAlias = Literal["side", "lidar", "camera"]
+"""How a task is shown: from the side, or as navigation by one of these sensors."""
+
+Memory: TypeAlias = Mapping[str, Array]
+"""What a task remembers of each environment's episode, by name. Shapes (N, ...)."""
+
+Observation: TypeAlias = Array | dict[str, Array]
+"""Shape (N, ...), or one such array for each part of a Dict space."""
+
+
+class Quantity(NamedTuple):
+    """One number of an observation or of a command, or several of a kind in a row."""
+
+    name: str
+    unit: str
+    """SI; "" where there is none."""
+    meaning: str
+    scale: float = 1.0
+    """How much 1 stands for, in units."""
+    entries: int = 1
+    """How many follow each other."""
+
+
+class Start(NamedTuple):
+    """How episodes begin."""
+
+    qpos: Array
+    qvel: Array
+    memory: Memory
+
+
+class Noise(NamedTuple):
+    """How sensors are to be disturbed."""
+
+    strength: float
+    """The environment's ``randomize``, in (0, 1)."""
+    draws: Array
+    """Uniform in (0, 1). Shape (N, sensor_draws)."""
+
 
 class Task(Protocol):
-    """Rules of a control problem: pure array functions over a batch of states.
+    """Rules of a control problem: array functions over a batch of states.
 
-    A *command* is what an action asks of the actuators, in [-1, 1]. Shape (N, actuated).
-    Positions and velocities have shape (N, joints), float64.
+    A *command* is what an action asks of the actuators, in [-1, 1]. Shape (N, commands).
+    Positions and velocities are the robot's, float64. A method that takes ``ids`` is told about
+    those environments only: all its arrays have their rows.
     """
 
+    options: ClassVar[tuple[str, ...]]
+    """Keyword arguments of the constructor."""
+    reset_options: ClassVar[Mapping[str, str]]
+    """Options of a reset, and what each asks for."""
+    engines: ClassVar[tuple[str, ...]]
+    """Engines the task runs on, the default first."""
+    observed: ClassVar[tuple[Quantity, ...]]
+    """What the entries of an observation are, in order; the parts of a Dict in its order."""
+    commanded: ClassVar[tuple[Quantity, ...]]
+    """What the entries of a command are."""
+    outcomes: ClassVar[Mapping[str, str]]
+    """Names and definitions of what ``outcome`` tells."""
+    timestep: ClassVar[float]
+    """Physics step in s."""
+    substeps: ClassVar[int]
+    """Physics steps in an environment step."""
+    max_steps: ClassVar[int]
+    """Environment steps after which an episode is truncated."""
+    default_action: ClassVar[ActionKind]
+    """The action kind used where none is asked for."""
+    choices: ClassVar[tuple[tuple[float, ...], ...]]
+    """Command of each discrete action."""
+    start_draws: ClassVar[int]
+    """How many uniform numbers ``start`` takes."""
+    sensor_draws: ClassVar[int]
+    """How many uniform numbers disturbing the sensors takes each step."""
+    picture: ClassVar[Picture]
+    """How it is shown."""
+
     @property
-    def robot(self) -> CartPole | ControlSuiteCartPole:
+    def robot(self) -> Robot:
         """The robot the task is about."""
         ...
 
     @property
-    def engines(self) -> tuple[str, ...]:
-        """Engines the task runs on, the default first."""
-        ...
-
-    @property
-    def timestep(self) -> float:
-        """Physics step in s."""
-        ...
-
-    @property
-    def substeps(self) -> int:
-        """Physics steps in an environment step."""
-        ...
-
-    @property
-    def max_steps(self) -> int:
-        """Environment steps after which an episode is truncated."""
-        ...
-
-    @property
-    def hold_steps(self) -> int:
-        """An episode is a success if ``holds`` was true for this many steps up to its end."""
-        ...
-
-    @property
-    def default_action(self) -> ActionKind:
-        """The action kind used where none is asked for."""
-        ...
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Command of each discrete action."""
-        ...
-
-    @property
-    def start_draws(self) -> int:
-        """How many uniform numbers ``start`` takes."""
-        ...
-
-    @property
-    def observation_space(self) -> gym.spaces.Box:
+    def observation_space(self) -> gym.Space:
         """Space of a single observation: float32, finite bounds."""
         ...
 
-    def start(self, draws: Array) -> tuple[Array, Array]:
-        """Return initial positions and velocities.
+    def start(self, draws: Array, before: Memory | None, wishes: Mapping[str, Any]) -> Start:
+        """Return how some environments' next episodes begin.
 
         Args:
-            draws: Uniform in (0, 1). Shape (N, start_draws).
+            draws: Uniform in (0, 1). Shape (n, start_draws).
+            before: Their last episodes; None where there is none, or it should not matter.
+            wishes: The caller's ``options`` of a reset.
+
+        Raises:
+            ValueError: A wish that cannot be granted.
         """
         ...
 
+    def furnish(self, engine: Engine, ids: Rows, memory: Memory) -> None:
+        """Put what stands around environments ``ids`` into the engine."""
+        ...
+
     def force(self, qpos: Array, qvel: Array, command: Array) -> Array:
-        """Return the joint forces of one physics step, N. Shape (N, actuated)."""
+        """Return the forces of one physics step, N or N m. Shape (N, actuated)."""
         ...
 
-    def observe(self, qpos: Array, qvel: Array) -> Array:
-        """Return observations, not yet clipped to the space. Shape (N, observations)."""
+    def advance(self, engine: Engine, qpos: Array, qvel: Array, memory: Memory) -> Memory:
+        """Return what has changed in memory with the step just made, of all environments."""
         ...
 
-    def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
+    def observe(
+        self, engine: Engine, ids: Rows, qpos: Array, qvel: Array, memory: Memory
+    ) -> Observation:
+        """Return observations of environments ``ids``, not yet clipped to the space."""
+        ...
+
+    def disturb(
+        self, observation: Observation, memory: Memory, noise: Noise
+    ) -> tuple[Observation, Memory]:
+        """Return observations as worse sensors give them, and what has changed in memory."""
+        ...
+
+    def reward(self, qpos: Array, qvel: Array, command: Array, memory: Memory) -> Array:
         """Return the reward for arriving in a state under a command. Shape (N,)."""
         ...
 
-    def terminated(self, qpos: Array, qvel: Array) -> Array:
+    def terminated(self, qpos: Array, qvel: Array, memory: Memory) -> Array:
         """Return which states end the episode for good. Shape (N,), bool."""
         ...
 
-    def holds(self, qpos: Array, qvel: Array) -> Array:
-        """Return which states are where the task wants them. Shape (N,), bool."""
+    def outcome(self, memory: Memory, terminated: Array) -> dict[str, Array]:
+        """Return what there is to say of episodes that end now, by name. Shapes (N,)."""
         ...

@@ -1,23 +1,43 @@
 """Three cart-pole problems: balancing, swinging up, and the public dm_control swing-up."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from robolearn_envs.arrays import Array, namespace
+from robolearn_envs.engines.base import Engine, Rows
 from robolearn_envs.rewards import tolerance
-from robolearn_envs.robots import CartPole, ControlSuiteCartPole
-from robolearn_envs.tasks.base import ActionKind
+from robolearn_envs.robots import CartPole, ControlSuiteCartPole, adjusted
+from robolearn_envs.tasks.base import (
+    ActionKind,
+    Memory,
+    Noise,
+    Observation,
+    Picture,
+    Quantity,
+    Start,
+)
+from robolearn_envs.tasks.quantities import BALANCE, FORCE, PUSH, SWING
 
-FORCE = 10.0
-"""Largest force of the motor on the cart in N."""
 FAR = 4.0
 """Bound of observed positions in m; every task keeps the cart well inside."""
 FAST = 20.0
 """Bound of observed cart speeds in m/s."""
 SPIN = 40.0
 """Bound of observed pole speeds in rad/s."""
+STANDING = 0.995
+"""cos(theta) above which the pole stands: within 5.7 degrees of upright."""
+CENTRED = 0.25
+"""Distance from the rail's middle in m within which a standing pole counts."""
+
+_STANDS = (
+    "the pole stood over the middle (cos(theta) > ``STANDING`` and |x| < ``CENTRED`` m) at each "
+    "of the last ``hold_steps`` steps"
+)
 
 
 def _box(*bounds: float) -> gym.spaces.Box:
@@ -33,8 +53,8 @@ def _upright(theta: Array) -> Array:
 def _smooth_reward(qpos: Array, qvel: Array, command: Array, *, far: float) -> Array:
     """Product of how upright, centred, gentle and slow a cart-pole is, in [0, 1].
 
-    dm_control's smooth cart-pole reward (Tassa et al., 2018): a pole at rest, upright over the
-    middle of the rail, earns 1 under no control.
+    dm_control's smooth cart-pole reward (Tassa et al., 2018) with ``far`` as a parameter: a pole
+    at rest, upright over the middle of the rail, earns 1 under no control.
 
     Args:
         qpos: Positions. Shape (N, 2).
@@ -55,96 +75,187 @@ def _observe_swing(qpos: Array, qvel: Array) -> Array:
 
 
 def _stands(qpos: Array) -> Array:
-    """Return where the pole stands over the middle: cos(theta) > 0.995 and |x| < 0.25 m."""
+    """Return where the pole stands over the middle."""
     xp = namespace(qpos)
-    return (xp.cos(qpos[:, 1]) > 0.995) & (xp.abs(qpos[:, 0]) < 0.25)
+    return (xp.cos(qpos[:, 1]) > STANDING) & (xp.abs(qpos[:, 0]) < CENTRED)
 
 
-class CartPoleBalance:
-    """Keep the pole up: 1 per step, over when the cart leaves 2.4 m or the pole tilts past 12 deg.
+class _CartPoleTask(ABC):
+    """What the three have in common: nothing around the cart, and success by holding on."""
 
-    Starts with every coordinate uniform in +-0.05; a success stays up for all 500 steps.
+    reset_options: ClassVar[Mapping[str, str]] = {}
+    commanded: ClassVar[tuple[Quantity, ...]] = PUSH
+    start_draws: ClassVar[int] = 4
+    sensor_draws: ClassVar[int] = 0
+    picture: ClassVar[Picture] = "side"
+    hold_steps: ClassVar[int]
+    """An episode is a success if ``holds`` was true for this many steps up to its end."""
+
+    @abstractmethod
+    def _initial(self, draws: Array) -> tuple[Array, Array]:
+        """Return initial positions and velocities. Shapes (n, 2)."""
+
+    @abstractmethod
+    def holds(self, qpos: Array, qvel: Array) -> Array:
+        """Return which states are where the task wants them. Shape (N,), bool."""
+
+    def start(self, draws: Array, before: Memory | None, wishes: Mapping[str, Any]) -> Start:
+        """Return how episodes begin.
+
+        Raises:
+            ValueError: A wish: none can be granted.
+        """
+        for wish in wishes:
+            raise ValueError(f"A cart-pole's reset has no option '{wish}'; use 'reset_mask' only.")
+        xp = namespace(draws)
+        return Start(*self._initial(draws), {"held": xp.zeros_like(draws[:, 0], dtype=xp.int64)})
+
+    def furnish(self, engine: Engine, ids: Rows, memory: Memory) -> None:  # noqa: B027 - so it is
+        """Nothing stands around a cart-pole."""
+
+    def advance(self, engine: Engine, qpos: Array, qvel: Array, memory: Memory) -> Memory:
+        """Return for how many steps each has held on."""
+        xp = namespace(qpos)
+        return {"held": xp.where(self.holds(qpos, qvel), memory["held"] + 1, 0)}
+
+    def disturb(
+        self, observation: Observation, memory: Memory, noise: Noise
+    ) -> tuple[Observation, Memory]:
+        """Return the observations: a cart-pole's sensors are exact."""
+        return observation, {}
+
+    def outcome(self, memory: Memory, terminated: Array) -> dict[str, Array]:
+        """Return which episodes were a success."""
+        return {"success": memory["held"] >= self.hold_steps}
+
+
+class CartPoleBalance(_CartPoleTask):
+    """Keep a pole upright on a cart that is pushed to the left and to the right.
+
+    The problem of Barto, Sutton & Anderson (1983) on a frictionless rail, with a pole that is a
+    uniform rod. The largest return is ``max_steps``.
     """
 
-    robot = CartPole()
-    engines: tuple[str, ...] = ("mujoco", "bullet", "analytic")
-    timestep = 0.01  # s
-    substeps = 2
-    max_steps = 500
-    hold_steps = 500
-    default_action: ActionKind = "discrete"
-    levels: tuple[float, ...] = (-1.0, 1.0)
-    start_draws = 4
+    observed: ClassVar[tuple[Quantity, ...]] = BALANCE
+    outcomes: ClassVar[Mapping[str, str]] = {
+        "success": "cart and pole were within their bounds after each of ``hold_steps`` steps"
+    }
+
+    options: ClassVar[tuple[str, ...]] = ("robot",)
+    engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    timestep: ClassVar[float] = 0.01  # s
+    substeps: ClassVar[int] = 2
+    max_steps: ClassVar[int] = 500
+    hold_steps: ClassVar[int] = 500
+    default_action: ClassVar[ActionKind] = "discrete"
+    choices: ClassVar[tuple[tuple[float, ...], ...]] = ((-1.0,), (1.0,))
+    begin = 0.05  # m, rad and per s
+    edge = 2.4  # m
+    tilt = 12.0  # degrees
+
+    def __init__(self, robot: Mapping[str, float] | None = None) -> None:
+        """Set up the task.
+
+        Args:
+            robot: Fields of the robot to change, by name, such as {"pole_length": 1.5}.
+        """
+        self.robot = adjusted(CartPole(), robot)
 
     @property
     def observation_space(self) -> gym.spaces.Box:
         """x, x_dot, theta, theta_dot."""
         return _box(FAR, FAST, math.pi, SPIN)
 
-    def start(self, draws: Array) -> tuple[Array, Array]:
-        """Return near-upright states, each coordinate uniform in +-0.05 (m, rad and per s)."""
-        state = 0.1 * draws - 0.05
+    def _initial(self, draws: Array) -> tuple[Array, Array]:
+        """Return near-upright states.
+
+        x (m), theta (rad) and their velocities (per s) are each uniform in +-``begin``.
+        """
+        state = 2 * self.begin * draws - self.begin
         return state[:, :2], state[:, 2:]
 
     def force(self, qpos: Array, qvel: Array, command: Array) -> Array:
-        """Return the motor's force."""
+        """Return the motor's force, ``FORCE`` N at full command."""
         return FORCE * command
 
-    def observe(self, qpos: Array, qvel: Array) -> Array:
+    def observe(
+        self, engine: Engine, ids: Rows, qpos: Array, qvel: Array, memory: Memory
+    ) -> Observation:
         """Return x, x_dot, theta, theta_dot."""
         xp = namespace(qpos)
         return xp.stack([qpos[:, 0], qvel[:, 0], qpos[:, 1], qvel[:, 1]], axis=-1)
 
-    def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
+    def reward(self, qpos: Array, qvel: Array, command: Array, memory: Memory) -> Array:
         """Return 1 for every step."""
         xp = namespace(qpos)
         return xp.ones_like(qpos[:, 0])
 
-    def terminated(self, qpos: Array, qvel: Array) -> Array:
-        """Return which carts left the rail or dropped the pole."""
-        xp = namespace(qpos)
-        return (xp.abs(qpos[:, 0]) > 2.4) | (xp.abs(qpos[:, 1]) > math.radians(12))
+    def terminated(self, qpos: Array, qvel: Array, memory: Memory) -> Array:
+        """Return whether |x| > ``edge`` m or |theta| > ``tilt`` degrees."""
+        return ~self.holds(qpos, qvel)
 
     def holds(self, qpos: Array, qvel: Array) -> Array:
         """Return which are still up."""
-        return ~self.terminated(qpos, qvel)
+        xp = namespace(qpos)
+        inside = xp.abs(qpos[:, 0]) <= self.edge
+        return inside & (xp.abs(qpos[:, 1]) <= math.radians(self.tilt))
 
 
-class CartPoleSwingUp:
+class CartPoleSwingUp(_CartPoleTask):
     """Swing a hanging pole up and hold it over the middle of a rail with spring bumpers.
 
-    Starts hanging (theta = pi +- 0.1) near the middle at rest; never terminated; truncated after
-    500 steps. A success stands (cos theta > 0.995, |x| < 0.25 m) for the last 2 s.
+    The reward is dm_control's (see CartPoleDMC), but falls off nearer to the middle, so that
+    standing anywhere on the rail does not do. Bumpers, unlike hard stops, are the same on every
+    engine.
     """
 
-    robot = CartPole(rail=2.0)
-    engines: tuple[str, ...] = ("mujoco", "bullet", "analytic")
-    timestep = 0.01  # s
-    substeps = 2
-    max_steps = 500
-    hold_steps = 100
-    default_action: ActionKind = "continuous"
-    levels: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
-    start_draws = 4
+    observed: ClassVar[tuple[Quantity, ...]] = SWING
+    outcomes: ClassVar[Mapping[str, str]] = {"success": _STANDS}
+
+    options: ClassVar[tuple[str, ...]] = ("robot",)
+    engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    timestep: ClassVar[float] = 0.01  # s
+    substeps: ClassVar[int] = 2
+    max_steps: ClassVar[int] = 500
+    hold_steps: ClassVar[int] = 100
+    default_action: ClassVar[ActionKind] = "continuous"
+    choices: ClassVar[tuple[tuple[float, ...], ...]] = ((-1.0,), (-0.5,), (0.0,), (0.5,), (1.0,))
+    near, slow = 0.1, 0.05  # m or rad, m/s or rad/s: how far off a hanging start may be
     far = 0.5  # m from the middle; well beyond the 0.25 m of a success
     bumper = 2.0  # m, where the rail's end begins to push back
     bumper_stiffness = 300.0  # N/m
     bumper_damping = 15.0  # N s/m
+
+    def __init__(self, robot: Mapping[str, float] | None = None) -> None:
+        """Set up the task.
+
+        Args:
+            robot: Fields of the robot to change, by name, such as {"pole_length": 1.5}.
+        """
+        self.robot = adjusted(CartPole(rail=2.0), robot)
 
     @property
     def observation_space(self) -> gym.spaces.Box:
         """x, cos(theta), sin(theta), x_dot, theta_dot."""
         return _box(FAR, 1.0, 1.0, FAST, SPIN)
 
-    def start(self, draws: Array) -> tuple[Array, Array]:
-        """Return hanging states: x in +-0.1 m, theta in pi +- 0.1 rad, speeds in +-0.05 per s."""
+    def _initial(self, draws: Array) -> tuple[Array, Array]:
+        """Return hanging states near the middle.
+
+        x is uniform in +-``near`` m, theta in pi +- ``near`` rad, x_dot in +-``slow`` m/s and
+        theta_dot in +-``slow`` rad/s.
+        """
         xp = namespace(draws)
         span = 2 * draws - 1
-        qpos = xp.stack([0.1 * span[:, 0], math.pi + 0.1 * span[:, 1]], axis=-1)
-        return qpos, 0.05 * span[:, 2:]
+        qpos = xp.stack([self.near * span[:, 0], math.pi + self.near * span[:, 1]], axis=-1)
+        return qpos, self.slow * span[:, 2:]
 
     def force(self, qpos: Array, qvel: Array, command: Array) -> Array:
-        """Return the motor's force plus the bumper's: a spring and damper that only ever push."""
+        """Return the motor's force, ``FORCE`` N at full command, plus the bumpers'.
+
+        Beyond |x| = ``bumper`` m a spring of ``bumper_stiffness`` N/m and a damper of
+        ``bumper_damping`` N s/m push the cart back; they never pull.
+        """
         xp = namespace(qpos)
         x, x_dot = qpos[:, :1], qvel[:, :1]
         depth = xp.clip(xp.abs(x) - self.bumper, 0.0, None)  # m into the bumper
@@ -152,16 +263,24 @@ class CartPoleSwingUp:
         push = self.bumper_stiffness * depth - self.bumper_damping * (inward * x_dot)
         return FORCE * command + xp.where(depth > 0, inward * xp.clip(push, 0.0, None), 0.0)
 
-    def observe(self, qpos: Array, qvel: Array) -> Array:
+    def observe(
+        self, engine: Engine, ids: Rows, qpos: Array, qvel: Array, memory: Memory
+    ) -> Observation:
         """Return x, cos(theta), sin(theta), x_dot, theta_dot."""
         return _observe_swing(qpos, qvel)
 
-    def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
-        """Return upright x centred x gentle x slow, in [0, 1]."""
+    def reward(self, qpos: Array, qvel: Array, command: Array, memory: Memory) -> Array:
+        """Return `upright * centred * gentle * slow`, in [0, 1]; u is the command in [-1, 1].
+
+        * `upright = (1 + cos(theta)) / 2`
+        * `centred = (1 + 0.1^((x / far)^2)) / 2` with far = ``far`` m
+        * `gentle = (5 - u^2) / 5`
+        * `slow = (1 + 0.1^((theta_dot / 5)^2)) / 2`
+        """
         return _smooth_reward(qpos, qvel, command, far=self.far)
 
-    def terminated(self, qpos: Array, qvel: Array) -> Array:
-        """Return False: exploring must not mean dying."""
+    def terminated(self, qpos: Array, qvel: Array, memory: Memory) -> Array:
+        """Return False, always: exploring must not mean dying."""
         xp = namespace(qpos)
         return xp.zeros_like(qpos[:, 0], dtype=xp.bool)
 
@@ -170,23 +289,26 @@ class CartPoleSwingUp:
         return _stands(qpos)
 
 
-class CartPoleDMC:
+class CartPoleDMC(_CartPoleTask):
     """The public dm_control ``cartpole-swingup`` to the letter (Tassa et al., 2018).
 
-    Numbers are those of dm_control 1.0.50: starts hanging, x, theta - pi and the speeds normal
-    of deviation 0.01; RK4 of 0.01 s; 1000 steps; MuJoCo only. ``success`` is robolearn's own
-    addition and no part of the reward.
+    Numbers are those of dm_control 1.0.50; integrated by RK4, so it runs on MuJoCo only.
+    ``success`` is robolearn's own addition and no part of the reward.
     """
 
+    observed: ClassVar[tuple[Quantity, ...]] = SWING
+    outcomes: ClassVar[Mapping[str, str]] = {"success": _STANDS}
+
+    options: ClassVar[tuple[str, ...]] = ()
     robot = ControlSuiteCartPole()
-    engines: tuple[str, ...] = ("mujoco",)
-    timestep = 0.01  # s
-    substeps = 1
-    max_steps = 1000
-    hold_steps = 200
-    default_action: ActionKind = "continuous"
-    levels: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
-    start_draws = 4
+    engines: ClassVar[tuple[str, ...]] = ("mujoco",)
+    timestep: ClassVar[float] = 0.01  # s
+    substeps: ClassVar[int] = 1
+    max_steps: ClassVar[int] = 1000
+    hold_steps: ClassVar[int] = 200
+    default_action: ClassVar[ActionKind] = "continuous"
+    choices: ClassVar[tuple[tuple[float, ...], ...]] = ((-1.0,), (-0.5,), (0.0,), (0.5,), (1.0,))
+    deviation = 0.01  # of the start: m, rad and per s
     far = 2.0  # m, the public definition's
 
     @property
@@ -194,10 +316,14 @@ class CartPoleDMC:
         """x, cos(theta), sin(theta), x_dot, theta_dot."""
         return _box(FAR, 1.0, 1.0, FAST, SPIN)
 
-    def start(self, draws: Array) -> tuple[Array, Array]:
-        """Return hanging states: four normals of deviation 0.01 (Box and Muller, 1958)."""
+    def _initial(self, draws: Array) -> tuple[Array, Array]:
+        """Return hanging states near the middle.
+
+        x (m), theta - pi (rad) and both velocities (per s) are normal with a standard deviation of
+        ``deviation`` (drawn as by Box & Muller, 1958).
+        """
         xp = namespace(draws)
-        radius = 0.01 * xp.sqrt(-2 * xp.log(draws[:, :2]))
+        radius = self.deviation * xp.sqrt(-2 * xp.log(draws[:, :2]))
         angle = 2 * math.pi * draws[:, 2:]
         normal, other = radius * xp.cos(angle), radius * xp.sin(angle)
         return xp.stack([normal[:, 0], math.pi + other[:, 0]], axis=-1), xp.stack(
@@ -205,19 +331,27 @@ class CartPoleDMC:
         )
 
     def force(self, qpos: Array, qvel: Array, command: Array) -> Array:
-        """Return the motor's force, gear 10."""
-        return 10.0 * command
+        """Return the motor's force, ``FORCE`` N at full command: gear 10."""
+        return FORCE * command
 
-    def observe(self, qpos: Array, qvel: Array) -> Array:
+    def observe(
+        self, engine: Engine, ids: Rows, qpos: Array, qvel: Array, memory: Memory
+    ) -> Observation:
         """Return x, cos(theta), sin(theta), x_dot, theta_dot."""
         return _observe_swing(qpos, qvel)
 
-    def reward(self, qpos: Array, qvel: Array, command: Array) -> Array:
-        """Return dm_control's smooth reward."""
+    def reward(self, qpos: Array, qvel: Array, command: Array, memory: Memory) -> Array:
+        """Return `upright * centred * gentle * slow`, in [0, 1]; u is the command in [-1, 1].
+
+        * `upright = (1 + cos(theta)) / 2`
+        * `centred = (1 + 0.1^((x / far)^2)) / 2` with far = ``far`` m
+        * `gentle = (5 - u^2) / 5`
+        * `slow = (1 + 0.1^((theta_dot / 5)^2)) / 2`
+        """
         return _smooth_reward(qpos, qvel, command, far=self.far)
 
-    def terminated(self, qpos: Array, qvel: Array) -> Array:
-        """Return False: an episode lasts its 10 s."""
+    def terminated(self, qpos: Array, qvel: Array, memory: Memory) -> Array:
+        """Return False, always: as in the public definition."""
         xp = namespace(qpos)
         return xp.zeros_like(qpos[:, 0], dtype=xp.bool)
 

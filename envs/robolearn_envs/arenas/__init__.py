@@ -1,0 +1,1 @@
+"""Arenas for navigation: layouts of obstacles, distance fields, and banks of them."""

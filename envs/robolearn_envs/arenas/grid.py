@@ -1,0 +1,142 @@
+"""The floor as a grid: which cells a robot may stand on, and how far each is from the goal."""
+
+import functools
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+from robolearn_envs.arrays import Array, namespace
+
+HALF = 5.0
+"""Half of the arena's side in m; its middle is the origin."""
+CELL = 0.1
+"""Side of a grid cell in m."""
+CELLS = 100
+"""Cells along a side."""
+CENTRES = (2 * np.arange(CELLS) + 1 - CELLS) / 20
+"""Coordinates of the cells' centres along either axis in m. Shape (CELLS,)."""
+INFLATION = 0.3
+"""The middle of a robot keeps this far from every surface in m: 0.1 m more than its radius."""
+WIDEST = 0.22
+"""Largest radius of a robot in m. Within a cell that keeps ``INFLATION`` it touches nothing: the
+corners are CELL / sqrt(2) = 0.07 m from the middle."""
+
+_MOVES = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 1), (1, 2), (2, -1), (1, -2))
+"""Steps to half of a cell's 16 neighbours; the other half are their opposites."""
+
+
+def clearance(xy: Array, cylinders: Array, boxes: Array) -> Array:
+    """Return the distance from points to the nearest surface, negative inside an obstacle.
+
+    Args:
+        xy: One point in each of N arenas. Shape (N, 2), m.
+        cylinders: x, y and radius, further columns ignored. Shape (N, K, 3 or more), m.
+        boxes: x, y and half extents of axis-aligned boxes. Shape (N, B, 4), m.
+
+    Returns:
+        Shape (N,), m; walls of the arena included.
+    """
+    xp = namespace(xy)
+    nearest = HALF - xp.max(xp.abs(xy), axis=-1)
+    if cylinders.shape[1]:
+        dx, dy = cylinders[..., 0] - xy[:, :1], cylinders[..., 1] - xy[:, 1:]
+        gaps = xp.sqrt(dx * dx + dy * dy) - cylinders[..., 2]
+        nearest = xp.minimum(nearest, xp.min(gaps, axis=-1))
+    if boxes.shape[1]:
+        beyond = xp.abs(xy[:, None, :] - boxes[..., :2]) - boxes[..., 2:]
+        outside = xp.sqrt(xp.sum(xp.clip(beyond, 0.0, None) ** 2, axis=-1))
+        gaps = outside + xp.clip(xp.max(beyond, axis=-1), None, 0.0)
+        nearest = xp.minimum(nearest, xp.min(gaps, axis=-1))
+    return nearest
+
+
+def free_cells(cylinders: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the cells whose centre is ``INFLATION`` from everything. Shape (CELLS, CELLS), bool.
+
+    Args:
+        cylinders: Of one arena. Shape (K, 3 or more), m.
+        boxes: Of one arena. Shape (B, 4), m.
+    """
+    x, y = np.meshgrid(CENTRES, CENTRES, indexing="ij")
+    points = np.stack([x.ravel(), y.ravel()], axis=-1)
+    gaps = clearance(points, cylinders[None], boxes[None])
+    return (gaps >= INFLATION - 1e-9).reshape(CELLS, CELLS)
+
+
+def nearest_cell(xy: np.ndarray) -> tuple[int, int]:
+    """Return the cell a point lies in."""
+    column, row = np.clip(np.floor((np.asarray(xy) + HALF) / CELL), 0, CELLS - 1).astype(int)
+    return int(column), int(row)
+
+
+@functools.cache
+def _edges() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return all grid edges: both ends, two cells that must be free between them, lengths in m."""
+    index = np.arange(CELLS * CELLS).reshape(CELLS, CELLS)
+    x, y = np.divmod(index.ravel(), CELLS)
+    ends, between, lengths = [], [], []
+    for dx, dy in _MOVES:
+        valid = (x + dx < CELLS) & (y + dy >= 0) & (y + dy < CELLS)
+        a, b = x[valid], y[valid]
+        half = (dx - np.sign(dx) * (abs(dx) > 1), dy - np.sign(dy) * (abs(dy) > 1))
+        other = (dx - half[0], dy - half[1])
+        ends.append((index[a, b], index[a + dx, b + dy]))
+        steps = (half, other) if abs(dx) + abs(dy) == 3 else ((0, 0), (0, 0))
+        between.append([index[a + sx, b + sy] for sx, sy in steps])
+        lengths.append(np.full(len(a), CELL * np.sqrt(dx * dx + dy * dy)))
+    first, second = (np.concatenate(part) for part in zip(*ends, strict=True))
+    middle = np.concatenate([np.stack(part) for part in between], axis=1)
+    return first, second, middle, np.concatenate(lengths)
+
+
+def geodesic(free: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
+    """Return the length of the shortest path from every free cell to the goal's.
+
+    Dijkstra (1959) over the 16-neighbour grid, whose paths are at most 2.8 % longer than
+    straight ones.
+
+    Args:
+        free: Cells a robot may stand on. Shape (CELLS, CELLS), bool.
+        goal: A free cell.
+
+    Returns:
+        Shape (CELLS, CELLS), m; infinite where there is no path.
+    """
+    first, second, middle, length = _edges()
+    passable = free.ravel()
+    kept = passable[first] & passable[second] & passable[middle].all(axis=0)
+    graph = csr_array((length[kept], (first[kept], second[kept])), shape=(CELLS**2, CELLS**2))
+    source = goal[0] * CELLS + goal[1]
+    return dijkstra(graph, directed=False, indices=source).reshape(CELLS, CELLS)
+
+
+def filled(distance: np.ndarray) -> np.ndarray:
+    """Return a distance field that is finite everywhere.
+
+    Cells without a path get the value of the nearest cell that has one, plus the way there, so
+    that a robot that shaves an obstacle still reads a sensible distance.
+    """
+    outside = ~np.isfinite(distance)
+    away, nearest = np.empty(outside.shape), np.empty((2, *outside.shape), dtype=np.int32)
+    distance_transform_edt(outside, return_indices=True, distances=away, indices=nearest)
+    return (distance[tuple(nearest)] + CELL * away).astype(np.float32)
+
+
+def lookup(field: Array, xy: Array) -> Array:
+    """Return the field at points, bilinear between the cells' centres. Shape (N,), m.
+
+    Args:
+        field: A distance field for each point. Shape (N, CELLS, CELLS), m.
+        xy: Shape (N, 2), m.
+    """
+    xp = namespace(field, xy)
+    place = xp.clip((xy + HALF) / CELL - 0.5, 0.0, CELLS - 1.001)
+    corner = xp.astype(xp.floor(place), xp.int64)
+    u, v = (place - corner)[:, 0], (place - corner)[:, 1]
+    i, j = corner[:, 0], corner[:, 1]
+    n = xp.arange(field.shape[0])
+    below = field[n, i, j] * (1 - v) + field[n, i, j + 1] * v
+    above = field[n, i + 1, j] * (1 - v) + field[n, i + 1, j + 1] * v
+    return below * (1 - u) + above * u

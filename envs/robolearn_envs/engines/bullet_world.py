@@ -1,0 +1,182 @@
+# pyright: reportMissingModuleSource=false, reportAttributeAccessIssue=false
+"""A Bullet world of one's own: a physics client and the robot in it."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from robolearn_envs.engines.base import EngineError
+from robolearn_envs.robots import Inertial, Robot, Rover
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hide what C code prints: importing pybullet announces its build time on stderr."""
+    saved = os.dup(2)
+    with open(os.devnull, "w") as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+with _quiet_stderr():
+    import pybullet
+
+
+RAY, OBSTACLE, _ROVER = 1, 2, 64
+"""Collision groups: rays (Bullet puts them into the first), what they meet, and a rover with its
+floor. PyBullet lets two bodies touch where either's group is in the other's mask."""
+_AWAY = 10.0
+"""Height in m at which a rover touches nothing."""
+
+
+def connect() -> int:
+    """Return a new physics client.
+
+    Raises:
+        EngineError: There are too many.
+    """
+    client = pybullet.connect(pybullet.DIRECT)
+    if client < 0:
+        raise EngineError("Bullet refused another physics client; close unused environments.")
+    return client
+
+
+def load_urdf(urdf: str, client: int, *, fixed: bool = True, drawn: bool = True) -> int:
+    """Load URDF text into a physics client and return the body's id."""
+    flags = pybullet.URDF_USE_INERTIA_FROM_FILE
+    if not drawn:
+        flags |= pybullet.URDF_IGNORE_VISUAL_SHAPES
+    with tempfile.NamedTemporaryFile("w", suffix=".urdf") as file:
+        file.write(urdf)
+        file.flush()
+        return pybullet.loadURDF(file.name, useFixedBase=fixed, flags=flags, physicsClientId=client)
+
+
+class BulletBody:
+    """A robot in a client, with everything switched off that the robot does not have."""
+
+    def __init__(self, robot: Robot, client: int) -> None:
+        """Load the robot; one with a free base gets a floor."""
+        self._client = client
+        self._floating = robot.floating
+        self.id = load_urdf(robot.to_urdf(), client, fixed=not robot.floating, drawn=False)
+        count = pybullet.getNumJoints(self.id, physicsClientId=client)
+        facts = [pybullet.getJointInfo(self.id, j, physicsClientId=client) for j in range(count)]
+        names = [fact[1].decode() for fact in facts]
+        self._joints = [names.index(name) for name in robot.joints]
+        self._actuated = [names.index(name) for name in robot.actuated]
+        self._links = {fact[12].decode(): link for link, fact in enumerate(facts)}
+        for joint in self._joints:
+            pybullet.setJointMotorControl2(
+                self.id, joint, pybullet.VELOCITY_CONTROL, force=0, physicsClientId=client
+            )
+        for link in range(-1, count):
+            pybullet.changeDynamics(
+                self.id,
+                link,
+                linearDamping=0,
+                angularDamping=0,
+                jointDamping=0,
+                physicsClientId=client,
+            )
+        if isinstance(robot, Rover):
+            self._put_on_floor(robot, count)
+
+    def _put_on_floor(self, rover: Rover, links: int) -> None:
+        client = self._client
+        plane = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=client)
+        floor = pybullet.createMultiBody(0, plane, physicsClientId=client)
+        pybullet.changeDynamics(floor, -1, lateralFriction=1, physicsClientId=client)
+        pybullet.setCollisionFilterGroupMask(floor, -1, _ROVER, _ROVER, physicsClientId=client)
+        for link in range(-1, links):
+            pybullet.setCollisionFilterGroupMask(
+                self.id, link, _ROVER, _ROVER, physicsClientId=client
+            )
+            friction = rover.friction if link in self._actuated else 0.0
+            pybullet.changeDynamics(
+                self.id,
+                link,
+                lateralFriction=friction,
+                rollingFriction=0,
+                spinningFriction=0,
+                restitution=0,
+                physicsClientId=client,
+            )
+        # In a call of its own: PyBullet gives what comes with it to the base, whatever the link.
+        pybullet.changeDynamics(
+            self.id,
+            -1,
+            activationState=pybullet.ACTIVATION_STATE_DISABLE_SLEEPING,
+            physicsClientId=client,
+        )
+
+    def set_inertial(self, link: str, inertial: Inertial, unit: float) -> None:
+        """Give a link other mass properties, in a world whose unit of length is ``unit`` m."""
+        across, along = inertial.inertia / unit**2, inertial.spin / unit**2
+        pybullet.changeDynamics(
+            self.id,
+            self._links.get(link, -1),  # the base is not among them
+            mass=inertial.mass,
+            localInertiaDiagonal=(across, across, along),
+            physicsClientId=self._client,
+        )
+
+    def put(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Put the robot into a state; the coordinates are those of :class:`Robot`."""
+        client = self._client
+        if self._floating:
+            w, x, y, z = qpos[3:7]
+            # Bullet keeps contacts, with their forces, while a body is near: up there it has none.
+            pybullet.resetBasePositionAndOrientation(
+                self.id, (0, 0, _AWAY), (0, 0, 0, 1), physicsClientId=client
+            )
+            pybullet.performCollisionDetection(physicsClientId=client)
+            pybullet.resetBasePositionAndOrientation(
+                self.id, qpos[:3], (x, y, z, w), physicsClientId=client
+            )
+            pybullet.resetBaseVelocity(
+                self.id, qvel[:3], _turned(qpos[3:7], qvel[3:6]), physicsClientId=client
+            )
+            qpos, qvel = qpos[7:], qvel[6:]
+        for joint, position, velocity in zip(self._joints, qpos, qvel, strict=True):
+            pybullet.resetJointState(self.id, joint, position, velocity, physicsClientId=client)
+
+    def push(self, forces: Sequence[float]) -> None:
+        """Apply forces to the actuated joints in the next step."""
+        for joint, force in zip(self._actuated, forces, strict=True):
+            pybullet.setJointMotorControl2(
+                self.id,
+                joint,
+                pybullet.TORQUE_CONTROL,
+                force=force,
+                physicsClientId=self._client,
+            )
+
+    def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Write the robot's coordinates into a row each."""
+        client = self._client
+        joints = pybullet.getJointStates(self.id, self._joints, physicsClientId=client)
+        if self._floating:
+            place, (x, y, z, w) = pybullet.getBasePositionAndOrientation(
+                self.id, physicsClientId=client
+            )
+            velocity, spin = pybullet.getBaseVelocity(self.id, physicsClientId=client)
+            qpos[:7] = *place, w, x, y, z
+            qvel[:6] = *velocity, *_turned(np.array([w, -x, -y, -z]), np.array(spin))
+            qpos, qvel = qpos[7:], qvel[6:]
+        qpos[:] = [state[0] for state in joints]
+        qvel[:] = [state[1] for state in joints]
+
+
+def _turned(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Return a vector rotated by a unit quaternion (w first). Shape (3,)."""
+    axis = quaternion[1:]
+    across = 2 * np.cross(axis, vector)
+    return vector + quaternion[0] * across + np.cross(axis, across)

@@ -1,0 +1,117 @@
+"""Pictures of navigation: the top view, the chase view, or both next to each other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from robolearn_envs.arrays import Array
+from robolearn_envs.rendering.base import Renderer
+from robolearn_envs.rendering.chase import ArenaScene, scene_positions
+from robolearn_envs.rendering.choose import make_renderer
+from robolearn_envs.rendering.situation import Situation
+from robolearn_envs.rendering.top import Sensor, TopView
+from robolearn_envs.robots import DiscRobot, Rover
+
+SIZES = {"both": (960, 480), "top": (480, 480), "chase": (640, 480)}
+"""Usual width and height of each view in pixels."""
+
+_MARGIN = (232, 236, 242)
+"""Colour beside a square map in a frame that is not square."""
+
+
+class NavigationPictures:
+    """Draws robots among obstacles, and remembers which way each has come."""
+
+    def __init__(
+        self,
+        robot: DiscRobot | Rover,
+        sensor: Sensor,
+        num_envs: int,
+        view: str,
+        size: tuple[int, int],
+    ) -> None:
+        """Prepare for N environments.
+
+        Args:
+            robot: Who drives.
+            sensor: What it looks with.
+            num_envs: N.
+            view: One of ``SIZES``.
+            size: Width and height of the frames in pixels.
+        """
+        self._robot = robot
+        self._trails: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        self.size = width, height = size
+        map_width = {"both": min(height, 2 * width // 3), "top": width, "chase": 0}[view]
+        self._panes = map_width, width - map_width
+        self._top = TopView(min(map_width, height), sensor) if map_width else None
+        self._renderer: Renderer | None = None
+
+    @property
+    def caption_column(self) -> int:
+        """Where a caption covers sky, if there is any, rather than the map."""
+        return self._panes[0] if self._panes[1] else 0
+
+    @property
+    def name(self) -> str | None:
+        """What draws the frames; None until there is one."""
+        if not self._panes[1]:
+            return "pillow"
+        return None if self._renderer is None else self._renderer.name
+
+    def begin(self, ids: np.ndarray, qpos: Array) -> None:
+        """Forget the ways of environments ``ids``, which begin an episode.
+
+        Args:
+            ids: Which.
+            qpos: Positions of all robots. Shape (N, positions).
+        """
+        for index, pose in zip(ids.tolist(), self._poses(qpos[ids]), strict=True):
+            self._trails[index] = [pose]
+
+    def follow(self, qpos: Array) -> None:
+        """Remember where all robots are after a step. Shape (N, positions)."""
+        for trail, pose in zip(self._trails, self._poses(qpos), strict=True):
+            trail.append(pose)
+
+    def _poses(self, qpos: Array) -> np.ndarray:
+        xy, heading = self._robot.pose(qpos)
+        return np.concatenate([xy, heading[:, None]], axis=-1)
+
+    def frame(
+        self, index: int, robot: Any, qpos: np.ndarray, memory: Mapping[str, Array]
+    ) -> np.ndarray:
+        """Return a new picture of environment ``index``. Shape (height, width, 3), uint8.
+
+        Args:
+            index: Which.
+            robot: It as it is in this episode.
+            qpos: Its positions. Shape (positions,).
+            memory: What the task remembers of all environments. Shapes (N, ...).
+        """
+        situation = Situation.of(memory, index, np.array(self._trails[index]))
+        panes = []
+        if self._top is not None:
+            panes.append(self._padded(self._top.draw(situation, robot.radius)))
+        if self._panes[1]:
+            if self._renderer is None:  # Bullet's own would draw the robot's URDF alone
+                self._renderer = make_renderer("mujoco", self._panes[1], self.size[1])
+            scene = ArenaScene.of(robot, situation)
+            panes.append(self._renderer.render(scene, scene_positions(situation, qpos)))
+        return np.concatenate(panes, axis=1)
+
+    def _padded(self, square: np.ndarray) -> np.ndarray:
+        """Return a square map in the middle of its pane."""
+        side, width = len(square), self._panes[0]
+        if (side, side) == (self.size[1], width):
+            return square
+        pane = np.full((self.size[1], width, 3), _MARGIN, dtype=np.uint8)
+        top, left = (self.size[1] - side) // 2, (width - side) // 2
+        pane[top : top + side, left : left + side] = square
+        return pane
+
+    def close(self) -> None:
+        """Release the renderer; safe to call twice."""
+        if self._renderer is not None:
+            self._renderer.close()

@@ -1,0 +1,136 @@
+"""The pictures of a task's environments, chosen by the kind the task asks for."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from robolearn_envs.arrays import Array
+from robolearn_envs.names import pick
+from robolearn_envs.rendering.base import Renderer
+from robolearn_envs.rendering.choose import make_renderer
+from robolearn_envs.rendering.navigation import SIZES, NavigationPictures
+from robolearn_envs.robots import DiscRobot, Robot, Rover
+
+_SIDE = (640, 480)
+"""Usual width and height of a side view in pixels."""
+
+
+def make_pictures(
+    kind: Literal["side", "lidar", "camera"],
+    robot: Robot,
+    engine_name: str,
+    num_envs: int,
+    *,
+    view: str | None,
+    width: int | None,
+    height: int | None,
+) -> "Pictures":
+    """Return what draws the frames of N environments; nothing slow is done yet.
+
+    Args:
+        kind: How the task is shown.
+        robot: The task's.
+        engine_name: The environments' engine.
+        num_envs: N.
+        view: Of navigation 'both', 'top' or 'chase'; None for the usual.
+        width: Of the frames in pixels; None for the usual.
+        height: Of the frames in pixels; None for the usual.
+
+    Raises:
+        ValueError: No such view, or a bad size.
+    """
+    if kind != "side":
+        view = "both" if view is None else view
+        usual = pick("view", view, SIZES)
+    elif view is not None:
+        raise ValueError(f"Only navigation has views to choose from, got view={view!r}.")
+    else:
+        usual = _SIDE
+    size = usual[0] if width is None else width, usual[1] if height is None else height
+    if min(size) < 1 or (view == "both" and size[0] < 2):
+        raise ValueError(f"A picture needs positive width and height, got {size[0]} x {size[1]}.")
+    if kind == "side":
+        return SidePictures(engine_name, size)
+    assert isinstance(robot, DiscRobot | Rover)
+    assert view is not None
+    return NavigationPictures(robot, kind, num_envs, view, size)
+
+
+class Pictures(Protocol):
+    """Frames of N environments."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        ...
+
+    @property
+    def caption_column(self) -> int:
+        """Where there is room for a caption at the upper edge, in pixels from the left."""
+        ...
+
+    @property
+    def name(self) -> str | None:
+        """What draws them; None until there is one."""
+        ...
+
+    def begin(self, ids: np.ndarray, qpos: Array) -> None:
+        """Note that environments ``ids`` begin an episode; positions of all, shape (N, ...)."""
+        ...
+
+    def follow(self, qpos: Array) -> None:
+        """Note where all are after a step. Shape (N, positions)."""
+        ...
+
+    def frame(
+        self, index: int, robot: Any, qpos: np.ndarray, memory: Mapping[str, Array]
+    ) -> np.ndarray:
+        """Return a new picture of environment ``index``. Shape (height, width, 3), uint8.
+
+        Args:
+            index: Which.
+            robot: Its robot as it is in this episode.
+            qpos: Its positions. Shape (positions,).
+            memory: What the task remembers of all environments. Shapes (N, ...).
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what draws; safe to call twice."""
+        ...
+
+
+class SidePictures:
+    """Robots as a camera beside them sees them."""
+
+    caption_column = 0
+
+    def __init__(self, engine_name: str, size: tuple[int, int]) -> None:
+        """Prepare for frames of ``size``, width and height in pixels."""
+        self._engine_name, self.size = engine_name, size
+        self._renderer: Renderer | None = None
+
+    @property
+    def name(self) -> str | None:
+        """What draws the frames; None until there is one."""
+        return None if self._renderer is None else self._renderer.name
+
+    def begin(self, ids: np.ndarray, qpos: Array) -> None:
+        """Nothing to note."""
+
+    def follow(self, qpos: Array) -> None:
+        """Nothing to note."""
+
+    def frame(
+        self, index: int, robot: Any, qpos: np.ndarray, memory: Mapping[str, Array]
+    ) -> np.ndarray:
+        """Return a new picture. Shape (height, width, 3), uint8."""
+        if self._renderer is None:
+            self._renderer = make_renderer(self._engine_name, *self.size)
+        return self._renderer.render(robot, qpos)
+
+    def close(self) -> None:
+        """Release the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()

@@ -1,0 +1,272 @@
+"""The top view: the arena as a map, north up, with what the robot knows and has done."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from robolearn_envs import sensors, stage
+from robolearn_envs.arenas.grid import HALF
+from robolearn_envs.arenas.layouts import ARRIVED
+from robolearn_envs.rendering.situation import Situation
+
+Sensor: TypeAlias = Literal["lidar", "camera"]
+"""What the robot looks with."""
+
+EXTENT = 5.2
+"""Half of the picture's side in m; its middle is the arena's."""
+
+_OVERSAMPLE = 2
+_GRID = 1.0  # m
+_SMALLEST = 160  # pixels; smaller pictures have no room for words
+_COMFORTABLE = 1.0  # m of clearance that are drawn all green
+
+Colour: TypeAlias = tuple[int, int, int, int]
+Point: TypeAlias = tuple[float, float]
+
+
+def _colour(words: str, alpha: float = 1.0) -> Colour:
+    """Return one of the stage's colours for Pillow."""
+    red, green, blue, _ = (round(255 * float(word)) for word in words.split())
+    return red, green, blue, round(255 * alpha)
+
+
+_WHITE: Colour = (255, 255, 255, 255)
+_FLOOR: Colour = (246, 248, 251, 255)
+_LINES: Colour = (224, 229, 236, 255)
+_WALL = _colour(stage.POST)
+_OUTLINE = _colour(stage.RAIL)
+_PATH = _colour(stage.CART)
+_SENSED: Colour = (20, 150, 190, 255)
+_HAZE: Colour = (*_SENSED[:3], 26)
+_BAD, _GOOD = np.array([214, 48, 40]), np.array([24, 150, 80])
+
+_ROUND = np.linspace(0, 2 * math.pi, 360, endpoint=False)[None]
+_CIRCLE = np.cos(_ROUND), np.sin(_ROUND)
+"""x and y of directions fine enough to show what a lidar could see. Shapes (1, 360)."""
+
+
+class TopView:
+    """Draws square pictures of arenas from above."""
+
+    def __init__(self, side: int, sensor: Sensor) -> None:
+        """Prepare for pictures of ``side`` x ``side`` pixels."""
+        self._side, self._sensor = side, sensor
+        self._ground: tuple[tuple[bytes, ...], Image.Image] | None = None
+
+    def draw(self, situation: Situation, radius: float) -> np.ndarray:
+        """Return a new picture. Shape (side, side, 3), uint8.
+
+        Args:
+            situation: What to show.
+            radius: Of the robot in m.
+        """
+        image = self._ground_of(situation).copy()
+        chart = _Chart(image)
+        _draw_movers(chart, situation)
+        (_draw_lidar if self._sensor == "lidar" else _draw_camera)(chart, situation)
+        _draw_path(chart, situation)
+        _draw_robot(chart, situation, radius)
+        _draw_clearance(chart, situation, radius, self._side >= _SMALLEST)
+        return np.asarray(image.reduce(_OVERSAMPLE)).copy()
+
+    def _ground_of(self, situation: Situation) -> Image.Image:
+        """Return a picture of what never moves, the same as last time in the same layout."""
+        shown = (situation.trail[0], situation.goal, situation.cylinders, situation.boxes)
+        key = tuple(part.tobytes() for part in shown)
+        if self._ground is None or self._ground[0] != key:
+            side = self._side * _OVERSAMPLE
+            image = Image.new("RGB", (side, side), _FLOOR[:3])
+            _draw_ground(_Chart(image), situation)
+            self._ground = key, image
+        return self._ground[1]
+
+
+class _Chart:
+    """Draws on an image in metres; widths and sizes of words are in pixels of 480."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._canvas = ImageDraw.Draw(image, "RGBA")
+        self._scale = image.width / (2 * EXTENT)  # pixels per m
+        self._fine = image.width / 480
+
+    def _at(self, x: float, y: float) -> Point:
+        return (x + EXTENT) * self._scale, (EXTENT - y) * self._scale
+
+    def _width(self, width: float) -> int:
+        return max(1, round(width * self._fine))
+
+    def disc(
+        self,
+        middle: Sequence[float],
+        radius: float,
+        fill: Colour | None = None,
+        outline: Colour | None = None,
+        width: float = 1.0,
+    ) -> None:
+        """Draw a disc or, without ``fill``, a circle."""
+        x, y = self._at(middle[0], middle[1])
+        r = radius * self._scale
+        box = (x - r, y - r, x + r, y + r)
+        self._canvas.ellipse(box, fill=fill, outline=outline, width=self._width(width))
+
+    def dot(self, middle: Sequence[float], size: float, fill: Colour) -> None:
+        """Draw a disc of some pixels' radius."""
+        self.disc(middle, size * self._fine / self._scale, fill=fill)
+
+    def box(
+        self,
+        middle: Sequence[float],
+        half: Sequence[float],
+        fill: Colour,
+        outline: Colour | None = None,
+    ) -> None:
+        """Draw an upright rectangle."""
+        left, top = self._at(middle[0] - half[0], middle[1] + half[1])
+        right, bottom = self._at(middle[0] + half[0], middle[1] - half[1])
+        corners = (left, top, right, bottom)
+        self._canvas.rectangle(corners, fill=fill, outline=outline, width=self._width(1))
+
+    def line(self, points: Sequence[Sequence[float]], fill: Colour, width: float) -> None:
+        """Draw a line through points."""
+        pixels = [self._at(x, y) for x, y in points]
+        self._canvas.line(pixels, fill=fill, width=self._width(width), joint="curve")
+
+    def polygon(self, points: Sequence[Sequence[float]], fill: Colour) -> None:
+        """Fill a polygon."""
+        self._canvas.polygon([self._at(x, y) for x, y in points], fill=fill)
+
+    def label(self, middle: Sequence[float], words: str, fill: Colour) -> None:
+        """Write white words on a pill."""
+        x, y = self._at(middle[0], middle[1])
+        size = self._width(12)
+        half, tall = 0.31 * size * len(words) + 0.2 * size, 0.72 * size
+        box = (x - half, y - tall, x + half, y + tall)
+        self._canvas.rounded_rectangle(box, radius=tall, fill=fill)
+        self._canvas.text((x, y), words, fill=_WHITE, font=_font(size), anchor="mm")
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, so that pictures look the same on every machine."""
+    return ImageFont.load_default(size=size)
+
+
+def _draw_ground(chart: _Chart, situation: Situation) -> None:
+    """Draw the floor with its grid, what stands on it, the goal and the start."""
+    for k in np.arange(-HALF + _GRID, HALF, _GRID).tolist():
+        chart.line(((k, -HALF), (k, HALF)), _LINES, 1)
+        chart.line(((-HALF, k), (HALF, k)), _LINES, 1)
+    for box in situation.boxes.tolist():
+        chart.box(box[:2], box[2:], _colour(stage.OBSTACLE), _OUTLINE)
+    for x, y, radius in situation.cylinders[~situation.moves, :3].tolist():
+        chart.disc((x, y), radius, _colour(stage.OBSTACLE), _OUTLINE)
+    far, thick = (HALF + EXTENT) / 2, (EXTENT - HALF) / 2
+    for side in (-far, far):
+        chart.box((side, 0), (thick, EXTENT), _WALL)
+        chart.box((0, side), (EXTENT, thick), _WALL)
+    for x, y, _, dx, dy, *_ in situation.cylinders[situation.moves].tolist():
+        ends = (x - dx, y - dy), (x + dx, y + dy)
+        chart.line(ends, _colour(stage.MOVER, 0.6), 1)
+        for end in ends:
+            chart.dot(end, 2, _colour(stage.MOVER, 0.6))
+    goal = situation.goal.tolist()
+    chart.disc(goal, ARRIVED, _colour(stage.GOAL, 0.25), _colour(stage.GOAL), 1.5)
+    chart.disc(goal, ARRIVED / 3, _colour(stage.GOAL))
+    chart.disc(situation.trail[0, :2].tolist(), 0.14, _WHITE, _PATH, 1.5)
+
+
+def _draw_movers(chart: _Chart, situation: Situation) -> None:
+    for x, y, radius in situation.now[situation.moves].tolist():
+        chart.disc((x, y), radius, _colour(stage.MOVER), _colour("0.70 0.36 0.08 1"))
+
+
+def _draw_lidar(chart: _Chart, situation: Situation) -> None:
+    """Draw every ray as far as it goes, and a dot where it meets something."""
+    xy, heading = situation.trail[-1:, :2], situation.trail[-1:, 2]
+    around = situation.now[None], situation.boxes[None]
+    reach = sensors.scan(xy, heading, *around)[0]
+    dx, dy = sensors.lidar_directions(heading)
+    ends = xy + reach[:, None] * np.stack([dx[0], dy[0]], axis=-1)
+    between = sensors.first_hit(xy, *_CIRCLE, *around, sensors.REACH)[0]
+    chart.polygon((xy + between[:, None] * np.concatenate(_CIRCLE).T).tolist(), _HAZE)
+    for end in ends.tolist():
+        chart.line((xy[0].tolist(), end), (*_SENSED[:3], 120), 0.6)
+    _draw_hits(chart, ends[reach < sensors.REACH])
+
+
+def _draw_camera(chart: _Chart, situation: Situation) -> None:
+    """Draw what each column of the depth image sees, and a dot where it meets something."""
+    xy, heading = situation.trail[-1:, :2], situation.trail[-1:, 2]
+    directions = sensors.camera_directions(heading)[:, 0, :, :2]  # of any one row
+    dx, dy = directions[..., 0], directions[..., 1]
+    around = situation.now[None], situation.boxes[None]
+    reach = sensors.first_hit(xy, dx, dy, *around, sensors.REACH)[0]
+    ends = xy + reach[:, None] * directions[0]
+    chart.polygon([*xy.tolist(), *ends.tolist()], _HAZE)
+    for end in ends[[0, -1]].tolist():
+        chart.line((xy[0].tolist(), end), (*_SENSED[:3], 150), 1)
+    _draw_hits(chart, ends[reach < sensors.REACH])
+
+
+def _draw_hits(chart: _Chart, points: np.ndarray) -> None:
+    for point in points.tolist():
+        chart.dot(point, 1.8, _SENSED)
+
+
+def _draw_path(chart: _Chart, situation: Situation) -> None:
+    path = situation.trail[:, :2].tolist()
+    if len(path) > 1:
+        chart.line(path, (*_PATH[:3], 200), 2.2)
+
+
+def _draw_robot(chart: _Chart, situation: Situation, radius: float) -> None:
+    x, y, heading = situation.trail[-1].tolist()
+    ahead = np.array([math.cos(heading), math.sin(heading)])
+    nose, rim = ([x, y] + reach * radius * ahead for reach in (1.7, 0.95))
+    aside = 0.6 * radius * np.array([-ahead[1], ahead[0]])
+    chart.polygon([nose.tolist(), (rim + aside).tolist(), (rim - aside).tolist()], _PATH)
+    chart.disc((x, y), radius, _PATH, _WHITE, 1)
+    chart.line(((x, y), rim.tolist()), _WHITE, 2.2)
+
+
+def _draw_clearance(chart: _Chart, situation: Situation, radius: float, words: bool) -> None:
+    """Draw a line from the robot's rim to the nearest surface, with its length."""
+    xy = situation.trail[-1, :2]
+    nearest = nearest_surface(xy, situation.now, situation.boxes)
+    away = float(np.linalg.norm(nearest - xy))
+    gap = max(0.0, away - radius)
+    mixed = _BAD + (_GOOD - _BAD) * min(1.0, gap / _COMFORTABLE)
+    red, green, blue = mixed.round().astype(int).tolist()
+    colour = red, green, blue, 255
+    if gap > 0:
+        rim = xy + (nearest - xy) * (radius / away)
+        chart.line((rim.tolist(), nearest.tolist()), colour, 2.2)
+        chart.dot(nearest.tolist(), 2.6, colour)
+    if words:
+        x, y = np.clip(xy, 0.6 - HALF, HALF - 0.6).tolist()
+        up = 1 if nearest[1] <= xy[1] else -1
+        chart.label((x, y + up * 0.5), f"{gap:.2f} m", colour)
+
+
+def nearest_surface(xy: np.ndarray, cylinders: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the point of walls and obstacles that is nearest to a point outside them.
+
+    Args:
+        xy: Shape (2,), m.
+        cylinders: x, y, radius. Shape (K, 3), m.
+        boxes: x, y and half extents. Shape (B, 4), m.
+
+    Returns:
+        Shape (2,), m.
+    """
+    walls = np.array([[-HALF, xy[1]], [HALF, xy[1]], [xy[0], -HALF], [xy[0], HALF]])
+    towards = xy - cylinders[:, :2]
+    far = np.linalg.norm(towards, axis=1, keepdims=True)
+    rims = cylinders[:, :2] + towards * (cylinders[:, 2:] / np.maximum(far, 1e-9))
+    faces = np.clip(xy, boxes[:, :2] - boxes[:, 2:], boxes[:, :2] + boxes[:, 2:])
+    points = np.concatenate([walls, rims, faces])
+    return points[np.linalg.norm(points - xy, axis=1).argmin()]

@@ -1,0 +1,484 @@
+"""Three navigation problems: reach a goal among obstacles by lidar, by depth camera, on wheels."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from robolearn_envs import sensors
+from robolearn_envs.arenas.bank import SIZES, bank, check_level
+from robolearn_envs.arenas.custom import check_start, layout_from_json
+from robolearn_envs.arenas.grid import CELL, WIDEST, clearance, lookup
+from robolearn_envs.arenas.layouts import ARRIVED, LEVELS, STARTS, Layout, parked
+from robolearn_envs.arrays import Array, namespace
+from robolearn_envs.engines.base import Engine, Rows
+from robolearn_envs.names import did_you_mean
+from robolearn_envs.robots import DiscRobot, MobileRobot, Rover, adjusted
+from robolearn_envs.tasks.base import (
+    ActionKind,
+    Memory,
+    Noise,
+    Observation,
+    Picture,
+    Quantity,
+    Start,
+)
+from robolearn_envs.tasks.quantities import AWAY, DEPTH, GOAL, RANGES, TWIST, WHEELS
+
+SUCCESS, COLLISION, TIME = 10.0, -5.0, -0.01
+"""Rewards for reaching the goal, for touching anything, and for every step."""
+RANGE_NOISE = 0.1
+"""Standard deviation of a disturbed reading in m, at ``randomize=1``."""
+DROPOUT = 0.1
+"""Part of the readings that get lost and read ``REACH``, at ``randomize=1``."""
+
+
+class _Navigation(ABC):
+    """Reach the goal, touch nothing; sensors, robot and observation are up to the leaves."""
+
+    options: ClassVar[tuple[str, ...]] = ("level", "split", "curriculum", "robot")
+    reset_options: ClassVar[Mapping[str, str]] = {
+        "layout": "a layout of your own (see below), as a mapping or as JSON text",
+        "layout_index": "which layout of the level's and split's bank, counted from 0",
+        "start": "[x, y, heading] in m and rad, instead of a start of the layout",
+    }
+    outcomes: ClassVar[Mapping[str, str]] = {
+        "success": "the robot's middle came within ``ARRIVED`` m of the goal, touching nothing",
+        "collision": "touched an obstacle or a wall, or fell over",
+        "timeout": "neither: ``max_steps`` steps were over",
+        "path_length": "way driven, in m",
+        "shortest_path": "shortest way from the start to the goal past what stands still, in m",
+        "spl": "success weighted by path length (Anderson et al., 2018): "
+        "`success * shortest_path / max(path_length, shortest_path)`",
+        "soft_spl": "the same with the part of the way that was covered instead of success "
+        "(Habitat's): `max(0, 1 - left / shortest_path) * shortest_path / "
+        "max(path_length, shortest_path)`, where `left` is the shortest way left at the end in m",
+        "min_clearance": "smallest gap between the robot and anything in the episode, in m",
+        "level": "of the layout; with a curriculum it changes",
+    }
+    max_steps: ClassVar[int] = 300
+    default_action: ClassVar[ActionKind] = "continuous"
+    start_draws: ClassVar[int] = 8
+    timestep: ClassVar[float]
+    """Physics step in s."""
+    substeps: ClassVar[int]
+    """Physics steps in an environment step."""
+    sensor_draws: ClassVar[int]
+    """Three for each reading of the sensor."""
+    readings: ClassVar[str]
+    """Name of the observation's part that a sensor gives; "" where all is one vector."""
+
+    def __init__(
+        self,
+        *,
+        level: int = 2,
+        split: str = "train",
+        curriculum: bool = False,
+        robot: Mapping[str, float] | None = None,
+    ) -> None:
+        """Set up the task.
+
+        Args:
+            level: 0 empty, 1 four cylinders, 2 eight, 3 twelve of which four move, 4 walls.
+            split: Which layouts: 'train', 'val' or 'test'.
+            curriculum: Each environment begins at level 0, goes up a level after a success and
+                down after a failure, and ends up between 0 and ``level`` (Rudin et al., 2022).
+            robot: Fields of the robot to change, by name, such as {"mass": 6.0}.
+
+        Raises:
+            ValueError: No such level, split or field, or a robot too wide for the layouts.
+        """
+        check_level(level, split)
+        self.robot = adjusted(self._nominal_robot(), robot)
+        if self.robot.radius > WIDEST:
+            raise ValueError(
+                f"The layouts are made for robots of a radius up to {WIDEST} m, "
+                f"got {self.robot.radius}."
+            )
+        self._split, self._top, self._climbs = split, level, curriculum
+        self._capacity = (LEVELS[level].cylinders, LEVELS[level].boxes)
+        if curriculum:
+            sizes = [(size.cylinders, size.boxes) for size in LEVELS[: level + 1]]
+            self._capacity = (max(c for c, _ in sizes), max(b for _, b in sizes))
+        below = LEVELS[: level + 1] if curriculum else LEVELS[level : level + 1]
+        self._moving = any(size.movers for size in below)
+
+    @staticmethod
+    @abstractmethod
+    def _nominal_robot() -> MobileRobot:
+        """Return the robot as it is where nothing is changed."""
+
+    def start(self, draws: Array, before: Memory | None, wishes: Mapping[str, Any]) -> Start:
+        """Return episodes that begin at rest, in a random layout of the level and split.
+
+        A layout has ``layouts.STARTS`` starts, from which the shortest way to the goal is
+        ``layouts.NEAR`` to ``layouts.FAR`` m. The robot begins at a random one of them, up to half
+        a cell of ``CELL`` m off in x and y, under a heading uniform in [-pi, pi).
+
+        Args:
+            draws: Uniform in (0, 1). Shape (n, start_draws).
+            before: The last episodes, whose success decides on the next level in a curriculum.
+            wishes: Some of ``reset_options``.
+
+        Raises:
+            ValueError: A wish that cannot be granted.
+        """
+        for wish in wishes:
+            if wish not in self.reset_options:
+                raise ValueError(did_you_mean("option of reset", str(wish), self.reset_options))
+        level = self._next_level(len(draws), before)
+        layouts, start = self._layouts(level, draws[:, 0], wishes)
+        picked = (draws[:, 1] * STARTS).astype(np.int64)
+        xy = layouts.starts[np.arange(len(draws)), picked]
+        xy = xy + CELL * (draws[:, 2:4] - 0.5)
+        heading = 2 * math.pi * draws[:, 4] - math.pi
+        if start is not None:
+            xy, heading = np.tile(start[:2], (len(draws), 1)), np.full(len(draws), start[2])
+        qpos, qvel = self.robot.at_rest(xy, heading)
+        return Start(qpos, qvel, self._fresh(layouts, level, xy, draws[:, 5]))
+
+    def _next_level(self, count: int, before: Memory | None) -> np.ndarray:
+        """Return the level of each environment's next episode. Shape (n,), int64."""
+        if not self._climbs:
+            return np.full(count, self._top)
+        if before is None:
+            return np.zeros(count, dtype=np.int64)
+        step = np.where(self._arrived(before), 1, -1)
+        return np.clip(before["level"] + step, 0, self._top)
+
+    def _layouts(
+        self, level: np.ndarray, draws: np.ndarray, wishes: Mapping[str, Any]
+    ) -> tuple[Layout, np.ndarray | None]:
+        """Return a layout for each environment, stacked, and the start if one is wished for."""
+        count, start = len(level), None
+        if "layout" in wishes:
+            given, start = layout_from_json(wishes["layout"])
+            layouts = Layout(*(np.repeat(part[None], count, axis=0) for part in given))
+            distinct = np.array([0])
+        else:
+            index = self._indices(draws, wishes)
+            layouts = self._from_banks(level, index)
+            _, distinct = np.unique(level * SIZES[self._split] + index, return_index=True)
+        if "start" in wishes:
+            for row in distinct:
+                start = check_start(wishes["start"], Layout(*(part[row] for part in layouts)))
+        if start is not None and (((layouts.goal - start[:2]) ** 2).sum(-1) < ARRIVED**2).any():
+            raise ValueError(
+                f"start {start.tolist()} is less than {ARRIVED} m from the goal, where "
+                "episodes end."
+            )
+        self._moving |= bool(layouts.cylinders[..., 5].any())
+        wide = max(self._capacity[0], layouts.cylinders.shape[1])
+        self._capacity = (wide, max(self._capacity[1], layouts.boxes.shape[1]))
+        return self._widened(layouts), start
+
+    def _indices(self, draws: np.ndarray, wishes: Mapping[str, Any]) -> np.ndarray:
+        """Return which layout of the bank each environment gets. Shape (n,)."""
+        size = SIZES[self._split]
+        if "layout_index" not in wishes:
+            return (draws * size).astype(np.int64)
+        index = wishes["layout_index"]
+        whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        if not whole or not 0 <= index < size:
+            raise ValueError(
+                f"layout_index must be one of 0..{size - 1} in split '{self._split}', "
+                f"got {index!r}."
+            )
+        return np.full(len(draws), index)
+
+    def _from_banks(self, level: np.ndarray, index: np.ndarray) -> Layout:
+        """Return layouts by level and place in its bank, stacked."""
+        found: Layout | None = None
+        for one in np.unique(level).tolist():
+            kept = bank(one, self._split)
+            rows = np.flatnonzero(level == one)
+            part = self._widened(Layout(*(array[index[rows]] for array in kept)))
+            if found is None:
+                found = Layout(*(np.empty((len(level), *a.shape[1:]), a.dtype) for a in part))
+            for whole, piece in zip(found, part, strict=True):
+                whole[rows] = piece
+        assert found is not None
+        return found
+
+    def _widened(self, layouts: Layout) -> Layout:
+        """Return stacked layouts with parked obstacles added up to the capacity."""
+        cylinders, boxes = self._capacity
+        return layouts._replace(
+            cylinders=parked(layouts.cylinders, cylinders), boxes=parked(layouts.boxes, boxes)
+        )
+
+    def _fresh(self, layouts: Layout, level: np.ndarray, xy: Array, draw: Array) -> Memory:
+        """Return the memory of episodes that begin."""
+        zero = np.zeros(len(xy))
+        distance = lookup(layouts.field, xy)
+        now = at_time(layouts.cylinders, zero)
+        gap = clearance(xy, now, layouts.boxes) - self.robot.radius
+        return {
+            "level": level,
+            "goal": layouts.goal,
+            "cylinders": layouts.cylinders,
+            "now": now,
+            "boxes": layouts.boxes,
+            "field": layouts.field,
+            "time": zero,
+            "xy": xy,
+            "distance": distance,
+            "progress": zero,
+            "shortest_path": distance,
+            "path_length": zero,
+            "gap": gap,
+            "min_clearance": gap,
+            "tipped": np.zeros(len(xy), dtype=np.bool_),
+            "late": draw,
+            "read": np.full((len(xy), self.sensor_draws // 3), -1.0),
+            "last": np.full((len(xy), self.sensor_draws // 3), -1.0),
+        }
+
+    def furnish(self, engine: Engine, ids: Rows, memory: Memory) -> None:
+        """Put the obstacles where they stand when an episode begins."""
+        engine.furnish(ids, memory["now"], memory["boxes"])
+
+    def force(self, qpos: Array, qvel: Array, command: Array) -> Array:
+        """Return the forces of the robot's servos (see there), N and N m."""
+        return self.robot.servo(qpos, qvel, command, self.timestep)
+
+    def advance(self, engine: Engine, qpos: Array, qvel: Array, memory: Memory) -> Memory:
+        """Return what the step changed; movers have moved on."""
+        xp = namespace(qpos)
+        xy, _ = self.robot.pose(qpos)
+        time = memory["time"] + self.timestep * self.substeps
+        changed: dict[str, Array] = {"time": time, "xy": xy + 0.0, "last": memory["read"] + 0.0}
+        now = memory["now"]
+        if self._moving:
+            now = changed["now"] = at_time(memory["cylinders"], time)
+            engine.move(now)
+        distance = lookup(memory["field"], xy)
+        gap = clearance(xy, now, memory["boxes"]) - self.robot.radius
+        went = xy - memory["xy"]
+        return changed | {
+            "distance": distance,
+            "progress": memory["distance"] - distance,
+            "path_length": memory["path_length"] + xp.sqrt(xp.sum(went * went, axis=-1)),
+            "gap": gap,
+            "min_clearance": xp.minimum(memory["min_clearance"], gap),
+            "tipped": self.robot.tipped(qpos),
+        }
+
+    @abstractmethod
+    def observe(
+        self, engine: Engine, ids: Rows, qpos: Array, qvel: Array, memory: Memory
+    ) -> Observation:
+        """Return observations of environments ``ids``."""
+
+    def _goal_and_speed(self, qpos: Array, qvel: Array, memory: Memory) -> Array:
+        """Return goal distance / 10, cos and sin of its bearing, v, omega. Shape (n, 5)."""
+        xp = namespace(qpos)
+        xy, heading = self.robot.pose(qpos)
+        away = memory["goal"] - xy
+        distance = xp.sqrt(xp.sum(away * away, axis=-1))
+        bearing = xp.atan2(away[:, 1], away[:, 0]) - heading
+        v, omega = self.robot.twist(qpos, qvel)
+        return xp.stack([distance / AWAY, xp.cos(bearing), xp.sin(bearing), v, omega], axis=-1)
+
+    def disturb(
+        self, observation: Observation, memory: Memory, noise: Noise
+    ) -> tuple[Observation, Memory]:
+        """Return readings with noise, some lost and, in some episodes, one step late.
+
+        At strength r: normal noise of standard deviation r * ``RANGE_NOISE`` m, a part
+        r * ``DROPOUT`` of the readings lost (they read ``sensors.REACH`` m), and in a part r of the
+        episodes the readings of the step before.
+        """
+        whole = observation[self.readings] if isinstance(observation, dict) else observation
+        xp = namespace(whole)
+        count = self.sensor_draws // 3
+        exact = xp.reshape(whole, (whole.shape[0], -1))[:, :count]
+        first, second, third = (noise.draws[:, k * count : (k + 1) * count] for k in range(3))
+        normal = xp.sqrt(-2 * xp.log(first)) * xp.cos(2 * math.pi * second)  # Box & Muller, 1958
+        read = exact + (noise.strength * RANGE_NOISE / sensors.REACH) * normal
+        read = xp.clip(read, 0.0, 1.0)
+        read = xp.where(third < noise.strength * DROPOUT, 1.0, read)
+        last = memory["last"]
+        late = (memory["late"] < noise.strength)[:, None] & (last >= 0)
+        seen = xp.where(late, last, read)
+        if isinstance(observation, dict):
+            given = {**observation, self.readings: xp.reshape(seen, whole.shape)}
+        else:
+            given = xp.concat([seen, whole[:, count:]], axis=-1)
+        return given, {"read": read}
+
+    def reward(self, qpos: Array, qvel: Array, command: Array, memory: Memory) -> Array:
+        """Return `progress`, ``TIME`` for the step, and more where it ends the episode.
+
+        * `progress` is by how many m the shortest way to the goal became shorter, past all that
+          stands still (movers are not looked at).
+        * ``SUCCESS`` on arriving at the goal.
+        * ``COLLISION`` for touching anything or falling over.
+        """
+        xp = namespace(qpos)
+        ended = xp.where(self._collided(memory), COLLISION, 0.0)
+        return memory["progress"] + TIME + xp.where(self._arrived(memory), SUCCESS, ended)
+
+    def terminated(self, qpos: Array, qvel: Array, memory: Memory) -> Array:
+        """Return whether the robot has arrived, has touched something or has fallen over.
+
+        It arrives where its middle comes within ``ARRIVED`` m of the goal.
+        """
+        return self._arrived(memory) | self._collided(memory)
+
+    def _collided(self, memory: Memory) -> Array:
+        return (memory["gap"] <= 0) | memory["tipped"]
+
+    def _arrived(self, memory: Memory) -> Array:
+        xp = namespace(memory["xy"])
+        away = memory["goal"] - memory["xy"]
+        near = xp.sum(away * away, axis=-1) < ARRIVED * ARRIVED
+        return near & ~self._collided(memory)
+
+    def outcome(self, memory: Memory, terminated: Array) -> dict[str, Array]:
+        """Return the measures of episodes that end now, as ``outcomes`` defines them."""
+        xp = namespace(memory["xy"])
+        success = self._arrived(memory)
+        shortest, path = memory["shortest_path"], memory["path_length"]
+        efficiency = shortest / xp.maximum(path, shortest)
+        covered = xp.clip(1 - memory["distance"] / shortest, 0.0, 1.0)
+        return {
+            "success": success,
+            "collision": self._collided(memory),
+            "timeout": ~terminated,
+            "path_length": path,
+            "shortest_path": shortest,
+            "spl": xp.where(success, efficiency, 0.0),
+            "soft_spl": covered * efficiency,
+            "min_clearance": memory["min_clearance"],
+            "level": memory["level"],
+        }
+
+
+def at_time(cylinders: Array, time: Array) -> Array:
+    """Return x, y and radius of cylinders at a time. Shape (N, K, 3).
+
+    Args:
+        cylinders: See :class:`Layout`. Shape (N, K, 7).
+        time: Shape (N,), s.
+    """
+    xp = namespace(cylinders)
+    swing = xp.sin(cylinders[..., 5] * time[:, None] + cylinders[..., 6])[..., None]
+    middle = cylinders[..., :2] + cylinders[..., 3:5] * swing
+    return xp.concat([middle, cylinders[..., 2:3]], axis=-1)
+
+
+_GOAL_LOW = (0.0, -1.0, -1.0, -2.0, -20.0)
+_GOAL_HIGH = (1.5, 1.0, 1.0, 2.0, 20.0)
+
+
+class _LidarNavigation(_Navigation):
+    """Navigation by lidar."""
+
+    readings: ClassVar[str] = ""
+    observed: ClassVar[tuple[Quantity, ...]] = (RANGES, *GOAL)
+    sensor_draws: ClassVar[int] = 3 * sensors.RAYS
+    picture: ClassVar[Picture] = "lidar"
+
+    @property
+    def observation_space(self) -> gym.spaces.Box:
+        """Ranges / 5 m (36), goal distance / 10 m, cos and sin of its bearing, v, omega."""
+        low = np.array([0.0] * sensors.RAYS + list(_GOAL_LOW), dtype=np.float32)
+        high = np.array([1.0] * sensors.RAYS + list(_GOAL_HIGH), dtype=np.float32)
+        return gym.spaces.Box(low, high)
+
+    def observe(
+        self, engine: Engine, ids: Rows, qpos: Array, qvel: Array, memory: Memory
+    ) -> Observation:
+        """Return ranges, goal and speeds. Shape (n, 41)."""
+        xp = namespace(qpos)
+        ranges = engine.scan(ids, *self.robot.pose(qpos))
+        parts = [ranges / sensors.REACH, self._goal_and_speed(qpos, qvel, memory)]
+        return xp.concat(parts, axis=-1)
+
+
+class NavLidar(_LidarNavigation):
+    """Drive a disc to a goal among obstacles by a 36-ray lidar.
+
+    The arena is square and walled. Obstacles end the episode and are never felt: touching is a
+    matter of geometry, the same on every engine.
+    """
+
+    commanded: ClassVar[tuple[Quantity, ...]] = TWIST
+    engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    timestep: ClassVar[float] = 0.02  # s
+    substeps: ClassVar[int] = 5
+    choices: ClassVar[tuple[tuple[float, ...], ...]] = (
+        (1.0, 0.0),
+        (0.6, 0.6),
+        (0.6, -0.6),
+        (0.0, 0.8),
+        (0.0, -0.8),
+    )
+
+    @staticmethod
+    def _nominal_robot() -> DiscRobot:
+        return DiscRobot()
+
+
+class NavDepth(_Navigation):
+    """Drive a disc to a goal among obstacles by a 64 x 64 depth camera that looks ahead.
+
+    As NavLidar otherwise. The observation is a Dict of "depth" and "goal".
+    """
+
+    observed: ClassVar[tuple[Quantity, ...]] = (DEPTH, *GOAL)
+    commanded: ClassVar[tuple[Quantity, ...]] = TWIST
+    readings: ClassVar[str] = "depth"
+    engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    timestep: ClassVar[float] = 0.02  # s
+    substeps: ClassVar[int] = 5
+    choices: ClassVar[tuple[tuple[float, ...], ...]] = NavLidar.choices
+    sensor_draws: ClassVar[int] = 3 * sensors.PIXELS**2
+    picture: ClassVar[Picture] = "camera"
+
+    @staticmethod
+    def _nominal_robot() -> DiscRobot:
+        return DiscRobot()
+
+    @property
+    def observation_space(self) -> gym.spaces.Dict:
+        """Depth / 5 m; goal distance / 10 m, cos and sin of its bearing, v, omega."""
+        image = gym.spaces.Box(0.0, 1.0, (sensors.PIXELS, sensors.PIXELS), np.float32)
+        low, high = (np.array(b, dtype=np.float32) for b in (_GOAL_LOW, _GOAL_HIGH))
+        return gym.spaces.Dict({"depth": image, "goal": gym.spaces.Box(low, high)})
+
+    def observe(
+        self, engine: Engine, ids: Rows, qpos: Array, qvel: Array, memory: Memory
+    ) -> Observation:
+        """Return "depth", shape (n, 64, 64), and "goal", shape (n, 5)."""
+        image = engine.depth(ids, *self.robot.pose(qpos)) / sensors.REACH
+        return {"depth": image, "goal": self._goal_and_speed(qpos, qvel, memory)}
+
+
+class NavRover(_LidarNavigation):
+    """Drive a rover with two real wheels to a goal among obstacles by a 36-ray lidar.
+
+    As NavLidar, but actions are the speeds of the left and the right wheel, and falling over
+    counts as a collision. Its wheels roll by friction, which engines compute in different ways:
+    they agree closely, not to rounding.
+    """
+
+    commanded: ClassVar[tuple[Quantity, ...]] = WHEELS
+    engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet")
+    timestep: ClassVar[float] = 0.01  # s
+    substeps: ClassVar[int] = 10
+    choices: ClassVar[tuple[tuple[float, ...], ...]] = (
+        (1.0, 1.0),
+        (0.4, 0.8),
+        (0.8, 0.4),
+        (-0.2, 0.2),
+        (0.2, -0.2),
+    )
+
+    @staticmethod
+    def _nominal_robot() -> Rover:
+        return Rover()

@@ -1,0 +1,511 @@
+"""The rules of navigation by hand, in layouts made for it."""
+
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from scenes import at_time, gap
+
+from robolearn_envs import make_vec, sensors
+from robolearn_envs.tasks.navigation import NavDepth, NavLidar, NavRover
+
+pytestmark = pytest.mark.usefixtures("small_banks")
+
+LIDAR, DEPTH, ROVER = (f"robolearn/Nav{kind}-v0" for kind in ("Lidar", "Depth", "Rover"))
+every_engine = pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])
+every_mode = pytest.mark.parametrize("mode", list(AutoresetMode))
+
+# From start to goal it is 3 m along a row of the grid, whose cells' centres are at 0.05 + 0.1 k.
+STRAIGHT = {"goal": [3.05, 0.05], "start": [0.05, 0.05, 0.0], "cylinders": [[1.55, 1.05, 0.3]]}
+BLOCKED = {"goal": [3.05, 0.05], "start": [0.05, 0.05, 0.0], "cylinders": [[1.05, 0.05, 0.3]]}
+AHEAD, BACK, STAND = (np.array([v, 0.0], dtype=np.float32) for v in (1, -1, 0))
+
+# At full command speed grows by 4 m/s^2 * 0.02 s a physics step, up to 1 m/s. Five such steps:
+# 0.02 (0.08 + ... + 0.40) = 0.024 m, then 0.02 (0.48 + ... + 0.80) = 0.064 m, then
+# 0.02 (0.88 + 0.96 + 1 + 1 + 1) = 0.0968 m, and 0.1 m from there on.
+WAYS = [0.024, 0.064, 0.0968]  # together 0.1848 m
+
+
+def single(layout, env_id=LIDAR, **kwargs):
+    env = gym.make(env_id, **{"engine": "analytic", **kwargs}).unwrapped
+    env.reset(seed=0, options={"layout": layout})
+    return env
+
+
+def play(env, *phases):
+    """Return rewards and the last step's result; ``phases`` are actions and how often each."""
+    rewards, result = [], None
+    for action, times in phases:
+        for _ in range(times):
+            assert result is None or not (result[2] or result[3]), "over too soon"
+            result = env.step(action)
+            rewards.append(result[1])
+    return rewards, result
+
+
+@every_engine
+def test_reward_is_geodesic_progress_less_a_hundredth_and_ten_at_the_goal(engine):
+    env = single(STRAIGHT, engine=engine)
+    rewards, (_, _, terminated, truncated, _) = play(env, (AHEAD, 29))
+    # After k more steps of 0.1 m it is 3 - 0.1848 - 0.1 k from the goal, below 0.3 m for k = 26.
+    expected = [way - 0.01 for way in WAYS + [0.1] * 26]
+    expected[-1] += 10.0
+    assert rewards == pytest.approx(expected, abs=1e-5)
+    assert (terminated, truncated) == (True, False)
+    env.close()
+
+
+def test_info_of_a_success_holds_the_measures_of_the_way():
+    env = single(STRAIGHT, level=1)
+    *_, info = play(env, (AHEAD, 29))[1]
+    env.close()
+    assert info == {
+        "success": True,
+        "collision": False,
+        "timeout": False,
+        "path_length": pytest.approx(2.7848),  # 0.1848 + 26 * 0.1
+        "shortest_path": pytest.approx(3.0),
+        "spl": pytest.approx(1.0),  # 3 / max(2.7848, 3)
+        "soft_spl": pytest.approx(0.9282667),  # 1 - 0.2152 / 3
+        # After step 16 it is at x = 0.05 + 0.1848 + 1.3 = 1.5348, beside the post:
+        # hypot(1.55 - 1.5348, 1) - 0.3 - 0.2
+        "min_clearance": pytest.approx(0.5001155),
+        "level": 1,
+    }
+
+
+def test_measures_of_a_detour():
+    env = single(STRAIGHT)
+    # Back 0.1848 m; the turn, at 0.08 m/s a physics step from -1 to 1 m/s, goes on for
+    # 0.02 (-0.92 - 0.84 - 0.76 - 0.68 - 0.60) = -0.076 m, then -0.036, 0.004, 0.044, 0.084 m: it
+    # is at -0.1648 m after a path of 0.4288 m. 29 steps of 0.1 m later 0.2648 m are left.
+    rewards, (_, _, terminated, _, info) = play(env, (BACK, 3), (AHEAD, 5 + 29))
+    env.close()
+    assert terminated
+    assert info["path_length"] == pytest.approx(3.3288)
+    assert info["spl"] == pytest.approx(3.0 / 3.3288)
+    assert info["soft_spl"] == pytest.approx((1 - 0.2648 / 3) * 3 / 3.3288)
+    assert sum(rewards) == pytest.approx(3.0 - 0.2648 - 0.01 * 37 + 10.0, abs=1e-5)
+
+
+@every_engine
+def test_touching_something_costs_five_and_ends_the_episode(engine):
+    env = single(BLOCKED, engine=engine)
+    shortest = env.vector.memory["shortest_path"][0].item()
+    # It touches when 0.5 m are gone, in step 7 after 0.1848 + 0.4 m, 0.0848 m deep.
+    rewards, (_, _, terminated, truncated, info) = play(env, (AHEAD, 7))
+    left = env.vector.memory["distance"][0].item()
+    env.close()
+    assert (terminated, truncated) == (True, False)
+    assert sum(rewards) == pytest.approx(shortest - left - 0.07 - 5.0)
+    assert rewards[-1] < -4.5
+    assert (info["success"], info["collision"], info["timeout"]) == (False, True, False)
+    assert info["min_clearance"] == pytest.approx(-0.0848, abs=1e-6)
+    assert info["spl"] == 0.0
+    # Around the post: a taut string leads past two bends 0.6 m beside its middle.
+    assert 3.1 < shortest < 3.5
+    assert info["soft_spl"] == pytest.approx(1 - left / shortest)  # 0.5848 m are not a detour
+
+
+def test_walls_are_touched_too():
+    env = single({"goal": [0.05, 0.05], "start": [4.5, 0.05, 0.0]})
+    *_, info = play(env, (AHEAD, 5))[1]  # 0.3 m to the wall: 0.1848 + 0.2 are more
+    env.close()
+    assert info["collision"]
+
+
+def test_an_episode_is_truncated_after_300_steps():
+    env = single(STRAIGHT)
+    rewards, (_, _, terminated, truncated, info) = play(env, (STAND, 300))
+    env.close()
+    assert (terminated, truncated) == (False, True)
+    assert rewards == pytest.approx([-0.01] * 300)
+    assert (info["success"], info["collision"], info["timeout"]) == (False, False, True)
+    assert (info["path_length"], info["spl"], info["soft_spl"]) == (0.0, 0.0, 0.0)
+    assert info["min_clearance"] == pytest.approx(math.hypot(1.5, 1.0) - 0.5)
+
+
+def test_arriving_on_the_last_step_is_both_terminated_and_truncated():
+    env = single(STRAIGHT)
+    *_, terminated, truncated, info = play(env, (STAND, 271), (AHEAD, 29))[1]
+    env.close()
+    assert (terminated, truncated) == (True, True)
+    assert (info["success"], info["timeout"]) == (True, False)
+
+
+def test_a_goal_reached_by_touching_something_is_no_success():
+    env = single({"goal": [3.05, 0.05], "cylinders": [[2.85, 0.62, 0.25]]})
+    # At (2.9, 0.25) it is 0.25 m from the goal; the post is hypot(0.05, 0.37) - 0.45 < 0 m away.
+    env.vector._engine.reset(np.array([0]), np.array([[2.9, 0.25, 0.0]]), np.zeros((1, 3)), None)
+    *_, terminated, _, info = env.step(STAND)
+    env.close()
+    assert (terminated, info["success"], info["collision"]) == (True, False, True)
+
+
+def test_a_rover_that_tips_over_has_collided():
+    env = single(STRAIGHT, ROVER, engine="mujoco")
+    qpos, qvel = env.vector.state()
+    qpos[0, 2] = 0.3
+    qpos[0, 3:7] = [math.cos(math.pi / 6), math.sin(math.pi / 6), 0.0, 0.0]  # leans 60 degrees
+    env.vector._engine.reset(np.array([0]), qpos, qvel, None)
+    _, reward, terminated, _, info = env.step(STAND)
+    env.close()
+    assert terminated
+    assert (info["collision"], info["success"]) == (True, False)
+    assert info["min_clearance"] > 0.4
+    assert reward == pytest.approx(-5.01, abs=0.1)
+
+
+@pytest.mark.parametrize("env_id", [LIDAR, DEPTH, ROVER])
+def test_info_is_plain_python_in_a_single_env(env_id):
+    env = single(BLOCKED, env_id, engine="bullet")
+    result = None
+    while result is None or not result[2]:
+        result = env.step(np.ones(2, np.float32) if env_id == ROVER else AHEAD)
+    types = {name: type(figure) for name, figure in result[4].items()}
+    expected = dict.fromkeys(("success", "collision", "timeout"), bool) | {"level": int}
+    lengths = ("path_length", "shortest_path", "spl", "soft_spl", "min_clearance")
+    assert types == expected | dict.fromkeys(lengths, float)
+    env.close()
+
+
+@every_mode
+def test_info_of_a_vector_is_arrays_with_masks(mode):
+    env = make_vec(LIDAR, 2, engine="analytic", autoreset_mode=mode)
+    env.reset(seed=0, options={"layout": STRAIGHT})
+    for _ in range(28):
+        *_, info = env.step(np.stack([STAND, AHEAD]))
+        assert info == {}
+    last, _, terminated, truncated, info = env.step(np.stack([STAND, AHEAD]))
+    np.testing.assert_array_equal(terminated, [False, True])
+    assert not truncated.any()
+    if mode is AutoresetMode.SAME_STEP:
+        np.testing.assert_array_equal(info["_final_obs"], [False, True])
+        assert not info["final_obs"][0].any()
+        last, info = info["final_obs"], info["final_info"]
+    # 0.2152 m to the goal, straight ahead, at 1 m/s.
+    assert last[1, 36:] == pytest.approx([0.02152, 1.0, 0.0, 1.0, 0.0], abs=1e-6)
+    for name in NavLidar.outcomes:
+        assert info[name].shape == (2,)
+        np.testing.assert_array_equal(info[f"_{name}"], [False, True])
+        assert info[name][0] == 0
+    assert info["path_length"][1] == pytest.approx(2.7848)
+    assert info["success"][1]
+    env.close()
+
+
+@every_mode
+def test_the_episode_after_one_in_a_given_layout_is_in_one_of_the_bank(mode):
+    env = make_vec(LIDAR, 2, engine="analytic", autoreset_mode=mode, level=1)
+    env.reset(seed=0, options={"layout": BLOCKED})
+    for _ in range(7):
+        _, _, terminated, *_ = env.step(np.stack([STAND, AHEAD]))
+    assert terminated[1]
+    if mode is AutoresetMode.NEXT_STEP:
+        env.step(np.stack([STAND, AHEAD]))
+    if mode is AutoresetMode.DISABLED:
+        env.reset(options={"reset_mask": terminated})
+    assert env.memory["goal"][0] == pytest.approx([3.05, 0.05])
+    assert env.memory["goal"][1] != pytest.approx([3.05, 0.05])
+    assert (env.memory["cylinders"][1, :, 0] < 900).sum() == 4  # those of level 1; rest is parked
+    assert env.memory["path_length"][1] == 0.0
+    env.close()
+
+
+@every_engine
+def test_an_observation_is_what_the_data_sheet_says(engine):
+    # Heading along +y; the goal is 2 m left of it (bearing 90 degrees).
+    layout = {"goal": [-1.95, 0.05], "start": [0.05, 0.05, math.pi / 2]}
+    layout["cylinders"] = [[0.05, 2.05, 0.5]]
+    env = gym.make(LIDAR, engine=engine).unwrapped
+    observation, _ = env.reset(seed=0, options={"layout": layout})
+    # Ahead the post, 2 - 0.5 m; right the wall, 4.95 m; left and behind 5.05 m: out of reach.
+    assert observation[[0, 9, 18, 27]] == pytest.approx([0.3, 1.0, 1.0, 0.99], abs=1e-6)
+    assert observation[36:] == pytest.approx([0.2, 0.0, 1.0, 0.0, 0.0], abs=1e-6)
+    # Five physics steps at (0.5, -1): 4 m/s^2 and -20 rad/s^2 for 0.1 s.
+    observation, *_ = env.step(np.array([0.5, -1.0], dtype=np.float32))
+    assert observation[39:] == pytest.approx([0.4, -2.0], abs=1e-6)
+    env.close()
+
+
+@every_engine
+def test_a_depth_observation_is_image_and_goal(engine):
+    layout = {"goal": [-1.95, 0.05], "start": [0.05, 0.05, 0.0], "boxes": [[3.05, 0.05, 1.0, 1.0]]}
+    env = gym.make(DEPTH, engine=engine).unwrapped
+    observation, _ = env.reset(seed=0, options={"layout": layout})
+    assert observation["depth"][31, 30:34] == pytest.approx(np.full(4, 0.4), abs=1e-3)  # 2 m / 5
+    assert observation["goal"] == pytest.approx([0.2, -1.0, 0.0, 0.0, 0.0], abs=1e-6)
+    env.close()
+
+
+# The middle at time t is (0.05, 2.05 + 1.7 sin(0.5 t)): up at first, back at t = 2 pi = 6.28 s, and
+# 0.5 m from a robot at (0.05, 0.05) when sin(0.5 t) = -1.5 / 1.7, at t = 8.445 s: in step 85.
+CROSSED = {
+    "goal": [3.05, 0.05],
+    "start": [0.05, 0.05, 0.0],
+    "movers": [[0.05, 2.05, 0.3, 0.0, 1.7, 0.5, 0.0]],
+}
+
+
+@every_engine
+@pytest.mark.parametrize("level", [0, 2, 3])
+def test_movers_move_and_hit_who_stands_in_their_way(engine, level):
+    env = single(CROSSED, engine=engine, level=level)
+    for step in range(1, 86):
+        observation, reward, terminated, _, info = env.step(STAND)
+        assert terminated == (step == 85)
+        if step in (10, 50):  # straight to the left; 2 + 1.7 sin(t / 2) - 0.3
+            expected = 1.7 + 1.7 * math.sin(0.05 * step)
+            assert observation[9] == pytest.approx(expected / 5, abs=1e-5)
+    assert info["collision"]
+    assert reward == pytest.approx(-5.01)
+    # t = 8.5: 2 + 1.7 sin(4.25) - 0.5
+    assert info["min_clearance"] == pytest.approx(1.5 + 1.7 * math.sin(4.25), abs=1e-9)
+    env.close()
+
+
+def test_a_mover_that_does_not_swing_stands_where_its_phase_puts_it():
+    # (0.05, 1.05) + (0, 2) sin(pi / 2) = (0.05, 3.05)
+    layout = {**CROSSED, "movers": [[0.05, 1.05, 0.3, 0.0, 2.0, 0.0, math.pi / 2]]}
+    env = gym.make(LIDAR, engine="analytic").unwrapped
+    observation, _ = env.reset(seed=0, options={"layout": layout})
+    assert observation[9] == pytest.approx(2.7 / 5, abs=1e-6)
+    env.close()
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_episodes_begin_at_rest_2_to_8_metres_from_the_goal_and_clear_of_all(level):
+    env = make_vec(LIDAR, 200, engine="analytic", level=level)
+    observation, _ = env.reset(seed=1)
+    xy, memory = env.state()[0][:, :2], env.memory
+    for i in range(200):
+        cylinders = at_time(memory["cylinders"][i], 0.0).tolist()
+        room = gap(*xy[i], cylinders, memory["boxes"][i].tolist())
+        assert room > 0.2  # the robot's radius
+        assert memory["min_clearance"][i] == pytest.approx(room - 0.2)
+    assert memory["shortest_path"].min() > 1.9
+    assert memory["shortest_path"].max() < 8.1
+    np.testing.assert_array_equal(observation[:, 39:], 0.0)
+    heading = np.sort(env.state()[0][:, 2])
+    assert heading[0] < -2.8
+    assert heading[-1] > 2.8
+    assert len(np.unique(xy, axis=0)) == 200
+    env.close()
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_layouts_come_from_the_split_asked_for(split):
+    env = make_vec(LIDAR, 50, engine="analytic", level=1, split=split)
+    env.reset(seed=0)
+    colours = {round((goal.sum() + 9.9) / 0.1) % 4 for goal in env.memory["goal"]}
+    assert colours <= {"train": {0, 1}, "val": {2}, "test": {3}}[split]
+    assert len(np.unique(env.memory["goal"], axis=0)) > 8  # of 16
+    env.close()
+
+
+def test_a_layout_of_the_bank_can_be_asked_for_by_number():
+    env = make_vec(LIDAR, 3, engine="analytic", level=1)
+    goals = []
+    for index in (0, np.int64(7), 0):
+        env.reset(seed=5, options={"layout_index": index})
+        assert len(np.unique(env.memory["goal"], axis=0)) == 1
+        goals.append(env.memory["goal"][0].tolist())
+    assert goals[0] == goals[2] != goals[1]
+    env.close()
+
+
+def test_a_start_can_be_asked_for_in_every_layout():
+    env = make_vec(LIDAR, 3, engine="analytic", level=0)
+    env.reset(seed=0, options={"start": [4.05, -4.05, 1.5]})
+    assert env.state()[0] == pytest.approx(np.tile([4.05, -4.05, 1.5], (3, 1)))
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "env_id"), [(NavLidar, LIDAR), (NavDepth, DEPTH), (NavRover, ROVER)]
+)
+def test_discrete_actions_are_the_listed_commands(task, env_id):
+    engine = "bullet" if env_id == ROVER else "analytic"
+    kwargs = {"engine": engine, "level": 0}
+    discrete = make_vec(env_id, 5, action="discrete", **kwargs)
+    continuous = make_vec(env_id, 5, action="continuous", **kwargs)
+    discrete.reset(seed=0, options={"start": [0.0, 0.0, 0.0], "layout_index": 3})
+    continuous.reset(seed=0, options={"start": [0.0, 0.0, 0.0], "layout_index": 3})
+    for _ in range(5):
+        discrete.step(np.arange(5))
+        continuous.step(np.array(task.choices))
+    moved = discrete.state()
+    np.testing.assert_array_equal(moved[0], continuous.state()[0])
+    v, omega = discrete.unwrapped.task.robot.twist(*moved)
+    # Ahead; ahead and left; ahead and right; left and right on the spot.
+    assert v[:3].min() > 0.4
+    assert np.abs(v[3:]).max() < 0.05
+    np.testing.assert_array_equal(np.sign(omega.round(1)), [0, 1, -1, 1, -1])
+    discrete.close()
+    continuous.close()
+
+
+def finish(env, well):
+    """End env 0's episode in the next step, at the goal or in a wall; return the info."""
+    place = env.memory["goal"][0] if well else [4.9, 0.0]
+    env._engine.reset(np.array([0]), np.array([[*place, 0.0]]), np.zeros((1, 3)), None)
+    _, _, terminated, _, info = env.step(np.zeros((1, 2), dtype=np.float32))
+    assert terminated[0]
+    assert info.get("final_info", info)["success"][0] == well
+    return info.get("final_info", info)
+
+
+@every_mode
+def test_a_curriculum_goes_up_after_a_success_and_down_after_a_failure(mode):
+    env = make_vec(LIDAR, 1, engine="analytic", level=2, curriculum=True, autoreset_mode=mode)
+    env.reset(seed=0)
+    levels = []
+    for well in (True, True, True, False, False, False, True):
+        levels.append(int(finish(env, well)["level"][0]))
+        if mode is AutoresetMode.NEXT_STEP:
+            env.step(np.zeros((1, 2), dtype=np.float32))
+        if mode is AutoresetMode.DISABLED:
+            env.reset()
+        cylinders = (env.memory["cylinders"][0, :, 0] < 900).sum()
+        assert cylinders == [0, 4, 8][env.memory["level"][0]]
+    # Up to the top and no farther, down to 0 and no farther.
+    assert levels == [0, 1, 2, 2, 1, 0, 0]
+    assert env.memory["level"][0] == 1
+    env.close()
+
+
+def test_a_seeded_reset_begins_the_curriculum_anew():
+    env = make_vec(LIDAR, 1, engine="analytic", level=2, curriculum=True, autoreset_mode="SameStep")
+    env.reset(seed=0)
+    finish(env, well=True)
+    assert env.memory["level"][0] == 1
+    env.reset(seed=0)
+    assert env.memory["level"][0] == 0
+    env.close()
+
+
+def test_without_a_curriculum_the_level_stays():
+    env = make_vec(LIDAR, 1, engine="analytic", level=1, autoreset_mode="SameStep")
+    env.reset(seed=0)
+    assert finish(env, well=True)["level"][0] == 1
+    assert finish(env, well=False)["level"][0] == 1
+    assert env.memory["level"][0] == 1
+    env.close()
+
+
+def towards_goal(observation):
+    """Return commands that drive straight to where the goal is. Shape (N, 2)."""
+    cos, sin = observation[:, 37], observation[:, 38]
+    return np.stack([np.where(cos > 0.9, 1.0, 0.0), np.clip(np.arctan2(sin, cos), -1, 1)], axis=-1)
+
+
+def test_in_a_curriculum_env_i_is_still_the_single_env():
+    kwargs = {"engine": "analytic", "level": 3, "curriculum": True}
+    vector = make_vec(LIDAR, 3, autoreset_mode="SameStep", **kwargs)
+    singles = [gym.make(LIDAR, **kwargs).unwrapped for _ in range(3)]
+    observation, _ = vector.reset(seed=4)
+    for i, env in enumerate(singles):
+        np.testing.assert_array_equal(env.reset(seed=4 + i)[0], observation[i])
+    levels = set()
+    for _ in range(400):
+        actions = towards_goal(observation).astype(np.float32)
+        observation, reward, terminated, truncated, _ = vector.step(actions)
+        levels.update(vector.memory["level"].tolist())
+        for i, env in enumerate(singles):
+            alone, *rest = env.step(actions[i])
+            assert rest[:3] == [reward[i], terminated[i], truncated[i]]
+            if rest[1] or rest[2]:
+                alone, _ = env.reset()
+            np.testing.assert_array_equal(alone, observation[i])
+    assert levels == {0, 1, 2, 3}  # it went all the way up
+    for env in (vector, *singles):
+        env.close()
+
+
+NOISY = 0.5
+"""``randomize``: noise of 0.05 m, 1 reading of 20 lost, half of the episodes one step late."""
+
+
+def noisy(num_envs, steps=2, env_id=LIDAR, randomize=NOISY):
+    """Return observed and exact ranges of robots that stand still. Shapes (steps, N, 36)."""
+    kwargs = {"engine": "analytic", "level": 2, "randomize": randomize}
+    env = make_vec(env_id, num_envs, **kwargs)
+    seen = [env.reset(seed=0)[0]]
+    action = np.zeros((num_envs, 2), dtype=np.float32)
+    seen += [env.step(action)[0] for _ in range(steps - 1)]
+    qpos, memory = env.state()[0], env.memory
+    where = (qpos[:, :2], qpos[:, 2], memory["now"], memory["boxes"])
+    env.close()
+    if env_id == DEPTH:
+        return np.array([one["depth"] for one in seen]), sensors.depth(*where) / 5
+    return np.array([one[:, :36] for one in seen]), sensors.scan(*where) / 5
+
+
+@pytest.mark.parametrize(("env_id", "num_envs"), [(LIDAR, 400), (DEPTH, 8)])
+def test_randomised_readings_are_noisy_and_some_are_lost(env_id, num_envs):
+    (seen, *_), exact = noisy(num_envs, 1, env_id)
+    clear = (exact > 0.1) & (exact < 0.9)  # noise cannot clip these
+    lost = seen == 1.0
+    count = clear.sum()
+    assert count > 5000
+    # Binomial: the standard error of the part lost is sqrt(0.05 * 0.95 / count).
+    assert lost[clear].mean() == pytest.approx(0.05, abs=5 * math.sqrt(0.05 * 0.95 / count))
+    error = (seen - exact)[clear & ~lost]
+    # 0.5 * 0.1 m / 5 m = 0.01, give or take 0.01 / sqrt(2 count), and no bias.
+    assert error.std() == pytest.approx(0.01, abs=5 * 0.01 / math.sqrt(2 * count))
+    assert error.mean() == pytest.approx(0.0, abs=5 * 0.01 / math.sqrt(count))
+    assert np.abs(np.corrcoef(error[:-1], error[1:])[0, 1]) < 5 / math.sqrt(count)
+
+
+def test_randomised_readings_are_a_step_late_in_some_episodes():
+    (first, second, third), _ = noisy(400, 3)
+    late = (first == second).all(axis=1)
+    # Half of the episodes, give or take sqrt(1 / 4 / 400) = 0.025.
+    assert late.mean() == pytest.approx(0.5, abs=0.1)
+    # There the first reading is shown again; the noise of every step is another.
+    assert (second != third).mean(axis=1).min() > 0.5
+    assert (first[~late] != second[~late]).mean(axis=1).min() > 0.5
+
+
+def test_goal_and_speeds_are_not_disturbed():
+    kwargs = {"engine": "analytic", "level": 0}
+    exact, disturbed = (make_vec(LIDAR, 20, randomize=r, **kwargs) for r in (0.0, NOISY))
+    one, other = exact.reset(seed=0)[0], disturbed.reset(seed=0)[0]
+    np.testing.assert_array_equal(one[:, 36:], other[:, 36:])
+    assert (one[:, :36] != other[:, :36]).any()
+    exact.close()
+    disturbed.close()
+
+
+def test_without_randomisation_readings_are_exact():
+    seen, exact = noisy(50, 2, randomize=0.0)
+    np.testing.assert_array_equal(seen, np.stack([exact, exact]).astype(np.float32))
+
+
+def test_a_masked_reset_leaves_what_others_read_as_it_was():
+    kwargs = {"engine": "analytic", "randomize": NOISY, "autoreset_mode": AutoresetMode.DISABLED}
+    env, twin = make_vec(LIDAR, 12, **kwargs), make_vec(LIDAR, 12, **kwargs)
+    mask, action = np.arange(12) == 4, np.full((12, 2), 0.3, dtype=np.float32)
+    for one in (env, twin):
+        one.reset(seed=0)
+        one.step(action)
+    before, *_ = env.step(action)
+    twin.step(action)
+    after, _ = env.reset(options={"reset_mask": mask})
+    np.testing.assert_array_equal(after[~mask], before[~mask])
+    assert (after[mask] != before[mask]).any()
+    np.testing.assert_array_equal(env.step(action)[0][~mask], twin.step(action)[0][~mask])
+    env.close()
+    twin.close()
+
+
+def test_randomised_robots_weigh_and_pull_differently():
+    env = make_vec(LIDAR, 50, engine="analytic", level=0, randomize=0.2)
+    env.reset(seed=0)
+    masses = np.array([env.robot(i).mass for i in range(50)])
+    env.step(np.tile(AHEAD, (50, 1)))
+    env.close()
+    assert 4.0 <= masses.min() < 4.4
+    assert 5.6 < masses.max() <= 6.0
