@@ -4,13 +4,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup quickstart test check format clean
+.PHONY: help setup quickstart test check format sheets clean
 
 help:
 	@echo "make quickstart   train, compare with SB3 and write a video"
 	@echo "make test         run the tests"
 	@echo "make check        run ruff and pyright"
 	@echo "make format       let ruff put the code in order"
+	@echo "make sheets       write envs/README.md anew from the classes"
 	@echo "make clean        delete .venv and caches; runs and videos stay"
 
 setup: $(READY)
@@ -36,6 +37,9 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+sheets: $(READY)
+	$(BIN)/python -m benchmarks.data_sheets
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis

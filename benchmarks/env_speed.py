@@ -21,6 +21,18 @@ from benchmarks.results import Table, write_results
 
 BASELINE = "gymnasium InvertedPendulum-v5, sync"
 
+NAVIGATION = (
+    ("NavLidar-v0", "analytic", 256),
+    ("NavLidar-v0", "mujoco", 256),
+    ("NavLidar-v0", "bullet", 256),
+    ("NavRover-v0", "mujoco", 256),
+    ("NavRover-v0", "bullet", 64),
+    ("NavDepth-v0", "analytic", 64),
+    ("NavDepth-v0", "mujoco", 32),
+    ("NavDepth-v0", "bullet", 32),
+)
+"""Task, engine and number of environments."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -46,6 +58,14 @@ def rows() -> dict[str, VectorEnv]:
             found[f"{task}, {engine}"] = gym.make_vec(
                 f"robolearn/{task}", num_envs=num_envs, engine=engine, autoreset_mode="SameStep"
             )
+    for task, engine, num_envs in NAVIGATION:
+        found[f"{task} level 2, {engine}"] = gym.make_vec(
+            f"robolearn/{task}",
+            num_envs=num_envs,
+            engine=engine,
+            autoreset_mode="SameStep",
+            level=2,
+        )
     return found
 
 
@@ -53,9 +73,8 @@ def steps_per_second(envs: VectorEnv, actions: list[np.ndarray], seconds: float)
     """Step for a while and return environment steps per second."""
     began, steps = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
-        for action in actions:
-            envs.step(action)
-        steps += len(actions) * envs.num_envs
+        envs.step(actions[steps // envs.num_envs % len(actions)])
+        steps += envs.num_envs
     return steps / passed
 
 

@@ -1,12 +1,17 @@
-"""What our agents reach on the cart-pole tasks: every seed, greedy episodes on held-out seeds.
+"""What our agents reach: every seed, greedy episodes on held-out seeds and layouts.
 
     python -m benchmarks.learning --out benchmarks/results/learning
+    python -m benchmarks.learning --only Nav --out benchmarks/results/navigation
 
-One row takes from 15 s (PPO on the closed form) to 3 minutes (DQN) for five seeds on two cores.
+Without ``--only`` the cart-poles come first (15 s to 3 minutes a row on two cores), then the
+navigation tasks (2 to 30 minutes a seed). ``--part 0/2`` and ``--part 1/2`` run half of the
+trainings each, at the same time if you like; ``--merge`` joins their results.
 """
 
+import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,9 @@ import tyro
 
 from benchmarks.results import Table, write_results
 from robolearn.agents import agent_class
-from robolearn.evaluation import evaluate
+from robolearn.environments import EnvConfig
+from robolearn.evaluation import evaluate, evaluate_made
+from robolearn.imitation.experts import expert_for
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,41 @@ class Claim:
     engine: str
     steps: int
     tested_on: tuple[str, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment."""
+    seeds: int = 5
+    """Trainings, unless asked for fewer."""
+
+    @property
+    def label(self) -> str:
+        """Agent, environment, its arguments and engine."""
+        told = " ".join(f"{name}={value}" for name, value in self.kwargs.items())
+        return " ".join(filter(None, (self.agent, self.env.split("/")[1], told, self.engine)))
 
 
 BALANCE, SWING_UP = "robolearn/CartPoleBalance-v0", "robolearn/CartPoleSwingUp-v0"
+LIDAR, ROVER, DEPTH = (f"robolearn/Nav{name}-v0" for name in ("Lidar", "Rover", "Depth"))
+EVERY = ("analytic", "mujoco", "bullet")
 CLAIMS = (
     Claim("ppo", BALANCE, "mujoco", 100_000, ("mujoco",)),
     Claim("ppo", BALANCE, "bullet", 100_000, ("bullet",)),
     Claim("ppo", BALANCE, "analytic", 100_000, ("analytic",)),
     Claim("dqn", BALANCE, "mujoco", 60_000, ("mujoco",)),
     Claim("ppo", SWING_UP, "mujoco", 1_000_000, ("mujoco", "bullet")),
+    Claim("ppo", LIDAR, "analytic", 1_500_000, EVERY, {"level": 2}),
+    Claim("ppo", LIDAR, "mujoco", 1_500_000, ("mujoco",), {"level": 2}),
+    Claim("ppo", LIDAR, "analytic", 2_000_000, EVERY, {"level": 3}),
+    Claim("ppo", LIDAR, "analytic", 3_000_000, EVERY, {"level": 4}),
+    Claim("dqn", LIDAR, "analytic", 200_000, EVERY, {"level": 1, "action": "discrete"}),
+    Claim("ppo", ROVER, "mujoco", 500_000, ("mujoco", "bullet"), {"level": 1}),
+    Claim("ppo", DEPTH, "analytic", 400_000, EVERY, {"level": 1}, seeds=3),
 )
+EXPERTS = tuple(
+    Claim("expert", env, engine, 0, (engine,), {"level": level})
+    for env, engine in ((LIDAR, "analytic"), (ROVER, "mujoco"))
+    for level in range(5)
+)
+"""The planner, in every table the upper bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,56 +75,92 @@ class Options:
     """Train and evaluate."""
 
     seeds: int = 5
-    """Seeds 0, 1, ... of each row."""
+    """Seeds 0, 1, ... of each row, at most."""
     only: str = ""
     """Run only rows whose label contains this."""
+    part: str = "0/1"
+    """Run only every n-th training, e.g. 0/2 and 1/2 for two halves."""
+    merge: tuple[Path, ...] = ()
+    """Train nothing: make the table from these results of parts."""
     out: Path | None = None
     """Where to write .json and .md; without it only the terminal."""
 
 
-def run_seed(claim: Claim, seed: int) -> list[dict[str, Any]]:
-    """Train once and return one record for each engine tested on."""
-    agent = agent_class(claim.agent)(claim.env, engine=claim.engine, seed=seed)
-    began = time.perf_counter()
-    agent.learn(claim.steps)
-    seconds = time.perf_counter() - began
-    agent.close()
-    records = []
+def run_seed(claim: Claim, seed: int) -> Iterator[dict[str, Any]]:
+    """Train once and yield one record for each engine tested on."""
+    env = EnvConfig(id=claim.env, engine=claim.engine, kwargs=claim.kwargs)
+    curve: list[list[float]] = []
+    agent, seconds = None, 0.0
+    if claim.agent != "expert":
+        agent = agent_class(claim.agent)(env, seed=seed)
+        recent: list[bool | None] = []
+        began = time.perf_counter()
+        for report in agent.iterate(claim.steps):
+            recent = [*recent, *(episode.success for episode in report.episodes)][-200:]
+            if report.steps * 40 // claim.steps > len(curve):
+                curve.append([report.steps, sum(map(bool, recent)) / max(len(recent), 1)])
+        seconds = time.perf_counter() - began
+        agent.close()
+    episodes = 200 if "level" in claim.kwargs else 100
     for engine in claim.tested_on:
-        figures = evaluate(agent, claim.env, engine=engine, episodes=100).summary()
-        records.append(
-            {**asdict(claim), "tested_on": engine, "seed": seed, "seconds": seconds, **figures}
+        where = EnvConfig(id=claim.env, engine=engine, kwargs=claim.kwargs).held_out("test")
+        result = (
+            evaluate(agent, where, episodes=episodes)
+            if agent is not None
+            else evaluate_made(expert_for, where, episodes=episodes)
         )
-    return records
+        record = {**asdict(claim), "label": claim.label, **claim.kwargs, "seed": seed}
+        del record["seeds"], record["kwargs"]
+        figures = {"seconds": seconds, **result.summary(), "curve": curve}
+        yield record | {"tested_on": engine} | figures
 
 
-def label(claim: Claim) -> str:
-    """Return a claim's row label."""
-    return f"{claim.agent} {claim.env.split('/')[1]} {claim.engine}"
+def trainings(options: Options) -> Iterator[tuple[Claim, int]]:
+    """Yield what is to be trained, and with which seed."""
+    number, parts = map(int, options.part.split("/"))
+    chosen = [claim for claim in (*EXPERTS, *CLAIMS) if options.only in claim.label]
+    cells = [
+        (claim, seed)
+        for claim in chosen
+        for seed in range(1 if claim.agent == "expert" else min(claim.seeds, options.seeds))
+    ]
+    yield from cells[number::parts]
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """Return a row for each training and engine tested on, its seeds side by side."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        rows.setdefault((record["label"], record["tested_on"]), []).append(record)
+    made = Table("trained", "tested on", "steps", "return by seed", "success", "SPL", "time")
+    for (label, engine), cells in rows.items():
+        cells.sort(key=lambda record: record["seed"])
+        made.add(
+            label,
+            engine,
+            f"{cells[0]['steps']:,}",
+            " ".join(
+                f"{record['mean_return']:.{0 if 'level' not in record else 1}f}" for record in cells
+            ),
+            " ".join(f"{record['success_rate']:.3g}" for record in cells),
+            " ".join(f"{record['mean_spl']:.2f}" for record in cells if "mean_spl" in record),
+            f"{max(record['seconds'] for record in cells):.0f} s at most",
+        )
+    return made
 
 
 def main(options: Options) -> None:
-    """Run every claim for every seed."""
+    """Run every training that is asked for."""
     records: list[dict[str, Any]] = []
-    table = Table("agent", "trained in", "tested on", "steps", "returns by seed", "success", "time")
-    for claim in CLAIMS:
-        if options.only not in label(claim):
-            continue
-        own = [record for seed in range(options.seeds) for record in run_seed(claim, seed)]
-        records += own
-        for engine in claim.tested_on:
-            cells = [record for record in own if record["tested_on"] == engine]
-            table.add(
-                claim.agent,
-                f"{claim.env.split('/')[1]} ({claim.engine})",
-                engine,
-                f"{claim.steps:,}",
-                " ".join(f"{record['mean_return']:.0f}" for record in cells),
-                " ".join(f"{record['success_rate']:.2f}" for record in cells),
-                f"{max(record['seconds'] for record in cells):.0f} s at most",
-            )
-            print(f"{label(claim)}, tested on {engine}: done", flush=True)
-    write_results(options.out, table, {"records": records})
+    for path in options.merge:
+        records += json.loads(path.read_text())["records"]
+    if not options.merge:
+        for claim, seed in trainings(options):
+            for record in run_seed(claim, seed):
+                records.append(record)
+                told = f"seed {seed}, tested on {record['tested_on']}"
+                print(f"{claim.label}, {told}: success {record['success_rate']}", flush=True)
+    write_results(options.out, table(records), {"records": records})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ from robolearn.config import from_dict
 from robolearn.errors import RobolearnError
 from robolearn.spaces import space_from_json, space_to_json
 from robolearn_envs.names import did_you_mean
+from robolearn_envs.tasks import TASKS
 from robolearn_envs.vector import RoboVectorEnv
 
 SEED_SPACING = 10_000
@@ -47,6 +48,17 @@ class EnvConfig:
     def native(self) -> bool:
         """Whether this is one of our environments."""
         return self.id in robolearn_envs.ENVS
+
+    def held_out(self, split: str) -> "EnvConfig":
+        """Return the environment to measure an agent in: with layouts it has not trained on.
+
+        Args:
+            split: 'val' for choosing an agent, 'test' for judging the chosen one.
+        """
+        if not self.native or "split" not in TASKS[self.id.split("/")[-1]].options:
+            return self
+        kept = {name: value for name, value in self.kwargs.items() if name != "curriculum"}
+        return replace(self, kwargs={**kept, "split": split})
 
     def _arguments(self) -> dict[str, Any]:
         engine = {"engine": self.engine} if self.engine is not None else {}
@@ -186,6 +198,8 @@ class TrainingEnvs:
     ) -> EnvConfig:
         """Return where the agent is to act: its own environment, changed as asked.
 
+        On the layouts of the test split, unless another is asked for.
+
         Args:
             env_id: Another id, None for the same.
             engine: Another engine, None for the same.
@@ -206,6 +220,7 @@ class TrainingEnvs:
             engine=engine or (own.engine if native else None),
             kwargs={**(own.kwargs if native else {}), **changes},
         )
+        config = config.held_out(changes.get("split", "test"))
         there = TrainingEnvs.of(config, None, {})
         for name in ("observation_space", "action_space"):
             ours, theirs = getattr(self, name), getattr(there, name)

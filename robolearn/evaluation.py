@@ -1,9 +1,11 @@
 """Measuring a controller: vectorised, on held-out seeds, unbiased by episode length."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from robolearn.accelerate import one_thread
 from robolearn.agents.base import Predictor
@@ -24,6 +26,8 @@ class Evaluation:
     """Steps. Shape (episodes,)."""
     successes: np.ndarray | None
     """Shape (episodes,), bool; None where the environment does not say."""
+    details: Mapping[str, np.ndarray]
+    """What else the task of a robolearn environment tells, by name. Shapes (episodes,)."""
 
     @property
     def mean(self) -> float:
@@ -50,12 +54,16 @@ class Evaluation:
             "max_return": float(self.returns.max()),
             "mean_length": float(self.lengths.mean()),
             "success_rate": self.success_rate,
+            **{f"mean_{name}": float(figures.mean()) for name, figures in self.details.items()},
         }
 
     def __str__(self) -> str:
         """Return one line for people."""
         success = "" if self.success_rate is None else f", success {self.success_rate:.0%}"
-        return f"return {self.mean:.1f} ± {self.std:.1f}{success} ({len(self.returns)} episodes)"
+        named = {"spl": "SPL", "collision": "collisions", "timeout": "timeouts"}
+        told = [f", {named[n]} {f.mean():.2f}" for n, f in self.details.items() if n in named]
+        score = f"return {self.mean:.1f} ± {self.std:.1f}{success}{''.join(sorted(told))}"
+        return f"{score} ({len(self.returns)} episodes)"
 
 
 def evaluate(
@@ -68,19 +76,47 @@ def evaluate(
     deterministic: bool = True,
     **env_kwargs: Any,
 ) -> Evaluation:
-    """Run a controller for a fixed number of episodes.
-
-    Every environment of the batch runs its own fixed share of them, so that short episodes are
-    not counted more often than long ones (which the first ``episodes`` to finish would be).
+    """Run a controller for a fixed number of episodes; see :func:`evaluate_made` for how.
 
     Args:
         agent: Anything with SB3's ``predict``.
         env: A Gymnasium id or an :class:`EnvConfig`.
         engine: Physics engine, for a robolearn id.
         episodes: How many, at least 1.
-        seed: Of the evaluation; the environments are seeded ``HELD_OUT + 1000 * seed`` and up.
+        seed: Of the evaluation.
         deterministic: Take the best action instead of drawing one.
         **env_kwargs: Passed on to the environment, for an id.
+
+    Raises:
+        RobolearnError: No episodes, a seed out of range, or an environment that cannot be made.
+    """
+    if not isinstance(env, str) and (engine is not None or env_kwargs):
+        raise RobolearnError("engine and environment options go into the EnvConfig given.")
+    config = EnvConfig(id=env, engine=engine, kwargs=env_kwargs) if isinstance(env, str) else env
+    return evaluate_made(
+        lambda _: agent, config, episodes=episodes, seed=seed, deterministic=deterministic
+    )
+
+
+def evaluate_made(
+    make: Callable[[VectorEnv], Predictor],
+    env: EnvConfig,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    deterministic: bool = True,
+) -> Evaluation:
+    """Run a controller that is made for the very environments it is evaluated in.
+
+    Every environment of the batch runs its own fixed share of them, so that short episodes are
+    not counted more often than long ones (which the first ``episodes`` to finish would be).
+
+    Args:
+        make: Returns the controller of some environments.
+        env: Where to run it.
+        episodes: How many, at least 1.
+        seed: Of the evaluation; the environments are seeded ``HELD_OUT + 1000 * seed`` and up.
+        deterministic: Take the best action instead of drawing one.
 
     Raises:
         RobolearnError: No episodes, a seed out of range, or an environment that cannot be made.
@@ -88,16 +124,14 @@ def evaluate(
     if episodes < 1:
         raise RobolearnError(f"episodes must be at least 1, got {episodes}.")
     check_seed(seed)
-    if not isinstance(env, str) and (engine is not None or env_kwargs):
-        raise RobolearnError("engine and environment options go into the EnvConfig given.")
-    config = EnvConfig(id=env, engine=engine, kwargs=env_kwargs) if isinstance(env, str) else env
     num_envs = min(episodes, _BATCH)
     quota = np.full(num_envs, episodes // num_envs)
     quota[: episodes % num_envs] += 1
-    envs = config.make_vec(num_envs)
+    envs = env.make_vec(num_envs)
     try:
         with one_thread():
-            finished = _run(agent, Collector(envs, HELD_OUT + 1000 * seed), quota, deterministic)
+            collector = Collector(envs, HELD_OUT + 1000 * seed)
+            finished = _run(make(envs), collector, quota, deterministic)
     finally:
         envs.close()
     successes = [episode.success for episode in finished]
@@ -105,6 +139,10 @@ def evaluate(
         returns=np.array([episode.total for episode in finished]),
         lengths=np.array([episode.length for episode in finished]),
         successes=None if None in successes else np.array(successes, dtype=np.bool_),
+        details={
+            name: np.array([episode.details[name] for episode in finished])
+            for name in finished[0].details
+        },
     )
 
 
@@ -113,10 +151,10 @@ def _run(
 ) -> list[Episode]:
     """Return the first ``quota[i]`` episodes of each environment i, by environment and order."""
     taken: list[list[Episode]] = [[] for _ in quota]
-    state, starts = None, np.ones(len(quota), dtype=np.bool_)
+    state = None
     while any(len(own) < share for own, share in zip(taken, quota, strict=True)):
-        actions, state = agent.predict(collector.raw, state, starts, deterministic)
-        starts = collector.step(actions).done
+        actions, state = agent.predict(collector.raw, state, collector.starts, deterministic)
+        collector.step(actions)
         for episode in collector.pop_episodes():
             if len(taken[episode.env]) < quota[episode.env]:
                 taken[episode.env].append(episode)

@@ -201,7 +201,8 @@ class _Session:
         The seed is not that of final evaluations, which the choice would else make look better.
         """
         config = self._config
-        evaluation = evaluate(self._agent, config.env, episodes=config.eval_episodes, seed=1)
+        where = config.env.held_out("val")
+        evaluation = evaluate(self._agent, where, episodes=config.eval_episodes, seed=1)
         figures = {"eval_return": evaluation.mean, "eval_success": evaluation.success_rate}
         log.write(self._agent.steps, figures)
         if evaluation.mean >= self._best:  # of equals the later one has learned from more
@@ -222,7 +223,7 @@ class _Session:
         """Evaluate the agent for good and save it."""
         self._select(log)
         self._save("last")
-        evaluation = evaluate(self._agent, self._config.env, episodes=100)
+        evaluation = evaluate(self._agent, self._config.env.held_out("test"), episodes=100)
         figures = {"final_return": evaluation.mean, "final_success": evaluation.success_rate}
         log.write(self._agent.steps, figures)
         self._folder.write_evaluation(

@@ -129,7 +129,10 @@ def test_success_is_none_where_the_environment_does_not_say():
 
 def test_the_summary_by_hand():
     result = robolearn.Evaluation(
-        returns=np.array([1.0, 3.0]), lengths=np.array([4, 8]), successes=np.array([True, False])
+        returns=np.array([1.0, 3.0]),
+        lengths=np.array([4, 8]),
+        successes=np.array([True, False]),
+        details={"spl": np.array([0.8, 0.0]), "path_length": np.array([3.0, 5.0])},
     )
     assert result.summary() == {
         "episodes": 2,
@@ -139,8 +142,27 @@ def test_the_summary_by_hand():
         "max_return": 3.0,
         "mean_length": 6.0,
         "success_rate": 0.5,
+        "mean_spl": 0.4,
+        "mean_path_length": 4.0,
     }
-    assert str(result) == "return 2.0 ± 1.0, success 50% (2 episodes)"
+    assert str(result) == "return 2.0 ± 1.0, success 50%, SPL 0.40 (2 episodes)"
+
+
+def test_what_a_task_tells_of_its_episodes_is_kept_for_each():
+    class Still:
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            return np.zeros((len(observation), 2), np.float32), state
+
+    result = evaluate(
+        Still(), "robolearn/NavLidar-v0", engine="analytic", level=0, split="val", episodes=3
+    )
+    # Who stands still reaches nothing in the 300 steps there are, and drives nowhere.
+    assert result.success_rate == 0.0
+    assert result.lengths.tolist() == [300, 300, 300]
+    assert result.details["timeout"].tolist() == [1.0, 1.0, 1.0]
+    assert result.details["path_length"] == pytest.approx(np.zeros(3))
+    assert (result.details["shortest_path"] >= 1.9).all()
+    assert "success" not in result.details
 
 
 def test_environment_arguments_reach_the_environment():

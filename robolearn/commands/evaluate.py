@@ -1,31 +1,40 @@
-"""``robolearn eval RUN``."""
+"""``robolearn eval RUN|expert``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from robolearn.agents.load import load_agent
 from robolearn.commands.common import parse, print_json
-from robolearn.evaluation import evaluate
+from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnError
+from robolearn.evaluation import Evaluation, evaluate, evaluate_made
+from robolearn.imitation.experts import expert_for
+
+EXPERT = "expert"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Run a trained agent and print how well it does."""
+    """Run a trained agent, or an environment's expert, and print how well it does."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run folder (its best checkpoint) or checkpoint folder."""
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder (its best checkpoint), checkpoint folder, or the word expert."""
     episodes: int = 100
     """How many episodes."""
     env: str | None = None
-    """Another environment than the one it was trained in."""
+    """Another environment than the one it was trained in; an expert needs one."""
     engine: str | None = None
     """Another engine: mujoco, bullet or analytic."""
     randomize: float | None = None
     """Other domain randomisation than it was trained with."""
+    level: int | None = None
+    """Of navigation: another level than it was trained on."""
+    split: str | None = None
+    """Of navigation: layouts for train, val or test; without it test."""
     seed: int = 0
     """Of the evaluation."""
     json: bool = False
@@ -35,14 +44,27 @@ class EvaluateOptions:
 def main(arguments: Sequence[str]) -> int:
     """Evaluate."""
     options = parse(EvaluateOptions, arguments, "eval")
-    agent = load_agent(options.run)
-    changes = {"randomize": options.randomize} if options.randomize is not None else {}
-    env = agent.envs.elsewhere(options.env, options.engine, changes)
-    result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
+    asked = {"randomize": options.randomize, "level": options.level, "split": options.split}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    env, result = _run(options, changes)
     if options.json:
-        print_json(
-            {"run": str(options.run), "env": env.id, "engine": env.engine, **result.summary()}
-        )
+        facts = {"run": options.run, "env": env.id, "engine": env.engine, **env.kwargs}
+        print_json({**facts, **result.summary()})
     else:
-        print(f"{env.id} on {env.engine or 'its default engine'}: {result}")
+        how = ", ".join(f"{name} {value}" for name, value in env.kwargs.items())
+        place = f"{env.id} on {env.engine or 'its default engine'}"
+        print(f"{place}{f' ({how})' if how else ''}: {result}")
     return 0
+
+
+def _run(options: EvaluateOptions, changes: dict[str, Any]) -> tuple[EnvConfig, Evaluation]:
+    """Return where the controller was run, and how well it did."""
+    if options.run != EXPERT:
+        agent = load_agent(Path(options.run))
+        env = agent.envs.elsewhere(options.env, options.engine, changes)
+        return env, evaluate(agent, env, episodes=options.episodes, seed=options.seed)
+    if options.env is None:
+        raise RobolearnError("An expert of what? Add --env, e.g. --env robolearn/NavLidar-v0.")
+    env = EnvConfig(id=options.env, engine=options.engine, kwargs=changes)
+    env = env.held_out(options.split or "test")
+    return env, evaluate_made(expert_for, env, episodes=options.episodes, seed=options.seed)

@@ -179,7 +179,7 @@ def _sb3(name: str, env: EnvConfig, device: str) -> tuple[str, Callable[[int, in
 
 def _run(contestant: _Contestant, config: CompareConfig, seed: int) -> Cell:
     trained = contestant.train(config.steps, seed)
-    evaluation = evaluate(trained.agent, contestant.env, episodes=config.episodes)
+    evaluation = evaluate(trained.agent, contestant.env.held_out("test"), episodes=config.episodes)
     return Cell(
         agent=contestant.name,
         seed=seed,
