@@ -13,6 +13,7 @@ from robolearn_envs.arenas.layouts import parked
 from robolearn_envs.engines import ENGINES, make_engine
 from robolearn_envs.engines.base import Rows
 from robolearn_envs.names import pick
+from robolearn_envs.observations import copy_rows, within, zeros_like
 from robolearn_envs.rendering import Window, make_pictures
 from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
 from robolearn_envs.streams import uniform
@@ -263,7 +264,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         observation = self.task.observe(self._engine, ids, qpos, qvel, memory)
         if self._randomize and self.task.sensor_draws:
             observation = self._disturb(ids, observation, memory)
-        return _within(self.single_observation_space, observation)
+        return within(self.single_observation_space, observation)
 
     def _disturb(self, ids: Rows, observation: Observation, memory: Memory) -> Observation:
         draws = uniform(
@@ -380,10 +381,10 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if self._mode is not AutoresetMode.SAME_STEP:
             return result
         ids = np.flatnonzero(done)
-        final = _zeros(observation)
-        _copy(observation, ids, final, ids)
+        final = zeros_like(observation)
+        copy_rows(observation, ids, final, ids)
         self._restart(ids)
-        _copy(self._observe(ids), slice(None), observation, ids)
+        copy_rows(self._observe(ids), slice(None), observation, ids)
         return {
             "final_obs": final,
             "_final_obs": done.copy(),
@@ -445,27 +446,3 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self._pictures.close()
         if self._window is not None:
             self._window.close()
-
-
-def _within(space: gym.Space, observation: Observation) -> Any:
-    """Return observations as float32, clipped to the bounds of their space."""
-    if isinstance(space, gym.spaces.Dict):
-        return {name: _within(part, observation[name]) for name, part in space.items()}
-    assert isinstance(space, gym.spaces.Box)
-    return np.clip(np.asarray(observation).astype(np.float32), space.low, space.high)
-
-
-def _zeros(observation: Observation) -> Any:
-    """Return zeros shaped like observations."""
-    if isinstance(observation, dict):
-        return {name: np.zeros_like(part) for name, part in observation.items()}
-    return np.zeros_like(observation)
-
-
-def _copy(source: Observation, from_rows: Rows, target: Observation, to_rows: Rows) -> None:
-    """Copy rows of observations into others."""
-    if isinstance(source, dict):
-        for name, part in source.items():
-            target[name][to_rows] = part[from_rows]
-    else:
-        target[to_rows] = source[from_rows]

@@ -19,6 +19,7 @@ from robolearn_envs.arenas.grid import (
     free_cells,
     geodesic,
 )
+from robolearn_envs.arrays import Array, namespace
 from robolearn_envs.streams import uniform
 
 Split: TypeAlias = Literal["train", "val", "test"]
@@ -276,6 +277,19 @@ def parked(obstacles: np.ndarray, count: int) -> np.ndarray:
     row = [PARKED, PARKED, 0.01] + ([0.01] if columns == 4 else [0.0] * (columns - 3))
     shape = (*obstacles.shape[:-2], count - obstacles.shape[-2], columns)
     return np.concatenate([obstacles, np.broadcast_to(row, shape)], axis=-2)
+
+
+def at_time(cylinders: Array, time: Array) -> Array:
+    """Return x, y and radius of cylinders at a time. Shape (N, K, 3).
+
+    Args:
+        cylinders: See :class:`Layout`. Shape (N, K, 7).
+        time: Shape (N,), s.
+    """
+    xp = namespace(cylinders)
+    swing = xp.sin(cylinders[..., 5] * time[:, None] + cylinders[..., 6])[..., None]
+    middle = cylinders[..., :2] + cylinders[..., 3:5] * swing
+    return xp.concat([middle, cylinders[..., 2:3]], axis=-1)
 
 
 def inside(xy: np.ndarray) -> bool:

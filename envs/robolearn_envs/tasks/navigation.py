@@ -9,10 +9,9 @@ import gymnasium as gym
 import numpy as np
 
 from robolearn_envs import sensors
-from robolearn_envs.arenas.bank import SIZES, bank, check_level
-from robolearn_envs.arenas.custom import check_start, layout_from_json
+from robolearn_envs.arenas.deck import Deck
 from robolearn_envs.arenas.grid import CELL, WIDEST, clearance, lookup
-from robolearn_envs.arenas.layouts import ARRIVED, LEVELS, STARTS, Layout, parked
+from robolearn_envs.arenas.layouts import ARRIVED, STARTS, Layout, at_time
 from robolearn_envs.arrays import Array, namespace
 from robolearn_envs.engines.base import Engine, Rows
 from robolearn_envs.names import did_you_mean
@@ -34,6 +33,9 @@ RANGE_NOISE = 0.1
 """Standard deviation of a disturbed reading in m, at ``randomize=1``."""
 DROPOUT = 0.1
 """Part of the readings that get lost and read ``REACH``, at ``randomize=1``."""
+
+_GOAL_LOW = (0.0, -1.0, -1.0, -2.0, -20.0)
+_GOAL_HIGH = (1.5, 1.0, 1.0, 2.0, 20.0)
 
 
 class _Navigation(ABC):
@@ -91,20 +93,14 @@ class _Navigation(ABC):
         Raises:
             ValueError: No such level, split or field, or a robot too wide for the layouts.
         """
-        check_level(level, split)
+        self._deck = Deck(level, split, climbs=curriculum)
         self.robot = adjusted(self._nominal_robot(), robot)
         if self.robot.radius > WIDEST:
             raise ValueError(
                 f"The layouts are made for robots of a radius up to {WIDEST} m, "
                 f"got {self.robot.radius}."
             )
-        self._split, self._top, self._climbs = split, level, curriculum
-        self._capacity = (LEVELS[level].cylinders, LEVELS[level].boxes)
-        if curriculum:
-            sizes = [(size.cylinders, size.boxes) for size in LEVELS[: level + 1]]
-            self._capacity = (max(c for c, _ in sizes), max(b for _, b in sizes))
-        below = LEVELS[: level + 1] if curriculum else LEVELS[level : level + 1]
-        self._moving = any(size.movers for size in below)
+        self._top, self._climbs = level, curriculum
 
     @staticmethod
     @abstractmethod
@@ -130,7 +126,7 @@ class _Navigation(ABC):
             if wish not in self.reset_options:
                 raise ValueError(did_you_mean("option of reset", str(wish), self.reset_options))
         level = self._next_level(len(draws), before)
-        layouts, start = self._layouts(level, draws[:, 0], wishes)
+        layouts, start = self._deck.deal(level, draws[:, 0], wishes)
         picked = (draws[:, 1] * STARTS).astype(np.int64)
         xy = layouts.starts[np.arange(len(draws)), picked]
         xy = xy + CELL * (draws[:, 2:4] - 0.5)
@@ -148,67 +144,6 @@ class _Navigation(ABC):
             return np.zeros(count, dtype=np.int64)
         step = np.where(self._arrived(before), 1, -1)
         return np.clip(before["level"] + step, 0, self._top)
-
-    def _layouts(
-        self, level: np.ndarray, draws: np.ndarray, wishes: Mapping[str, Any]
-    ) -> tuple[Layout, np.ndarray | None]:
-        """Return a layout for each environment, stacked, and the start if one is wished for."""
-        count, start = len(level), None
-        if "layout" in wishes:
-            given, start = layout_from_json(wishes["layout"])
-            layouts = Layout(*(np.repeat(part[None], count, axis=0) for part in given))
-            distinct = np.array([0])
-        else:
-            index = self._indices(draws, wishes)
-            layouts = self._from_banks(level, index)
-            _, distinct = np.unique(level * SIZES[self._split] + index, return_index=True)
-        if "start" in wishes:
-            for row in distinct:
-                start = check_start(wishes["start"], Layout(*(part[row] for part in layouts)))
-        if start is not None and (((layouts.goal - start[:2]) ** 2).sum(-1) < ARRIVED**2).any():
-            raise ValueError(
-                f"start {start.tolist()} is less than {ARRIVED} m from the goal, where "
-                "episodes end."
-            )
-        self._moving |= bool(layouts.cylinders[..., 5].any())
-        wide = max(self._capacity[0], layouts.cylinders.shape[1])
-        self._capacity = (wide, max(self._capacity[1], layouts.boxes.shape[1]))
-        return self._widened(layouts), start
-
-    def _indices(self, draws: np.ndarray, wishes: Mapping[str, Any]) -> np.ndarray:
-        """Return which layout of the bank each environment gets. Shape (n,)."""
-        size = SIZES[self._split]
-        if "layout_index" not in wishes:
-            return (draws * size).astype(np.int64)
-        index = wishes["layout_index"]
-        whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
-        if not whole or not 0 <= index < size:
-            raise ValueError(
-                f"layout_index must be one of 0..{size - 1} in split '{self._split}', "
-                f"got {index!r}."
-            )
-        return np.full(len(draws), index)
-
-    def _from_banks(self, level: np.ndarray, index: np.ndarray) -> Layout:
-        """Return layouts by level and place in its bank, stacked."""
-        found: Layout | None = None
-        for one in np.unique(level).tolist():
-            kept = bank(one, self._split)
-            rows = np.flatnonzero(level == one)
-            part = self._widened(Layout(*(array[index[rows]] for array in kept)))
-            if found is None:
-                found = Layout(*(np.empty((len(level), *a.shape[1:]), a.dtype) for a in part))
-            for whole, piece in zip(found, part, strict=True):
-                whole[rows] = piece
-        assert found is not None
-        return found
-
-    def _widened(self, layouts: Layout) -> Layout:
-        """Return stacked layouts with parked obstacles added up to the capacity."""
-        cylinders, boxes = self._capacity
-        return layouts._replace(
-            cylinders=parked(layouts.cylinders, cylinders), boxes=parked(layouts.boxes, boxes)
-        )
 
     def _fresh(self, layouts: Layout, level: np.ndarray, xy: Array, draw: Array) -> Memory:
         """Return the memory of episodes that begin."""
@@ -252,7 +187,7 @@ class _Navigation(ABC):
         time = memory["time"] + self.timestep * self.substeps
         changed: dict[str, Array] = {"time": time, "xy": xy + 0.0, "last": memory["read"] + 0.0}
         now = memory["now"]
-        if self._moving:
+        if self._deck.moving:
             now = changed["now"] = at_time(memory["cylinders"], time)
             engine.move(now)
         distance = lookup(memory["field"], xy)
@@ -356,23 +291,6 @@ class _Navigation(ABC):
             "min_clearance": memory["min_clearance"],
             "level": memory["level"],
         }
-
-
-def at_time(cylinders: Array, time: Array) -> Array:
-    """Return x, y and radius of cylinders at a time. Shape (N, K, 3).
-
-    Args:
-        cylinders: See :class:`Layout`. Shape (N, K, 7).
-        time: Shape (N,), s.
-    """
-    xp = namespace(cylinders)
-    swing = xp.sin(cylinders[..., 5] * time[:, None] + cylinders[..., 6])[..., None]
-    middle = cylinders[..., :2] + cylinders[..., 3:5] * swing
-    return xp.concat([middle, cylinders[..., 2:3]], axis=-1)
-
-
-_GOAL_LOW = (0.0, -1.0, -1.0, -2.0, -20.0)
-_GOAL_HIGH = (1.5, 1.0, 1.0, 2.0, 20.0)
 
 
 class _LidarNavigation(_Navigation):

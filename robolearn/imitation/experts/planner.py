@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from robolearn_envs.arenas.grid import clearance, lookup
+from robolearn_envs.arenas.layouts import at_time
 from robolearn_envs.robots import MobileRobot
-from robolearn_envs.tasks.navigation import at_time
 from robolearn_envs.vector import RoboVectorEnv
 
 AHEAD = 0.6
