@@ -2,9 +2,10 @@
 
     python -m benchmarks.gallery
 
-Needs some two minutes; files in ``videos/`` are replaced.
+Needs some ten minutes; files in ``videos/`` are replaced.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,37 +19,46 @@ from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn.runs.meta import comment
 from robolearn.video.rollout import record
 
+LIDAR, DEPTH = "robolearn/NavLidar-v0", "robolearn/NavDepth-v0"
 VIDEOS = Path(__file__).parents[1] / "videos"
-SIZE = {"width": 640, "height": 480}
 STILLS = (0, 40, 80, 110, 400)
 """Steps of the swing-up that the strip shows."""
+CROP = (slice(60, 420), slice(70, 570))
+"""Part of a frame that the swing-up's strip shows."""
+UNDER_WAY = 25
+"""Step of a navigation episode that its still shows."""
 
 
-def film(agent: PPO | DQN, env: EnvConfig, name: str) -> None:
-    """Film one greedy episode."""
-    single = env.make(render_mode="rgb_array", **SIZE)
+def film(agent: PPO | DQN, env: EnvConfig, name: str, episodes: int = 1) -> None:
+    """Film greedy episodes on layouts held out."""
+    single = env.held_out("test").make(render_mode="rgb_array")
     record(
         greedy(agent),
         single,
         VIDEOS / name,
         seed=HELD_OUT,
+        episodes=episodes,
         comment=comment(),
         overwrite=True,
     )
     single.close()
 
 
-def strip(agent: PPO, env: EnvConfig, name: str) -> None:
-    """Save stills of one greedy episode next to each other."""
-    single = env.make(render_mode="rgb_array", **SIZE)
+def still(agent: PPO, env: EnvConfig, step: int) -> np.ndarray:
+    """Return the frame after some steps of one greedy episode. Shape (height, width, 3)."""
+    single = env.held_out("test").make(render_mode="rgb_array")
     observation, _ = single.reset(seed=HELD_OUT)
-    policy, stills = greedy(agent), []
-    for step in range(max(STILLS) + 1):
-        if step in STILLS:
-            stills.append(np.asarray(single.render())[60:420, 70:570])
-        observation, *_ = single.step(policy(observation, step == 0))
+    policy = greedy(agent)
+    for k in range(step):
+        observation, *_ = single.step(policy(observation, k == 0))
+    frame = np.asarray(single.render())
     single.close()
-    Image.fromarray(np.concatenate(stills, axis=1)).reduce(2).save(VIDEOS / name, optimize=True)
+    return frame
+
+
+def save(picture: np.ndarray, name: str, shrink: int = 1) -> None:
+    """Save a picture, ``shrink`` times smaller along either side."""
+    Image.fromarray(picture).reduce(shrink).save(VIDEOS / name, optimize=True)
 
 
 def main() -> None:
@@ -57,9 +67,19 @@ def main() -> None:
     ppo = PPO(swing_up, seed=0).learn(1_000_000)
     film(ppo, swing_up, "swingup-mujoco.mp4")
     film(ppo, EnvConfig(id=swing_up.id, engine="bullet"), "swingup-bullet.mp4")
-    strip(ppo, swing_up, "swingup.png")
+    strip = [still(ppo, swing_up, step)[CROP] for step in STILLS]
+    save(np.concatenate(strip, axis=1), "swingup.png", shrink=2)
     balance = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="mujoco")
     film(DQN(balance, seed=0).learn(60_000), balance, "balance-dqn.mp4")
+    moving = EnvConfig(id=LIDAR, engine="analytic", kwargs={"level": 3})
+    ppo = PPO(moving, seed=0).learn(1_500_000)
+    film(ppo, replace(moving, engine="bullet"), "navigation-moving.mp4", episodes=3)
+    save(still(ppo, replace(moving, engine="mujoco"), UNDER_WAY), "navigation.png")
+    walls = EnvConfig(id=LIDAR, engine="analytic", kwargs={"level": 4})
+    film(PPO(walls, seed=0).learn(2_000_000), walls, "navigation-walls.mp4", episodes=3)
+    depth = EnvConfig(id=DEPTH, engine="analytic", kwargs={"level": 1})
+    ppo = PPO(depth, seed=0).learn(300_000)
+    film(ppo, replace(depth, engine="mujoco"), "navigation-depth.mp4", episodes=2)
     print(f"Written to {VIDEOS}. {made_by()}")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.results import Table, write_results
+from benchmarks.results import Table, keep_results
 from robolearn.agents import agent_class
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import evaluate, evaluate_made
@@ -54,13 +54,13 @@ CLAIMS = (
     Claim("ppo", BALANCE, "analytic", 100_000, ("analytic",)),
     Claim("dqn", BALANCE, "mujoco", 60_000, ("mujoco",)),
     Claim("ppo", SWING_UP, "mujoco", 1_000_000, ("mujoco", "bullet")),
-    Claim("ppo", LIDAR, "analytic", 1_500_000, EVERY, {"level": 2}),
-    Claim("ppo", LIDAR, "mujoco", 1_500_000, ("mujoco",), {"level": 2}),
-    Claim("ppo", LIDAR, "analytic", 2_000_000, EVERY, {"level": 3}),
-    Claim("ppo", LIDAR, "analytic", 3_000_000, EVERY, {"level": 4}),
-    Claim("dqn", LIDAR, "analytic", 200_000, EVERY, {"level": 1, "action": "discrete"}),
-    Claim("ppo", ROVER, "mujoco", 500_000, ("mujoco", "bullet"), {"level": 1}),
-    Claim("ppo", DEPTH, "analytic", 400_000, EVERY, {"level": 1}, seeds=3),
+    Claim("ppo", LIDAR, "analytic", 1_200_000, EVERY, {"level": 2}),
+    Claim("ppo", LIDAR, "mujoco", 1_200_000, ("mujoco",), {"level": 2}),
+    Claim("ppo", LIDAR, "analytic", 1_500_000, EVERY, {"level": 3}, seeds=3),
+    Claim("ppo", LIDAR, "analytic", 2_000_000, EVERY, {"level": 4}, seeds=3),
+    Claim("dqn", LIDAR, "analytic", 150_000, EVERY, {"level": 1, "action": "discrete"}, seeds=3),
+    Claim("ppo", ROVER, "mujoco", 400_000, ("mujoco", "bullet"), {"level": 1}, seeds=3),
+    Claim("ppo", DEPTH, "analytic", 300_000, EVERY, {"level": 1}, seeds=3),
 )
 EXPERTS = tuple(
     Claim("expert", env, engine, 0, (engine,), {"level": level})
@@ -160,7 +160,9 @@ def main(options: Options) -> None:
                 records.append(record)
                 told = f"seed {seed}, tested on {record['tested_on']}"
                 print(f"{claim.label}, {told}: success {record['success_rate']}", flush=True)
-    write_results(options.out, table(records), {"records": records})
+            keep_results(options.out, table(records), {"records": records})
+    print(table(records))
+    keep_results(options.out, table(records), {"records": records})
 
 
 if __name__ == "__main__":

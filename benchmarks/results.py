@@ -36,6 +36,11 @@ def made_by() -> str:
 def write_results(out: Path | None, table: Table, data: dict[str, Any]) -> None:
     """Print a table; with ``out`` also keep it as ``.md`` and the data as ``.json``."""
     print(table)
+    keep_results(out, table, data)
+
+
+def keep_results(out: Path | None, table: Table, data: dict[str, Any]) -> None:
+    """Keep a table as ``.md`` and its data as ``.json``, unless ``out`` is None."""
     if out is None:
         return
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ class EnvConfig:
         """Return a single environment.
 
         Args:
-            **options: ``render_mode`` and, for our environments, ``width`` and ``height``.
+            **options: ``render_mode``; for our environments ``view``, ``width`` and ``height``.
 
         Raises:
             RobolearnError: The environment refuses its arguments.

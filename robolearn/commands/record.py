@@ -30,6 +30,10 @@ class RecordOptions:
     """Another environment than the one it was trained in."""
     engine: str | None = None
     """Another engine: mujoco, bullet or analytic."""
+    level: int | None = None
+    """Of navigation: another level than it was trained on."""
+    view: str | None = None
+    """Of navigation: top, chase or both; without it both."""
     seed: int = 0
     """Of the episodes; the first is that of `robolearn eval` with the same seed."""
     size: str | None = None
@@ -49,10 +53,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(RecordOptions, arguments, "record")
     check_seed(options.seed)
     agent = load_agent(options.run)
-    config = agent.envs.elsewhere(options.env, options.engine, {})
-    wanted = {} if options.size is None else frame_size(options.size)
-    size = wanted if config.native else {}
-    env = config.make(render_mode="rgb_array", **size)
+    changes = {} if options.level is None else {"level": options.level}
+    config = agent.envs.elsewhere(options.env, options.engine, changes)
+    picture = {} if options.size is None or not config.native else frame_size(options.size)
+    view = {} if options.view is None else {"view": options.view}
+    env = config.make(render_mode="rgb_array", **picture, **view)
     try:
         with refusals():
             film = record(
