@@ -74,7 +74,6 @@ class MujocoEngine:
         if drives:
             self._obstacles = self._batch.bind("mocap_pos")  # cylinders, then boxes
             self._sizes = self._batch.expand("geom_size")
-            self._reaches = self._batch.expand("geom_rbound")
             first = model.body("cylinder0").geomadr[0]
             self._shapes = slice(first, first + 2 * MOST)
 
@@ -142,9 +141,6 @@ class MujocoEngine:
         sizes[:, :posts, 0] = cylinders[..., 2]
         sizes[:, MOST : MOST + walls, :2] = boxes[..., 2:]
         self._sizes[ids, self._shapes] = sizes
-        # A ball around each obstacle; a cylinder's third size is unused, its second the height.
-        sizes[:, :MOST, 2] = 0.0
-        self._reaches[ids, self._shapes] = np.linalg.norm(sizes, axis=-1)
 
     def move(self, cylinders: np.ndarray) -> None:
         """Put every copy's cylinders elsewhere."""
