@@ -45,7 +45,16 @@ class Evaluation:
         return None if self.successes is None else float(self.successes.mean())
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as JSON can hold them."""
+        """Return all figures as JSON can hold them."""
+        told = {f"mean_{name}": figure for name, figure in self.means().items()}
+        return {**self.scores(), **told}
+
+    def means(self) -> dict[str, float]:
+        """Return the means of what the task tells, by name."""
+        return {name: float(figures.mean()) for name, figures in self.details.items()}
+
+    def scores(self) -> dict[str, Any]:
+        """Return the figures that every environment has."""
         return {
             "episodes": len(self.returns),
             "mean_return": self.mean,
@@ -54,14 +63,13 @@ class Evaluation:
             "max_return": float(self.returns.max()),
             "mean_length": float(self.lengths.mean()),
             "success_rate": self.success_rate,
-            **{f"mean_{name}": float(figures.mean()) for name, figures in self.details.items()},
         }
 
     def __str__(self) -> str:
         """Return one line for people."""
         success = "" if self.success_rate is None else f", success {self.success_rate:.0%}"
         named = {"spl": "SPL", "collision": "collisions", "timeout": "timeouts"}
-        told = [f", {named[n]} {f.mean():.2f}" for n, f in self.details.items() if n in named]
+        told = [f", {named[n]} {mean:.2f}" for n, mean in self.means().items() if n in named]
         score = f"return {self.mean:.1f} ± {self.std:.1f}{success}{''.join(sorted(told))}"
         return f"{score} ({len(self.returns)} episodes)"
 

@@ -28,6 +28,8 @@ class Row:
     """Interquartile mean of the seeds' mean returns."""
     success: Estimate | None
     """Part of the episodes, in [0, 1]; None where the environment does not say."""
+    spl: Estimate | None
+    """Success weighted by path length, in [0, 1]; None where there is no path."""
     steps: float
     """Median of the steps learned from."""
     wall_s: float
@@ -51,6 +53,7 @@ def summarise(cells: Sequence[Cell], rng: np.random.Generator) -> list[Row]:
 def _row(cells: Sequence[Cell], rng: np.random.Generator) -> Row:
     returns = [cell.mean_return for cell in cells]
     rates = [cell.success_rate for cell in cells if cell.success_rate is not None]
+    paths = [cell.details["spl"] for cell in cells if "spl" in cell.details]
     return Row(
         agent=cells[0].agent,
         actions=cells[0].actions,
@@ -58,6 +61,7 @@ def _row(cells: Sequence[Cell], rng: np.random.Generator) -> Row:
         mean_return=estimate(returns, rng),
         iqm_return=interquartile_mean(returns),
         success=estimate(rates, rng) if rates else None,
+        spl=estimate(paths, rng) if paths else None,
         steps=median(cell.steps for cell in cells),
         wall_s=median(cell.wall_s for cell in cells),
         steps_per_s=median(cell.steps_per_s for cell in cells),
@@ -72,6 +76,7 @@ _HEADINGS = (
     "return",
     "IQM",
     "success",
+    "SPL",
     "steps",
     "training",
     "steps/s",
@@ -91,6 +96,7 @@ def _texts(row: Row) -> tuple[str, ...]:
         _interval(row.mean_return, "{:.1f}"),
         f"{row.iqm_return:.1f}",
         _NONE if row.success is None else _interval(row.success, "{:.0%}"),
+        _NONE if row.spl is None else _interval(row.spl, "{:.2f}"),
         f"{row.steps:,.0f}",
         f"{row.wall_s:.1f} s",
         f"{row.steps_per_s:,.0f}",
@@ -163,6 +169,7 @@ def markdown(rows: Sequence[Row], meta: Mapping[str, str]) -> str:
 def flat(row: Row) -> dict[str, Any]:
     """Return a row's figures by column, as CSV and JSON take them."""
     success = row.success._asdict() if row.success else {}
+    spl = row.spl._asdict() if row.spl else {}
     return {
         "agent": row.agent,
         "actions": row.actions,
@@ -174,6 +181,9 @@ def flat(row: Row) -> dict[str, Any]:
         "success": success.get("mean"),
         "success_low": success.get("low"),
         "success_high": success.get("high"),
+        "spl": spl.get("mean"),
+        "spl_low": spl.get("low"),
+        "spl_high": spl.get("high"),
         "steps": row.steps,
         "wall_s": row.wall_s,
         "steps_per_s": row.steps_per_s,

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -85,6 +85,8 @@ class Cell:
     mean_length: float
     success_rate: float | None
     """None where the environment does not say."""
+    details: Mapping[str, float]
+    """Means of what else the task tells of an episode, by name."""
     source: str
     """Where the hyper-parameters come from."""
 
@@ -188,5 +190,6 @@ def _run(contestant: _Contestant, config: CompareConfig, seed: int) -> Cell:
         wall_s=trained.wall_s,
         steps_per_s=trained.steps / trained.wall_s,
         source=contestant.source,
-        **evaluation.summary(),
+        **evaluation.scores(),
+        details=evaluation.means(),
     )

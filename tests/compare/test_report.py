@@ -24,6 +24,7 @@ def cell(agent, seed, **figures):
         "max_return": 0.0,
         "mean_length": 0.0,
         "success_rate": None,
+        "details": {},
         "source": "nowhere",
     }
     return Cell(agent=agent, seed=seed, **(told | figures))
@@ -33,8 +34,12 @@ def cell(agent, seed, **figures):
 def rows():
     """Two agents with three seeds each, interleaved; the second one says nothing of success."""
     cells = []
-    ours = [(10.0, 0.0, 8.0, 125.0), (40.0, 1.0, 1.0, 1000.0), (40.0, 0.5, 2.0, 500.0)]
-    names = ("mean_return", "success_rate", "wall_s", "steps_per_s")
+    ours = [
+        (10.0, 0.0, 8.0, 125.0, {"spl": 0.0}),
+        (40.0, 1.0, 1.0, 1000.0, {"spl": 0.9}),
+        (40.0, 0.5, 2.0, 500.0, {"spl": 0.3}),
+    ]
+    names = ("mean_return", "success_rate", "wall_s", "steps_per_s", "details")
     for seed, figures in enumerate(ours):
         cells.append(cell("ppo", seed, **dict(zip(names, figures, strict=True))))
         cells.append(cell("sb3-ppo", seed, actions="continuous", source="[zoo] ppo"))
@@ -57,6 +62,8 @@ def test_a_row_sums_up_an_agents_seeds(rows):
     assert ours.success.mean == pytest.approx(0.5)
     assert (ours.wall_s, ours.steps_per_s) == (2.0, 500.0)  # medians
     assert theirs.success is None
+    assert ours.spl.mean == pytest.approx(0.4)
+    assert theirs.spl is None
 
 
 def test_the_csv_has_one_line_per_agent(rows, tmp_path):
@@ -71,14 +78,14 @@ def test_the_csv_has_one_line_per_agent(rows, tmp_path):
 def test_the_markdown_has_the_table_and_what_it_was_made_with(rows, tmp_path):
     write_report(rows, tmp_path, {"command": "robolearn compare ppo sb3-ppo", "torch": "2.13"})
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert lines[0].startswith("| agent | actions | seeds | return | IQM | success |")
+    assert lines[0].startswith("| agent | actions | seeds | return | IQM | success | SPL |")
     assert lines[1].count("|") == lines[0].count("|")
     assert lines[2] == (
-        "| ppo | discrete | 3 | 30.0 [10.0, 40.0] | 30.0 | 50% [0%, 100%] | 1,000 | 2.0 s | 500 "
-        "| nowhere |"
+        "| ppo | discrete | 3 | 30.0 [10.0, 40.0] | 30.0 | 50% [0%, 100%] "
+        "| 0.40 [0.00, 0.90] | 1,000 | 2.0 s | 500 | nowhere |"
     )
     assert lines[3].startswith(
-        "| sb3-ppo | continuous | 3 | 100.0 [100.0, 100.0] | 100.0 | \N{EN DASH} |"
+        "| sb3-ppo | continuous | 3 | 100.0 [100.0, 100.0] | 100.0 | \N{EN DASH} | \N{EN DASH} |"
     )
     assert "- command: robolearn compare ppo sb3-ppo" in lines
     assert lines[-1] == "- torch: 2.13"

@@ -187,3 +187,22 @@ def test_a_folder_that_cannot_be_is_refused(config, untrained, tmp_path):
 def test_an_empty_folder_may_be_used(config):
     config.out.mkdir()
     assert len(compare(replace(config, agents=("ppo",), seeds=1))) == 1
+
+
+def test_navigation_is_compared_on_layouts_held_out_and_tells_spl(tmp_path, monkeypatch):
+    seen = []
+    real = runner.evaluate
+
+    def watched(agent, env, **options):
+        seen.append(env.kwargs["split"])
+        return real(agent, env, **options)
+
+    monkeypatch.setattr(runner, "evaluate", watched)
+    env = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 0})
+    config = CompareConfig(
+        agents=("ppo", "sb3-ppo"), env=env, steps=8192, seeds=1, episodes=2, out=tmp_path / "c"
+    )
+    cells = runner.compare(config)
+    assert seen == ["test", "test"]
+    assert all(0.0 <= cell.details["spl"] <= 1.0 for cell in cells)
+    assert all(cell.details["level"] == 0.0 for cell in cells)
