@@ -42,6 +42,22 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+STEPS: dict[tuple[str, str], int] = {
+    ("dqn", "robolearn/CartPoleBalance-v0"): 60_000,
+    ("dqn", "robolearn/NavLidar-v0"): 150_000,
+    ("ppo", "robolearn/CartPoleSwingUp-v0"): 300_000,
+    ("ppo", "robolearn/NavDepth-v0"): 300_000,
+    ("ppo", "robolearn/NavLidar-v0"): 1_200_000,
+    ("ppo", "robolearn/NavRover-v0"): 400_000,
+}
+"""Environment steps after which an agent is good at its task, where that is known."""
+
+
+def usual_steps(agent: str, env_id: str) -> int:
+    """Return how many environment steps to learn from where the user does not say."""
+    return STEPS.get((agent, env_id), 100_000)
+
+
 def tuned(agent: str, env_id: str | None) -> dict[str, Any]:
     """Return what to override in the agent's config for an environment; {} if nothing."""
     return TUNED.get((agent, env_id or ""), {})

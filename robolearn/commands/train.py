@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 
 from robolearn.agents import AGENTS, agent_class
-from robolearn.agents.defaults import tuned
+from robolearn.agents.defaults import tuned, usual_steps
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
 from robolearn.errors import RobolearnError
@@ -25,7 +25,7 @@ class TrainOptions(Generic[C]):
 
     where: Annotated[EnvOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=EnvOptions)
     hyper: Annotated[C, tyro.conf.OmitArgPrefixes]
-    steps: int = 100_000
+    steps: int
     """Environment steps to learn from."""
     seed: int = 0
     """Fixes everything random."""
@@ -54,8 +54,11 @@ def main(arguments: Sequence[str]) -> int:
         raise RobolearnError(f"Which agent? robolearn train AGENT, one of: {names}.")
     name, *rest = arguments
     cls = agent_class(name)
-    hyper = cls.Config(**tuned(name, _asked_env(rest)))
-    options = parse(TrainOptions[cls.Config], rest, f"train {name}", TrainOptions[Any](hyper=hyper))
+    env_id = _asked_env(rest)
+    usual = TrainOptions[Any](
+        hyper=cls.Config(**tuned(name, env_id)), steps=usual_steps(name, env_id)
+    )
+    options = parse(TrainOptions[cls.Config], rest, f"train {name}", usual)
     env = options.where.config()
     result = train(
         TrainConfig(

@@ -63,3 +63,10 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, monkeypatch, ar
     assert told in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_usual_number_of_steps_is_the_environments(capsys):
+    for env, steps in (("robolearn/NavDepth-v0", 300_000), ("CartPole-v1", 100_000)):
+        with pytest.raises(SystemExit):
+            main(["train", "ppo", "--env", env, "--help"])
+        assert f"(default: {steps})" in capsys.readouterr().out
