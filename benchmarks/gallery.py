@@ -2,13 +2,16 @@
 
     python -m benchmarks.gallery
 
-Needs some ten minutes; files in ``videos/`` are replaced.
+Needs some ten minutes; files in ``videos/`` are replaced. ``--only navigation`` or
+``--only cart-poles`` makes half of them.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import tyro
 from PIL import Image
 
 from benchmarks.results import made_by
@@ -61,8 +64,8 @@ def save(picture: np.ndarray, name: str, shrink: int = 1) -> None:
     Image.fromarray(picture).reduce(shrink).save(VIDEOS / name, optimize=True)
 
 
-def main() -> None:
-    """Make everything."""
+def cart_poles() -> None:
+    """Make what shows cart-poles."""
     swing_up = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco")
     ppo = PPO(swing_up, seed=0).learn(1_000_000)
     film(ppo, swing_up, "swingup-mujoco.mp4")
@@ -71,6 +74,10 @@ def main() -> None:
     save(np.concatenate(strip, axis=1), "swingup.png", shrink=2)
     balance = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="mujoco")
     film(DQN(balance, seed=0).learn(60_000), balance, "balance-dqn.mp4")
+
+
+def navigation() -> None:
+    """Make what shows navigation."""
     moving = EnvConfig(id=LIDAR, engine="analytic", kwargs={"level": 3})
     ppo = PPO(moving, seed=0).learn(1_500_000)
     film(ppo, replace(moving, engine="bullet"), "navigation-moving.mp4", episodes=3)
@@ -80,8 +87,26 @@ def main() -> None:
     depth = EnvConfig(id=DEPTH, engine="analytic", kwargs={"level": 1})
     ppo = PPO(depth, seed=0).learn(300_000)
     film(ppo, replace(depth, engine="mujoco"), "navigation-depth.mp4", episodes=2)
+
+
+PARTS = {"cart-poles": cart_poles, "navigation": navigation}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Make pictures and videos."""
+
+    only: Literal["", "cart-poles", "navigation"] = ""
+    """Make only this part."""
+
+
+def main(options: Options) -> None:
+    """Make everything that is asked for."""
+    for name, make in PARTS.items():
+        if options.only in ("", name):
+            make()
     print(f"Written to {VIDEOS}. {made_by()}")
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Options))
