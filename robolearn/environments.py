@@ -214,11 +214,14 @@ class TrainingEnvs:
                 "to act with --env ID."
             )
         own = self.config or EnvConfig(id=env_id or "")
-        native = env_id is None or env_id in robolearn_envs.ENVS
+        kept, kept_engine = own.kwargs, own.engine
+        if env_id is not None and env_id != own.id:  # what the other one has no use for is left
+            task = TASKS.get(env_id.split("/")[-1]) if env_id in robolearn_envs.ENVS else None
+            usable = (*task.options, "action", "randomize") if task else ()
+            kept = {name: value for name, value in own.kwargs.items() if name in usable}
+            kept_engine = own.engine if task and own.engine in task.engines else None
         config = EnvConfig(
-            id=env_id or own.id,
-            engine=engine or (own.engine if native else None),
-            kwargs={**(own.kwargs if native else {}), **changes},
+            id=env_id or own.id, engine=engine or kept_engine, kwargs={**kept, **changes}
         )
         config = config.held_out(changes.get("split", "test"))
         there = TrainingEnvs.of(config, None, {})

@@ -84,7 +84,7 @@ def first_hit(
     """Return how far horizontal rays go before they meet a wall or an obstacle.
 
     Args:
-        xy: Where the rays begin, inside the arena. Shape (N, 2), m.
+        xy: Where the rays begin: in the arena, outside of all obstacles. Shape (N, 2), m.
         dx: x of their directions, of any length. Shape (N, R).
         dy: y of their directions. Shape (N, R).
         cylinders: x, y, radius, further columns ignored. Shape (N, K, 3 or more), m.
@@ -92,7 +92,7 @@ def first_hit(
         reach: No ray goes farther.
 
     Returns:
-        In lengths of the directions, m for unit ones; 0 inside an obstacle. Shape (N, R).
+        In lengths of the directions, m for unit ones. Shape (N, R).
     """
     xp = namespace(xy)
     x, y = xy[:, :1], xy[:, 1:]
@@ -135,9 +135,9 @@ def scan(xy: Array, heading: Array, cylinders: Array, boxes: Array) -> Array:
 def depth(xy: Array, heading: Array, cylinders: Array, boxes: Array) -> Array:
     """Return depth images in closed form. Shape (N, PIXELS, PIXELS), m along the camera's axis.
 
-    All that stands on the floor is equally high and wider nowhere, so a column of pixels sees
-    the first thing in its direction, with the floor before it and nothing above: a ray that
-    clears the first obstacle rises on above all others.
+    All that stands on the floor is upright and equally high, so a column of pixels sees the first
+    thing in its direction, the floor before it, and nothing above it: a ray that clears the first
+    obstacle has risen above all others.
 
     Args:
         xy: Shape (N, 2), m.

@@ -60,7 +60,8 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             action: 'continuous' or 'discrete'; None for the task's default.
             randomize: r draws masses, pole length and motor force anew each episode, each
                 uniform in (1 - r, 1 + r) times its nominal value, and disturbs lidar and depth
-                camera; in [0, 1).
+                camera; in [0, 1). A robot whose motors obey a servo has its commanded speeds
+                multiplied instead of its force.
             autoreset_mode: What happens after an episode's end, as Gymnasium defines it.
             render_mode: 'rgb_array', 'human' (a window on env 0) or None.
             view: What frames of navigation show: 'top', a map; 'chase', a camera behind the
@@ -109,6 +110,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self._elapsed = np.zeros(num_envs, dtype=np.int64)
         self._memory: dict[str, np.ndarray] = {}
         self._done = np.ones(num_envs, dtype=np.bool_)  # nothing may be stepped before a reset
+        self._won = np.zeros(num_envs, dtype=np.bool_)  # the last episode was a success
         self._factors = {n: np.ones(num_envs) for n in self.task.robot.randomised}
         self._strength = np.ones((num_envs, 1))  # of the motor, against nominal
 
@@ -121,8 +123,8 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 f"{name} does not run on engine '{self.engine_name}': it is defined on "
                 f"{' and '.join(self.task.engines)} only. Use engine='{self.task.engines[0]}'."
             )
-        if not 0.0 <= randomize < 1.0:
-            raise ValueError(f"randomize must lie in [0, 1), got {randomize}.")
+        if not isinstance(randomize, int | float) or not 0.0 <= randomize < 1.0:
+            raise ValueError(f"randomize must lie in [0, 1), got {randomize!r}.")
         if randomize and not self.task.robot.randomised:
             raise ValueError(
                 f"{name} is a fixed public definition and cannot be randomised, got "
@@ -170,7 +172,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             self._seed(seed, ids)
         else:
             self._episodes[ids] += 1
-            before = self._memory_of(ids)
+            before = self._last_episodes(ids)
         try:
             self._start(ids, before, wishes)
         except ValueError:  # refused before anything was started
@@ -212,7 +214,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
         Args:
             ids: Which.
-            before: What the task remembers of their last episodes, where that may matter.
+            before: Of ``_last_episodes``; None where they should not matter.
             wishes: Options of the task.
         """
         count = self.task.start_draws
@@ -235,6 +237,15 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             self._pictures.begin(ids, self._engine.qpos)
         self._elapsed[ids] = 0
         self._done[ids] = False
+        self._won[ids] = False
+
+    def _last_episodes(self, ids: np.ndarray) -> Memory:
+        """Return what the task carries over from the last episodes, and which were a success.
+
+        Success is as it was when they ended: in mode NEXT_STEP the world has moved on since.
+        """
+        carried = {name: self._memory[name][ids] for name in self.task.carried}
+        return {**carried, "success": self._won[ids]}
 
     def _remember(self, ids: np.ndarray, memory: Memory) -> bool:
         """Write what the task remembers of environments ``ids``.
@@ -364,7 +375,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def _restart(self, ids: np.ndarray) -> None:
         self._episodes[ids] += 1
-        self._start(ids, self._memory_of(ids), {})
+        self._start(ids, self._last_episodes(ids), {})
 
     def _finish(self, observation: Observation, terminated: np.ndarray) -> Info:
         """Return the info of ended episodes; under SAME_STEP also begin the next ones.
@@ -375,7 +386,9 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         """
         done = self._done.copy()
         result: Info = {}
-        for name, figure in self.task.outcome(self._memory, terminated).items():
+        outcome = self.task.outcome(self._memory, terminated)
+        self._won[done] = outcome["success"][done]
+        for name, figure in outcome.items():
             result[name] = np.where(done, figure, np.zeros_like(figure))
             result[f"_{name}"] = done.copy()
         if self._mode is not AutoresetMode.SAME_STEP:

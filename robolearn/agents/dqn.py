@@ -24,6 +24,7 @@ from robolearn.data.replay import Batch, Replay
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.nn.encoders import mlp
+from robolearn.nn.images import find_images
 from robolearn.nn.normalise import RunningNorm
 from robolearn.spaces import flat_size, flatten_any, magnitudes, to_env_action
 
@@ -149,13 +150,17 @@ class DQN:
             **env_kwargs: Passed on to the environment.
 
         Raises:
-            RobolearnError: Unknown environment, or actions that are not discrete.
+            RobolearnError: Unknown environment, actions that are not discrete, or images.
         """
         self.envs = TrainingEnvs.of(env, engine, env_kwargs)
         if not isinstance(self.envs.action_space, Discrete):
             hint = "action='discrete' (--action discrete) or " if self.envs.native else ""
             raise RobolearnError(
                 f"DQN needs discrete actions, got {self.envs.action_space}. Use {hint}PPO."
+            )
+        if find_images(self.envs.observation_space):
+            raise RobolearnError(
+                f"DQN has no network for images, got {self.envs.observation_space}. Use PPO."
             )
         self._actions = self.envs.action_space
         config = config or DQNConfig(**tuned(self.name, self.envs.id))

@@ -17,12 +17,10 @@ class EnvOptions:
     action: str | None = None
     """continuous or discrete; without it the environment's default."""
     randomize: float = 0.0
-    """Draw masses, pole length and motor force within this part of nominal, and disturb lidar and
-    depth camera, e.g. 0.2."""
+    """Draw masses, pole length and motor force (of robots with a servo, how fast they go) within
+    this part of nominal, and disturb lidar and depth camera, e.g. 0.2."""
     level: int | None = None
     """Of navigation: 0 empty, 1 four cylinders, 2 eight, 3 twelve of which four move, 4 walls."""
-    split: str | None = None
-    """Of navigation: layouts for train, val or test."""
     curriculum: bool = False
     """Of navigation: begin at level 0 and go up to the level asked for, by success."""
 
@@ -39,8 +37,6 @@ class EnvOptions:
             kwargs["randomize"] = self.randomize
         if self.level is not None:
             kwargs["level"] = self.level
-        if self.split is not None:
-            kwargs["split"] = self.split
         if self.curriculum:
             kwargs["curriculum"] = True
         return EnvConfig(id=self.env, engine=self.engine, kwargs=kwargs)

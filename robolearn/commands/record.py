@@ -32,6 +32,8 @@ class RecordOptions:
     """Another engine: mujoco, bullet or analytic."""
     level: int | None = None
     """Of navigation: another level than it was trained on."""
+    split: str | None = None
+    """Of navigation: layouts for train, val or test; without it test."""
     view: str | None = None
     """Of navigation: top, chase or both; without it both."""
     seed: int = 0
@@ -53,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(RecordOptions, arguments, "record")
     check_seed(options.seed)
     agent = load_agent(options.run)
-    changes = {} if options.level is None else {"level": options.level}
+    asked = {"level": options.level, "split": options.split}
+    changes = {name: value for name, value in asked.items() if value is not None}
     config = agent.envs.elsewhere(options.env, options.engine, changes)
     picture = {} if options.size is None or not config.native else frame_size(options.size)
     view = {} if options.view is None else {"view": options.view}

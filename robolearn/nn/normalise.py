@@ -11,7 +11,7 @@ class RunningNorm(nn.Module):
     """Shifts and scales its input to zero mean and unit variance of all data seen so far.
 
     The moments are merged batch by batch (Chan, Golub & LeVeque, 1983) and saved with the
-    module. Until the first update it is the identity.
+    module. Until the first update input within the limit comes out as it is, or its logarithm.
     """
 
     magnitude: Tensor

@@ -144,7 +144,7 @@ def test_before_the_first_gradient_step_every_action_is_as_likely_as_when_it_was
     for experience in two_rollouts(agent):
         lesson, obs = agent._prepare(experience), agent.net.prepare(experience.rollout.obs[:-1])
         parts = list(minibatches(net, experience, obs, lesson, 24, torch.Generator()))
-        assert len(parts) == 3 if len(obs) == 12 else 2
+        assert len(parts) == (3 if len(obs) == 12 else 2)
         for latent, batch in parts:
             ratio = (net.head.log_prob(net.policy(latent), batch.action) - batch.log_prob).exp()
             torch.testing.assert_close(ratio, torch.ones_like(ratio), rtol=0, atol=1e-4)

@@ -31,9 +31,10 @@ def check_level(level: int, split: str) -> None:
     Raises:
         ValueError: Says what there is.
     """
-    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < len(LEVELS):
+    whole = isinstance(level, int | np.integer) and not isinstance(level, bool)
+    if not whole or not 0 <= level < len(LEVELS):
         raise ValueError(f"level must be one of 0..{len(LEVELS) - 1}, got {level!r}.")
-    if split not in SPLITS:
+    if not isinstance(split, str) or split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
 
 

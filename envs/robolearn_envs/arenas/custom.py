@@ -1,6 +1,7 @@
 """Layouts and starts a user gives: checked before anything moves."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +13,11 @@ from robolearn_envs.arenas.grid import (
     INFLATION,
     WIDEST,
     clearance,
+    foothold,
     free_cells,
     geodesic,
-    nearest_cell,
 )
-from robolearn_envs.arenas.layouts import Layout, furnished, inside, parked
+from robolearn_envs.arenas.layouts import Layout, furnished, inside
 from robolearn_envs.names import did_you_mean
 
 MOST = 16
@@ -31,6 +32,8 @@ COLUMNS = {
 """Numbers of each key of a layout; of the last three keys there is a list of such rows."""
 UNITS = {"heading": "rad", "omega": "rad/s", "phase": "rad"}
 """Of those numbers that are not in m."""
+FASTEST_SWING = 10.0
+"""Angular frequency of the fastest mover in rad/s."""
 START_GAP = WIDEST
 """A start is at least this far from every surface in m."""
 RULES = {
@@ -41,7 +44,8 @@ RULES = {
     "cylinders": "rows of cylinders that stand; radius > 0, |x| and |y| <= ``HALF`` m; with movers "
     "``MOST`` at most",
     "movers": "rows of cylinders that move: at time t the middle is at "
-    "(x + dx sin(omega t + phase), y + dy sin(omega t + phase)); limits as for cylinders",
+    "(x + dx sin(omega t + phase), y + dy sin(omega t + phase)), always within the limits for "
+    "cylinders; omega <= ``FASTEST_SWING`` rad/s",
     "boxes": "rows of boxes, sides along x and y; half extents > 0, |x| and |y| <= ``HALF`` m; "
     "``MOST`` at most",
 }
@@ -60,7 +64,7 @@ def layout_from_json(data: Any) -> tuple[Layout, np.ndarray | None]:
     if isinstance(data, str):
         try:
             data = json.loads(data)
-        except json.JSONDecodeError as problem:
+        except (json.JSONDecodeError, RecursionError) as problem:
             raise ValueError(f"The layout is not JSON: {problem}.") from problem
     if not isinstance(data, Mapping):
         raise ValueError(f"A layout is a mapping with a 'goal', got {type(data).__name__}.")
@@ -70,20 +74,20 @@ def layout_from_json(data: Any) -> tuple[Layout, np.ndarray | None]:
     if "goal" not in data:
         raise ValueError("The layout has no 'goal': give [x, y] in m.")
     rows = {key: _table(key, data.get(key, [])) for key in _TABLES}
-    still = rows["movers"][:, 5] == 0  # these stand where their phase puts them
+    movers = rows["movers"]
+    still = (movers[:, 5] == 0) | ~movers[:, 3:5].any(axis=1)  # where their phase puts them
     rows["movers"][still] = _as_they_begin(rows["movers"][still]) * [1, 1, 1, 0, 0, 0, 0]
     posts = np.concatenate([rows["cylinders"], np.zeros((len(rows["cylinders"]), 4))], axis=1)
     cylinders = np.concatenate([rows["movers"], posts])
     _check_sizes(cylinders, rows["boxes"])
     goal = _goal(data["goal"], cylinders, rows["boxes"])
-    found = furnished(goal, nearest_cell(goal), cylinders, rows["boxes"])
+    found = furnished(goal, cylinders, rows["boxes"])
     if found is None:
         raise ValueError(
             f"The layout cannot be solved: from goal {goal.tolist()} there is hardly any way for "
             f"a robot that keeps {INFLATION} m from every surface. Move the goal or obstacles."
         )
     start = check_start(data["start"], found) if "start" in data else None
-    found = found._replace(cylinders=parked(found.cylinders, MOST), boxes=parked(found.boxes, MOST))
     return found, start
 
 
@@ -119,10 +123,18 @@ def _check_sizes(cylinders: np.ndarray, boxes: np.ndarray) -> None:
     sizes = np.concatenate([cylinders[:, 2], boxes[:, 2:].ravel()])
     if (sizes <= 0).any():
         raise ValueError(f"Radii and half extents must be positive, got {sizes.min()}.")
-    places = np.concatenate([cylinders[:, :2].ravel(), boxes[:, :2].ravel()])
+    if sizes.size and sizes.max() > 2 * HALF:
+        raise ValueError(f"Radii and half extents are {2 * HALF} m at most, got {sizes.max():.3g}.")
+    if (cylinders[:, 5] > FASTEST_SWING).any():
+        worst = cylinders[:, 5].max()
+        raise ValueError(f"omega is {FASTEST_SWING} rad/s at most, got {worst:.3g}.")
+    ends = [cylinders[:, :2] + sign * cylinders[:, 3:5] for sign in (-1, 0, 1)]
+    places = np.concatenate([*(end.ravel() for end in ends), boxes[:, :2].ravel()])
     if (np.abs(places) > HALF).any():
         worst = places[np.abs(places).argmax()]
-        raise ValueError(f"Obstacles must stand within +-{HALF} m, got a coordinate of {worst}.")
+        raise ValueError(
+            f"Obstacles must stand within +-{HALF} m, got a coordinate of {worst:.3g}."
+        )
 
 
 def _goal(given: Any, cylinders: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -146,14 +158,15 @@ def check_start(given: Any, layout: Layout) -> np.ndarray:
     gap = clearance(xy, _as_they_begin(layout.cylinders)[None], layout.boxes[None])[0]
     if gap < START_GAP:
         raise ValueError(
-            f"start {start.tolist()} is {gap:.2f} m from the nearest surface (negative is inside "
+            f"start {start.tolist()} is {gap:.3g} m from the nearest surface (negative is inside "
             f"an obstacle or wall); the robot's middle needs {START_GAP} m or more."
         )
     still = layout.cylinders[layout.cylinders[:, 5] == 0]
-    way = geodesic(free_cells(still, layout.boxes), nearest_cell(layout.goal))
-    column, row = nearest_cell(start[:2])
-    if not np.isfinite(way[max(column - 1, 0) : column + 2, max(row - 1, 0) : row + 2]).any():
+    free = free_cells(still, layout.boxes)
+    home, foot = foothold(free, layout.goal), foothold(free, start[:2])
+    if home is None or foot is None or not np.isfinite(geodesic(free, home)[foot]):
         raise ValueError(f"start {start.tolist()} is cut off from the goal.")
+    start[2] = math.remainder(start[2], 2 * math.pi)  # MuJoCo calls large angles unstable
     return start
 
 

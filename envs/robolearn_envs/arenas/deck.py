@@ -47,6 +47,8 @@ class Deck:
             ValueError: A wish that cannot be granted.
         """
         start = None
+        if "layout" in wishes and "layout_index" in wishes:
+            raise ValueError("Give 'layout' or 'layout_index', not both.")
         if "layout" in wishes:
             given, start = layout_from_json(wishes["layout"])
             layouts = Layout(*(np.repeat(part[None], len(level), axis=0) for part in given))

@@ -71,6 +71,24 @@ def nearest_cell(xy: np.ndarray) -> tuple[int, int]:
     return int(column), int(row)
 
 
+def foothold(free: np.ndarray, xy: np.ndarray) -> tuple[int, int] | None:
+    """Return the free cell nearest to a point, of its own and the eight around it; None if none is.
+
+    Args:
+        free: Shape (CELLS, CELLS), bool.
+        xy: Shape (2,), m.
+    """
+    column, row = nearest_cell(xy)
+    around = [
+        (i, j)
+        for i in range(max(column - 1, 0), min(column + 2, CELLS))
+        for j in range(max(row - 1, 0), min(row + 2, CELLS))
+        if free[i, j]
+    ]
+    away = [(CENTRES[i] - xy[0]) ** 2 + (CENTRES[j] - xy[1]) ** 2 for i, j in around]
+    return around[int(np.argmin(away))] if around else None
+
+
 @functools.cache
 def _edges() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return all grid edges: both ends, two cells that must be free between them, lengths in m."""
@@ -124,19 +142,20 @@ def filled(distance: np.ndarray) -> np.ndarray:
     return (distance[tuple(nearest)] + CELL * away).astype(np.float32)
 
 
-def lookup(field: Array, xy: Array) -> Array:
-    """Return the field at points, bilinear between the cells' centres. Shape (N,), m.
+def lookup(field: Array, xy: Array, which: Array | None = None) -> Array:
+    """Return distance fields at points, bilinear between the cells' centres. Shape (N,), m.
 
     Args:
-        field: A distance field for each point. Shape (N, CELLS, CELLS), m.
-        xy: Shape (N, 2), m.
+        field: Fields. Shape (M, CELLS, CELLS), m.
+        xy: Points. Shape (N, 2), m.
+        which: The field each point is looked up in, shape (N,), integer; None for one each.
     """
     xp = namespace(field, xy)
     place = xp.clip((xy + HALF) / CELL - 0.5, 0.0, CELLS - 1.001)
     corner = xp.astype(xp.floor(place), xp.int64)
     u, v = (place - corner)[:, 0], (place - corner)[:, 1]
     i, j = corner[:, 0], corner[:, 1]
-    n = xp.arange(field.shape[0])
+    n = xp.arange(field.shape[0]) if which is None else which
     below = field[n, i, j] * (1 - v) + field[n, i, j + 1] * v
     above = field[n, i + 1, j] * (1 - v) + field[n, i + 1, j + 1] * v
     return below * (1 - u) + above * u

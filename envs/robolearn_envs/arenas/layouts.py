@@ -4,6 +4,7 @@ Only additions, products and square roots are used on the way to a layout, which
 bits on every machine, and every coordinate is rounded to a centimetre.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -16,6 +17,7 @@ from robolearn_envs.arenas.grid import (
     INFLATION,
     clearance,
     filled,
+    foothold,
     free_cells,
     geodesic,
 )
@@ -134,33 +136,31 @@ def _candidate(level: Level, colours: tuple[int, ...], draws: _Draws) -> Layout 
     cylinders = _cylinders(level, goal, boxes, draws)
     if cylinders is None:
         return None
-    return furnished(goal, cell, cylinders, boxes, draws.below(1 << 30))
+    return furnished(goal, cylinders, boxes, draws.below(1 << 30))
 
 
 def furnished(
-    goal: np.ndarray,
-    cell: tuple[int, int],
-    cylinders: np.ndarray,
-    boxes: np.ndarray,
-    choice: int = 0,
+    goal: np.ndarray, cylinders: np.ndarray, boxes: np.ndarray, choice: int = 0
 ) -> Layout | None:
     """Return the layout with distance field and starts, or None where nothing can start.
 
     Args:
         goal: Shape (2,), m.
-        cell: The goal's.
         cylinders: Shape (K, 7).
         boxes: Shape (B, 4), m.
         choice: Draws the starts.
     """
     still = cylinders[cylinders[:, 5] == 0]
     free = free_cells(still, boxes)
-    if not free[cell]:
+    cell = foothold(free, goal)
+    if cell is None:
         return None
     distance = geodesic(free, cell)
     possible = (distance >= NEAR) & (distance <= FAR)
     movers = cylinders[cylinders[:, 5] != 0]
-    for swing in np.arange(-4, 5) / 4 if len(movers) else ():  # 0.3 m apart at the most
+    longest = np.abs(movers[:, 3:5]).max(initial=0.0)
+    halves = max(4, math.ceil(longest / 0.3))  # so that the places are 0.3 m apart at the most
+    for swing in np.arange(-halves, halves + 1) / halves if len(movers) else ():
         possible &= free_cells(_at(movers, swing), boxes[:0])
     columns, rows = np.nonzero(possible)
     if len(columns) < ENOUGH:

@@ -49,6 +49,11 @@ class MobileRobot(Robot, Protocol):
         """Of the circle that holds it, in m."""
         ...
 
+    @property
+    def top_speed(self) -> float:
+        """Forward speed at full command in m/s."""
+        ...
+
     def pose(self, qpos: Array) -> tuple[Array, Array]:
         """Return where it is, shape (N, 2) in m, and its heading, shape (N,) in rad."""
         ...
@@ -109,6 +114,8 @@ def adjusted(robot: R, changes: Mapping[str, float] | None) -> R:
     """
     if changes is None:
         return robot
+    if not isinstance(changes, Mapping):
+        raise ValueError(f"robot must be a mapping of fields to numbers, got {changes!r}.")
     known = [field.name for field in fields(robot)]
     for name, number in changes.items():
         if name not in known:

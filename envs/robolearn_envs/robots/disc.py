@@ -64,6 +64,11 @@ class DiscRobot:
         spin = self.links()["base"].spin
         return force[:, 0] / self.mass, force[:, 1] / self.mass, force[:, 2] / spin
 
+    @property
+    def top_speed(self) -> float:
+        """Forward speed at full command in m/s."""
+        return self.max_speed
+
     def pose(self, qpos: Array) -> tuple[Array, Array]:
         """Return x and y, shape (N, 2), and heading, shape (N,)."""
         return qpos[:, :2], qpos[:, 2]

@@ -67,6 +67,11 @@ class Rover:
         disc = self.mass * (0.9 * self.radius) ** 2 / 2
         return {"base": Inertial(self.mass, 0.0, disc / 2, disc)}
 
+    @property
+    def top_speed(self) -> float:
+        """Forward speed at full command in m/s."""
+        return self.max_wheel_speed * self.wheel_radius
+
     def pose(self, qpos: Array) -> tuple[Array, Array]:
         """Return x and y, shape (N, 2), and heading, shape (N,)."""
         xp = namespace(qpos)

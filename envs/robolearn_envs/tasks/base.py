@@ -71,6 +71,8 @@ class Task(Protocol):
     """What the entries of a command are."""
     outcomes: ClassVar[Mapping[str, str]]
     """Names and definitions of what ``outcome`` tells."""
+    carried: ClassVar[tuple[str, ...]]
+    """Names in memory that ``start`` wants to know of the last episode."""
     timestep: ClassVar[float]
     """Physics step in s."""
     substeps: ClassVar[int]
@@ -103,7 +105,8 @@ class Task(Protocol):
 
         Args:
             draws: Uniform in (0, 1). Shape (n, start_draws).
-            before: Their last episodes; None where there is none, or it should not matter.
+            before: What is ``carried`` over from their last episodes, and "success"; None where
+                there is none, or it should not matter.
             wishes: The caller's ``options`` of a reset.
 
         Raises:

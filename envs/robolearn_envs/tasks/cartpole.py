@@ -85,6 +85,7 @@ class _CartPoleTask(ABC):
 
     reset_options: ClassVar[Mapping[str, str]] = {}
     commanded: ClassVar[tuple[Quantity, ...]] = PUSH
+    carried: ClassVar[tuple[str, ...]] = ()
     start_draws: ClassVar[int] = 4
     sensor_draws: ClassVar[int] = 0
     picture: ClassVar[Picture] = "side"

@@ -29,6 +29,8 @@ from robolearn_envs.tasks.quantities import AWAY, DEPTH, GOAL, RANGES, TWIST, WH
 
 SUCCESS, COLLISION, TIME = 10.0, -5.0, -0.01
 """Rewards for reaching the goal, for touching anything, and for every step."""
+FASTEST = 2.0
+"""Speed of the fastest robot that is allowed, in m/s."""
 RANGE_NOISE = 0.1
 """Standard deviation of a disturbed reading in m, at ``randomize=1``."""
 DROPOUT = 0.1
@@ -59,8 +61,10 @@ class _Navigation(ABC):
         "(Habitat's): `max(0, 1 - left / shortest_path) * shortest_path / "
         "max(path_length, shortest_path)`, where `left` is the shortest way left at the end in m",
         "min_clearance": "smallest gap between the robot and anything in the episode, in m",
-        "level": "of the layout; with a curriculum it changes",
+        "level": "of the environment, or with a curriculum of the episode; layouts of your own do "
+        "not change it",
     }
+    carried: ClassVar[tuple[str, ...]] = ("level",)
     max_steps: ClassVar[int] = 300
     default_action: ClassVar[ActionKind] = "continuous"
     start_draws: ClassVar[int] = 8
@@ -93,12 +97,19 @@ class _Navigation(ABC):
         Raises:
             ValueError: No such level, split or field, or a robot too wide for the layouts.
         """
+        if not isinstance(curriculum, bool):
+            raise ValueError(f"curriculum must be True or False, got {curriculum!r}.")
         self._deck = Deck(level, split, climbs=curriculum)
         self.robot = adjusted(self._nominal_robot(), robot)
         if self.robot.radius > WIDEST:
             raise ValueError(
                 f"The layouts are made for robots of a radius up to {WIDEST} m, "
                 f"got {self.robot.radius}."
+            )
+        if self.robot.top_speed > FASTEST:
+            raise ValueError(
+                f"Collisions are looked for at each step, which robots of up to {FASTEST} m/s "
+                f"cannot jump over, got one of {self.robot.top_speed:.3g} m/s."
             )
         self._top, self._climbs = level, curriculum
 
@@ -142,7 +153,7 @@ class _Navigation(ABC):
             return np.full(count, self._top)
         if before is None:
             return np.zeros(count, dtype=np.int64)
-        step = np.where(self._arrived(before), 1, -1)
+        step = np.where(before["success"], 1, -1)
         return np.clip(before["level"] + step, 0, self._top)
 
     def _fresh(self, layouts: Layout, level: np.ndarray, xy: Array, draw: Array) -> Memory:

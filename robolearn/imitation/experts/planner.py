@@ -12,6 +12,8 @@ from robolearn_envs.vector import RoboVectorEnv
 
 AHEAD = 0.6
 """Distance of the point that is pursued in m."""
+_FASTEST = 1.0  # m/s
+_MAP = ("field", "cylinders", "boxes", "time")  # what dodging needs to remember
 _STRIDE = 0.1  # m, of the descent to that point
 _SLOPE = 0.1  # m, half of the distance over which the field's slope is taken
 _TURN = 2.0  # rad/s, the fastest turn asked for
@@ -21,7 +23,7 @@ HORIZON = 1.5
 """How far ahead movers are foreseen, in s."""
 _TICK = 0.15  # s
 _MARGIN = 0.12  # m that is kept to movers and walls while dodging
-_SPEEDS = (1.0, 0.6, 0.3, 0.0, -0.4)  # of the robot's largest
+_SPEEDS = (1.0, 0.6, 0.3, 0.0, -0.4)  # of the speed that is wanted
 _TURNS = (-2.0, -1.2, -0.6, 0.0, 0.6, 1.2, 2.0)  # rad/s
 
 
@@ -93,7 +95,8 @@ class PlannerExpert:
         robot = envs.task.robot
         self._robot: MobileRobot = robot  # type: ignore[assignment]
         v, omega = np.meshgrid(_SPEEDS, _TURNS, indexing="ij")
-        self._options = np.stack([v.ravel(), omega.ravel()], axis=-1)  # (C, 2)
+        self._speed = min(_FASTEST, self._robot.top_speed)
+        self._options = np.stack([self._speed * v.ravel(), omega.ravel()], axis=-1)  # (C, 2)
 
     def predict(
         self,
@@ -105,12 +108,14 @@ class PlannerExpert:
         """Return actions for the environments as they stand; the arguments are not looked at."""
         memory = self._envs.memory
         xy, heading = self._robot.pose(self._envs.state()[0])
-        speed = 1.0
         target = point_ahead(memory["field"], memory["goal"], xy)
-        v, omega = pursue(xy, heading, target, speed)
-        moves = memory["cylinders"][..., 5].any(axis=1)
-        if moves.any():
-            v, omega = self._dodge(memory, xy, heading, v, omega)
+        v, omega = pursue(xy, heading, target, self._speed)
+        moving = np.flatnonzero(memory["cylinders"][..., 5].any(axis=1))
+        if moving.size:
+            rows = {name: memory[name][moving] for name in _MAP}
+            v[moving], omega[moving] = self._dodge(
+                rows, xy[moving], heading[moving], v[moving], omega[moving]
+            )
         return self._envs.action_for(self._robot.command_for(v, omega)), state
 
     def _dodge(
@@ -141,7 +146,7 @@ class PlannerExpert:
             now = at_time(cylinders, memory["time"][rows] + tick * _TICK)
             gap = np.minimum(gap, clearance(place, now, boxes) - self._robot.radius)
             if tick == 5:  # where to go is judged half-way: a full arc overshoots
-                left = lookup(memory["field"][rows], place)
+                left = lookup(memory["field"], place, rows)
         danger = np.clip(_MARGIN - gap, 0.0, None).reshape(count, options)
         cost = left.reshape(count, options) + 30 * danger
         cost[:, 0] -= np.where(danger[:, 0] == 0, 1e3, 0.0)
