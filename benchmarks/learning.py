@@ -17,7 +17,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.results import Table, keep_results
+from benchmarks.results import Table, keep_results, write_results
 from robolearn.agents import agent_class
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import evaluate, evaluate_made
@@ -152,8 +152,9 @@ def table(records: list[dict[str, Any]]) -> Table:
 def main(options: Options) -> None:
     """Run every training that is asked for."""
     records: list[dict[str, Any]] = []
-    for path in options.merge:
-        records += json.loads(path.read_text())["records"]
+    parts = [json.loads(path.read_text()) for path in options.merge]
+    for part in parts:
+        records += part["records"]
     if not options.merge:
         for claim, seed in trainings(options):
             for record in run_seed(claim, seed):
@@ -161,8 +162,8 @@ def main(options: Options) -> None:
                 told = f"seed {seed}, tested on {record['tested_on']}"
                 print(f"{claim.label}, {told}: success {record['success_rate']}", flush=True)
             keep_results(options.out, table(records), {"records": records})
-    print(table(records))
-    keep_results(options.out, table(records), {"records": records})
+    made = {"parts": [part["meta"] for part in parts]} if parts else {}
+    write_results(options.out, table(records), {**made, "records": records})
 
 
 if __name__ == "__main__":

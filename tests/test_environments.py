@@ -72,6 +72,22 @@ def test_spaces_that_do_not_fit_are_refused(trained_on_ours):
         trained_on_ours.elsewhere(None, None, {"action": "continuous"})
 
 
+def test_elsewhere_an_agent_keeps_what_the_other_environment_has_a_use_for():
+    kwargs = {"level": 1, "curriculum": True, "randomize": 0.1}
+    ours = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs=kwargs)
+    agent = TrainingEnvs.of(ours, None, {})
+    there = agent.elsewhere("robolearn/NavRover-v0", None, {})
+    # A rover does not run in closed form; agents are judged without a curriculum, on test layouts.
+    kept = {"level": 1, "randomize": 0.1, "split": "test"}
+    assert there == EnvConfig(id="robolearn/NavRover-v0", kwargs=kept)
+    there = agent.elsewhere("robolearn/NavRover-v0", "bullet", {"level": 3})
+    assert (there.engine, there.kwargs["level"]) == ("bullet", 3)
+    # A cart-pole has no level, and that is not what is wrong with it.
+    for other in (BALANCE, "CartPole-v1"):
+        with pytest.raises(RobolearnError, match=r"does not fit .*observation_space"):
+            agent.elsewhere(other, None, {})
+
+
 def test_nothing_to_go_by_is_refused():
     envs = gym.make_vec("CartPole-v1", num_envs=1, vectorization_mode="sync")
     own = TrainingEnvs.of(envs, None, {})

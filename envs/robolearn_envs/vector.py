@@ -123,7 +123,8 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 f"{name} does not run on engine '{self.engine_name}': it is defined on "
                 f"{' and '.join(self.task.engines)} only. Use engine='{self.task.engines[0]}'."
             )
-        if not isinstance(randomize, int | float) or not 0.0 <= randomize < 1.0:
+        number = isinstance(randomize, int | float | np.floating)
+        if not number or not 0.0 <= randomize < 1.0:
             raise ValueError(f"randomize must lie in [0, 1), got {randomize!r}.")
         if randomize and not self.task.robot.randomised:
             raise ValueError(

@@ -303,6 +303,12 @@ def test_dqn_refuses_continuous_actions_and_says_what_to_use():
     DQN("robolearn/CartPoleSwingUp-v0", engine="analytic", action="discrete")
 
 
+def test_dqn_refuses_images_and_says_what_to_use():
+    with pytest.raises(RobolearnError, match=r"no network for images, got Dict.* PPO") as refusal:
+        DQN("robolearn/NavDepth-v0", engine="analytic", action="discrete")
+    assert "\n" not in str(refusal.value)
+
+
 class Odd(Walk):
     """A walk that takes actions nobody serves."""
 

@@ -65,6 +65,19 @@ def test_what_cannot_be_is_refused_in_one_line(capsys, tmp_path, monkeypatch, ar
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_no_agent_can_be_trained_on_the_layouts_it_is_judged_on(
+    capsys, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    out = ["--out", "out"] if command == "compare" else []
+    with pytest.raises(SystemExit) as left:
+        main([command, "ppo", *NAV, "--split", "test", "--steps", "64", *out])
+    assert left.value.code == 2
+    assert "--split" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_usual_number_of_steps_is_the_environments(capsys):
     for env, steps in (("robolearn/NavDepth-v0", 300_000), ("CartPole-v1", 100_000)):
         with pytest.raises(SystemExit):

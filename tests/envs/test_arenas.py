@@ -195,6 +195,15 @@ def test_a_field_is_read_bilinearly_between_the_cells_centres():
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+def test_many_points_may_be_looked_up_in_few_fields():
+    rng = np.random.default_rng(0)
+    field, which = rng.uniform(0, 9, (3, 100, 100)), np.array([2, 0, 0, 2, 1, 2])
+    points = rng.uniform(-5.1, 5.1, (6, 2))
+    got = lookup(field, points, which)
+    np.testing.assert_array_equal(got, lookup(field[which], points))
+    assert (got != lookup(field[[0, 1, 2, 0, 1, 2]], points)).any()
+
+
 def test_the_rooms_of_level_4_are_all_joined():
     for layout in layouts(4):
         rooms = [(1.25 + 2.5 * c - 5, 1.25 + 2.5 * r - 5) for c in range(4) for r in range(4)]

@@ -9,7 +9,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from robolearn_envs import make_vec, sensors
-from robolearn_envs.arenas.custom import MOST, layout_from_json
+from robolearn_envs.arenas.custom import layout_from_json
 
 pytestmark = pytest.mark.usefixtures("small_banks")
 
@@ -34,9 +34,14 @@ CLUTTER = {
         ({"level": 9}, r"level must be one of 0\.\.4, got 9"),
         ({"level": "2"}, r"level must be one of 0\.\.4, got '2'"),
         ({"split": "foo"}, "split must be one of train, val, test, got 'foo'"),
+        ({"split": ["test"]}, r"split must be one of train, val, test, got \['test'\]"),
+        ({"curriculum": "yes"}, "curriculum must be True or False, got 'yes'"),
+        ({"randomize": "a"}, r"randomize must lie in \[0, 1\), got 'a'"),
+        ({"robot": 5}, "robot must be a mapping of fields to numbers, got 5"),
         ({"robot": {"mas": 3.0}}, r"Unknown field of DiscRobot 'mas'\. Did you mean 'mass'\?"),
         ({"robot": {"mass": -3.0}}, "'mass' must be a positive number, got -3.0"),
         ({"robot": {"radius": 0.4}}, r"robots of a radius up to 0\.22 m, got 0\.4"),
+        ({"robot": {"max_speed": 20}}, r"robots of up to 2\.0 m/s .* got one of 20 m/s"),
         ({"levl": 2}, r"Unknown option of NavLidar-v0 'levl'\. Did you mean 'level'\?"),
     ],
 )
@@ -46,6 +51,27 @@ def test_what_cannot_be_is_refused_when_the_env_is_made(kwargs, message):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_rover_is_as_fast_as_its_wheels_roll():
+    # 100 rad/s * 0.08 m = 8 m/s; half of 25 rad/s * 0.16 m is 2 m/s.
+    with pytest.raises(ValueError, match=r"up to 2\.0 m/s .* got one of 8 m/s") as refusal:
+        gym.make(ROVER, robot={"max_wheel_speed": 100})
+    assert "\n" not in str(refusal.value)
+    gym.make(ROVER, robot={"max_wheel_speed": 12.5, "wheel_radius": 0.16}).close()
+
+
+def test_two_metres_a_second_are_allowed():
+    env = gym.make(LIDAR, engine="analytic", robot={"max_speed": 2}).unwrapped
+    assert env.vector.robot(0).max_speed == 2
+    env.close()
+
+
+def test_a_level_and_a_strength_of_numpys_are_numbers_too():
+    env = make_vec(LIDAR, 1, engine="analytic", level=np.int64(2), randomize=np.float32(0.2))
+    env.reset(seed=0)
+    assert env.memory["level"][0] == 2
+    env.close()
+
+
 def test_a_rover_is_refused_in_closed_form():
     with pytest.raises(ValueError, match=r"NavRover-v0 does not run on engine 'analytic'"):
         gym.make(ROVER, engine="analytic")
@@ -53,6 +79,7 @@ def test_a_rover_is_refused_in_closed_form():
 
 LAYOUTS = {
     "not JSON": ("{goal: 1}", "The layout is not JSON"),
+    "JSON without an end": ("[" * 100_000, "The layout is not JSON"),
     "not a mapping": ([1, 2], "A layout is a mapping with a 'goal', got list"),
     "JSON of a list": ("[1, 2]", "A layout is a mapping with a 'goal', got list"),
     "no goal": ({"start": [0, 0, 0]}, "has no 'goal'"),
@@ -85,6 +112,30 @@ LAYOUTS = {
         GOAL | {"cylinders": [[2, 5.5, 0.3]]},
         r"within \+-5\.0 m, got a coordinate of 5\.5",
     ),
+    "mover outside at one end": (  # 4 + 1.5 m
+        GOAL | {"movers": [[4, 2, 0.3, 1.5, 0, 1, 0]]},
+        r"within \+-5\.0 m, got a coordinate of 5\.5",
+    ),
+    "mover outside at the other end": (  # -3 - 2.5 m
+        GOAL | {"movers": [[2, -3, 0.3, 0, 2.5, 1, 0]]},
+        r"within \+-5\.0 m, got a coordinate of -5\.5",
+    ),
+    "mover with an endless swing": (
+        GOAL | {"movers": [[2, 2, 0.3, 1e300, 0, 1, 0]]},
+        r"within \+-5\.0 m, got a coordinate of -1e\+300",
+    ),
+    "mover too fast": (
+        GOAL | {"movers": [[2, 2, 0.3, 0.5, 0, 1e9, 0]]},
+        r"omega must lie within \+-10\.0 rad/s, got 1e\+09",
+    ),
+    "mover too fast backwards": (
+        GOAL | {"movers": [[2, 2, 0.3, 0.5, 0, 1, 0], [2, 2, 0.3, 0.5, 0, -1e9, 0]]},
+        r"omega must lie within \+-10\.0 rad/s, got -1e\+09",
+    ),
+    "endless box": (
+        GOAL | {"boxes": [[2, 2, 1e308, 0.3]]},
+        r"half extents are 10\.0 m at most, got 1e\+308",
+    ),
     "too many": (
         GOAL | {"cylinders": [[2, 2, 0.1]] * 10, "movers": [[2, 2, 0.1, 0, 0.1, 1, 0]] * 7},
         "at most 16 cylinders and movers, got 17",
@@ -93,19 +144,23 @@ LAYOUTS = {
     "goal in a wall": ({"goal": [4.9, 0]}, r"0\.3 m or more from walls.*got \[4\.9, 0\.0\]"),
     "goal outside": ({"goal": [7.0, 0]}, r"0\.3 m or more from walls.*got \[7\.0, 0\.0\]"),
     "goal in a post": (GOAL | {"cylinders": [[0.1, 0.1, 0.5]]}, r"0\.3 m or more from walls and"),
+    "goal in a mover that stays": (
+        GOAL | {"movers": [[0.05, 0.05, 0.3, 0, 0, 1, 0]]},
+        r"0\.3 m or more from walls and",
+    ),
     "goal in a box": (GOAL | {"boxes": [[0.1, 0.1, 0.5, 0.5]]}, r"0\.3 m or more from walls and"),
     "goal walled in": (GOAL | {"boxes": PEN}, r"cannot be solved: from goal \[0\.05, 0\.05\]"),
     "start of two": (GOAL | {"start": [0, 3]}, r"'start' must be 3 finite numbers, got \[0, 3\]"),
-    "start in a wall": (GOAL | {"start": [4.9, 0, 0]}, r"is 0\.10 m from the nearest surface"),
-    "start outside": (GOAL | {"start": [6, 0, 0]}, r"is -1\.00 m from the nearest surface"),
+    "start in a wall": (GOAL | {"start": [4.9, 0, 0]}, r"is 0\.1 m from the nearest surface"),
+    "start outside": (GOAL | {"start": [6, 0, 0]}, r"is -1 m from the nearest surface"),
     "start in a post": (
         GOAL | {"start": [3, 0, 0], "cylinders": [[3, 0.1, 0.5]]},
-        r"is -0\.40 m from the nearest surface",
+        r"is -0\.4 m from the nearest surface",
     ),
     "start in a mover where it begins": (
         # At phase pi / 2 it is 1 m to the right of its middle.
         GOAL | {"start": [3, 0, 0], "movers": [[2, 0, 0.5, 1, 0, 1, math.pi / 2]]},
-        r"is -0\.50 m from the nearest surface",
+        r"is -0\.5 m from the nearest surface",
     ),
     "start cut off": (
         {"goal": [3.05, 0.05], "start": [0, 0, 0], "boxes": PEN},
@@ -125,7 +180,7 @@ def test_a_layout_that_cannot_be_is_refused_in_one_line(layout, message):
 
 
 WISHES = {
-    "start in a wall": ({"start": [4.9, 0, 0]}, r"is 0\.10 m from the nearest surface"),
+    "start in a wall": ({"start": [4.9, 0, 0]}, r"is 0\.1 m from the nearest surface"),
     "start of text": ({"start": "home"}, "'start' must be 3 finite numbers, got 'home'"),
     "start in an obstacle": ({"start": [0, 0, 0], "layout_index": 3}, "from the nearest surface"),
     "index beyond the bank": ({"layout_index": 16}, r"one of 0\.\.15 in split 'train', got 16"),
@@ -136,6 +191,7 @@ WISHES = {
         {"layouts": {}},
         r"Unknown option of reset 'layouts'\. Did you mean 'layout'",
     ),
+    "layout and index": ({"layout": CLUTTER, "layout_index": 3}, "Give 'layout' or 'layout_index'"),
     "bad layout": ({"layout": {"goal": [9, 9]}}, "The goal must be"),
     "bad start in a good layout": (
         {"layout": CLUTTER | {"start": [3.0, 3.0, "north"]}},
@@ -205,6 +261,64 @@ def test_a_start_that_is_free_in_some_layouts_only_is_refused():
     env.close()
 
 
+def test_a_goal_may_be_as_near_to_a_post_as_the_rules_say():
+    # From (0.01, 0.01) it is 0.6 - 0.3 m; the middle of the goal's cell is nearer, 0.26 m.
+    layout, _ = layout_from_json({"goal": [0.01, 0.01], "cylinders": [[0.61, 0.01, 0.3]]})
+    assert layout.goal.tolist() == [0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    "mover",
+    [[0.0, 0.0, 0.3, 4.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.02, 4.0, 3.0, 1.0, 0.0]],
+    ids=["long", "long, thin and aslant"],
+)
+def test_no_episode_begins_where_a_mover_will_pass(mover):
+    layout, _ = layout_from_json({"goal": [3.05, -3.05], "movers": [mover]})
+    swing, radius = np.array(mover[3:5]), mover[2]
+    nearest = np.clip(layout.starts @ swing / (swing @ swing), -1, 1)[:, None] * swing
+    gap = np.linalg.norm(layout.starts - nearest, axis=1) - radius
+    # An episode begins up to 0.05 m in x and in y from there, which brings a robot of 0.2 m nearer
+    # by 0.05 (|x| + |y|) of the unit normal.
+    assert gap.min() > 0.2 + 0.05 * np.abs(swing).sum() / np.linalg.norm(swing)
+
+
+@every_engine
+def test_a_start_may_have_turned_any_number_of_times(engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env = gym.make(LIDAR, engine=engine, level=0).unwrapped
+    env.reset(seed=0, options={"layout": GOAL, "start": [3.05, 0.05, 1e11]})
+    heading = env.vector.state()[0][0, 2]
+    observation, *_ = env.step(np.zeros(2, dtype=np.float32))
+    env.close()
+    assert heading == pytest.approx(math.remainder(1e11, 2 * math.pi), abs=1e-9)
+    assert env.vector.state()[0][0, 2] == pytest.approx(heading, abs=1e-9)
+    # The goal is at bearing pi, seen from the heading.
+    assert observation[37:39] == pytest.approx([-math.cos(heading), math.sin(heading)], abs=1e-6)
+    assert list(tmp_path.iterdir()) == []  # MuJoCo writes MUJOCO_LOG.TXT where it is in doubt
+
+
+@pytest.mark.parametrize(("level", "cylinders", "boxes"), [(0, 0, 0), (1, 4, 0), (4, 2, 9)])
+def test_a_smaller_layout_takes_no_more_room_than_the_levels_own(level, cylinders, boxes):
+    env = make_vec(LIDAR, 2, engine="analytic", level=level)
+    small = GOAL | {"cylinders": [[2.05, 2.05, 0.3]] if level else []}
+    for options in (None, {"layout": small}, None):
+        env.reset(seed=0, options=options)
+        assert env.memory["cylinders"].shape == (2, cylinders, 7)
+        assert env.memory["boxes"].shape == (2, boxes, 4)
+    env.close()
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_a_layout_of_ones_own_is_told_of_under_the_envs_level(level):
+    env = gym.make(LIDAR, engine="analytic", level=level).unwrapped
+    env.reset(seed=0, options={"layout": GOAL | {"start": [4.5, 0.05, 0.0]}})
+    info = {}
+    while not info:  # 0.3 m to the wall
+        *_, info = env.step(np.array([1, 0], dtype=np.float32))
+    env.close()
+    assert info["level"] == level
+
+
 def test_json_text_arrays_and_lists_are_the_same_layout():
     expected, start = layout_from_json(CLUTTER)
     arrays = {key: np.array(rows) for key, rows in CLUTTER.items()}
@@ -213,8 +327,8 @@ def test_json_text_arrays_and_lists_are_the_same_layout():
         np.testing.assert_array_equal(same_start, start)
         for part, other in zip(got, expected, strict=True):
             np.testing.assert_array_equal(part, other)
-    assert expected.cylinders.shape == (MOST, 7)
-    assert expected.boxes.shape == (MOST, 4)
+    assert expected.cylinders.shape == (12, 7)
+    assert expected.boxes.shape == (10, 4)
 
 
 def clutter_now(time):

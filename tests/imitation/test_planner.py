@@ -86,6 +86,49 @@ def test_the_planner_also_has_five_actions_only():
     assert result.success_rate >= 0.95
 
 
+# The mover keeps 4 m away from all but its own arena; from start to goal it is 6 m, 60 steps.
+CROSSED = {
+    "goal": [3.05, -3.05],
+    "start": [-3.05, -3.05, 0.0],
+    "movers": [[0.05, 2.05, 0.3, 0.0, 1.0, 0.5, 0.0]],
+}
+
+
+def test_what_the_planner_does_in_an_arena_does_not_depend_on_the_others():
+    # Level 4 is narrow: whoever foresees being near a wall looks for another way.
+    env, twin = (make_vec("robolearn/NavLidar-v0", 5, engine="analytic", level=4) for _ in range(2))
+    planners = [expert_for(one) for one in (env, twin)]
+    first = np.arange(5) == 0
+    for one, layout in ((env, CROSSED), (twin, CROSSED | {"movers": []})):
+        one.reset(seed=0)
+        one.reset(options={"reset_mask": first, "layout": layout})
+    for _ in range(50):
+        actions, expected = (planner.predict(None)[0] for planner in planners)
+        np.testing.assert_array_equal(actions[1:], expected[1:])
+        env.step(actions)
+        twin.step(expected)
+    assert env.memory["cylinders"][0, :, 5].any()  # still in that episode
+    env.close()
+    twin.close()
+
+
+def test_the_planner_asks_a_slow_robot_for_no_more_than_it_can():
+    env = make_vec("robolearn/NavLidar-v0", 8, engine="analytic", robot={"max_speed": 0.5})
+    planner = expert_for(env)
+    arrived, most = np.zeros(8, dtype=bool), 0.0
+    env.reset(seed=0)
+    while not arrived.all():
+        command, _ = planner.predict(None)
+        most = max(most, np.abs(command).max())
+        _, _, terminated, truncated, info = env.step(command)
+        assert not truncated.any()
+        if terminated.any():
+            assert info["success"][terminated].all()
+        arrived |= terminated
+    env.close()
+    assert most == 1.0  # straight on, as fast as it goes
+
+
 def test_a_cart_pole_has_no_such_expert():
     envs = make_vec("robolearn/CartPoleDMC-v0", 2)
     with pytest.raises(RobolearnError, match=r"no expert for robolearn/CartPoleDMC-v0.*NavLidar"):

@@ -45,7 +45,7 @@ RULES = {
     "``MOST`` at most",
     "movers": "rows of cylinders that move: at time t the middle is at "
     "(x + dx sin(omega t + phase), y + dy sin(omega t + phase)), always within the limits for "
-    "cylinders; omega <= ``FASTEST_SWING`` rad/s",
+    "cylinders; |omega| <= ``FASTEST_SWING`` rad/s",
     "boxes": "rows of boxes, sides along x and y; half extents > 0, |x| and |y| <= ``HALF`` m; "
     "``MOST`` at most",
 }
@@ -125,9 +125,9 @@ def _check_sizes(cylinders: np.ndarray, boxes: np.ndarray) -> None:
         raise ValueError(f"Radii and half extents must be positive, got {sizes.min()}.")
     if sizes.size and sizes.max() > 2 * HALF:
         raise ValueError(f"Radii and half extents are {2 * HALF} m at most, got {sizes.max():.3g}.")
-    if (cylinders[:, 5] > FASTEST_SWING).any():
-        worst = cylinders[:, 5].max()
-        raise ValueError(f"omega is {FASTEST_SWING} rad/s at most, got {worst:.3g}.")
+    if (np.abs(cylinders[:, 5]) > FASTEST_SWING).any():
+        worst = cylinders[np.abs(cylinders[:, 5]).argmax(), 5]
+        raise ValueError(f"omega must lie within +-{FASTEST_SWING} rad/s, got {worst:.3g}.")
     ends = [cylinders[:, :2] + sign * cylinders[:, 3:5] for sign in (-1, 0, 1)]
     places = np.concatenate([*(end.ravel() for end in ends), boxes[:, :2].ravel()])
     if (np.abs(places) > HALF).any():

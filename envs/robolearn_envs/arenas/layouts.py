@@ -158,7 +158,7 @@ def furnished(
     distance = geodesic(free, cell)
     possible = (distance >= NEAR) & (distance <= FAR)
     movers = cylinders[cylinders[:, 5] != 0]
-    longest = np.abs(movers[:, 3:5]).max(initial=0.0)
+    longest = np.sqrt((movers[:, 3:5] ** 2).sum(axis=1)).max(initial=0.0)
     halves = max(4, math.ceil(longest / 0.3))  # so that the places are 0.3 m apart at the most
     for swing in np.arange(-halves, halves + 1) / halves if len(movers) else ():
         possible &= free_cells(_at(movers, swing), boxes[:0])
