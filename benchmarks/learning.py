@@ -133,7 +133,8 @@ def table(records: list[dict[str, Any]]) -> Table:
     for record in records:
         rows.setdefault((record["label"], record["tested_on"]), []).append(record)
     made = Table("trained", "tested on", "steps", "return by seed", "success", "SPL", "time")
-    for (label, engine), cells in rows.items():
+    order = [claim.label for claim in (*EXPERTS, *CLAIMS)]
+    for (label, engine), cells in sorted(rows.items(), key=lambda row: order.index(row[0][0])):
         cells.sort(key=lambda record: record["seed"])
         made.add(
             label,
@@ -144,7 +145,9 @@ def table(records: list[dict[str, Any]]) -> Table:
             ),
             " ".join(f"{record['success_rate']:.3g}" for record in cells),
             " ".join(f"{record['mean_spl']:.2f}" for record in cells if "mean_spl" in record),
-            f"{max(record['seconds'] for record in cells):.0f} s at most",
+            f"{max(record['seconds'] for record in cells):.0f} s at most"
+            if cells[0]["steps"]
+            else "",
         )
     return made
 
