@@ -38,8 +38,8 @@ def options(task: Task) -> str:
     varied = ", ".join(f"`{field}`" for field in task.robot.randomised)
     about_noise = f" Sensors: {about(task.disturb, type(task))}" if task.sensor_draws else ""
     randomize = (
-        f"r in [0, 1): the motors' strength and {varied} are multiplied by factors uniform in "
-        f"(1 - r, 1 + r), anew each episode.{about_noise}"
+        f"r in [0, 1): what the action commands (see Action) and {varied} are multiplied by "
+        f"factors uniform in (1 - r, 1 + r), anew each episode.{about_noise}"
     )
     rows = [
         ("`engine`", f"`'{task.engines[0]}'`", engines),

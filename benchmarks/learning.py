@@ -133,9 +133,7 @@ def table(records: list[dict[str, Any]]) -> Table:
     for record in records:
         rows.setdefault((record["label"], record["tested_on"]), []).append(record)
     made = Table("trained", "tested on", "steps", "return by seed", "success", "SPL", "time")
-    order = [claim.label for claim in (*EXPERTS, *CLAIMS)]
-    for (label, engine), cells in sorted(rows.items(), key=lambda row: order.index(row[0][0])):
-        cells.sort(key=lambda record: record["seed"])
+    for (label, engine), cells in rows.items():
         made.add(
             label,
             engine,
@@ -158,6 +156,8 @@ def main(options: Options) -> None:
     parts = [json.loads(path.read_text()) for path in options.merge]
     for part in parts:
         records += part["records"]
+    order = [claim.label for claim in (*EXPERTS, *CLAIMS)]
+    records.sort(key=lambda record: (order.index(record["label"]), record["seed"]))
     if not options.merge:
         for claim, seed in trainings(options):
             for record in run_seed(claim, seed):
