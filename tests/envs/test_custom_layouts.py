@@ -52,7 +52,7 @@ def test_what_cannot_be_is_refused_when_the_env_is_made(kwargs, message):
 
 
 def test_a_rover_is_as_fast_as_its_wheels_roll():
-    # 100 rad/s * 0.08 m = 8 m/s; half of 25 rad/s * 0.16 m is 2 m/s.
+    # 100 rad/s * 0.08 m = 8 m/s; 12.5 rad/s * 0.16 m = 2 m/s.
     with pytest.raises(ValueError, match=r"up to 2\.0 m/s .* got one of 8 m/s") as refusal:
         gym.make(ROVER, robot={"max_wheel_speed": 100})
     assert "\n" not in str(refusal.value)
