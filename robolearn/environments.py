@@ -217,7 +217,7 @@ class TrainingEnvs:
         kept, kept_engine = own.kwargs, own.engine
         if env_id is not None and env_id != own.id:  # what the other one has no use for is left
             task = TASKS.get(env_id.split("/")[-1]) if env_id in robolearn_envs.ENVS else None
-            usable = (*task.options, "action", "randomize") if task else ()
+            usable = {*task.options, "action", "randomize"} - {"robot"} if task else set()
             kept = {name: value for name, value in own.kwargs.items() if name in usable}
             kept_engine = own.engine if task and own.engine in task.engines else None
         config = EnvConfig(

@@ -102,3 +102,13 @@ def test_a_description_is_read_back(trained_on_ours):
     assert again.config == trained_on_ours.config
     assert again.observation_space == trained_on_ours.observation_space
     assert again.action_space == trained_on_ours.action_space
+
+
+def test_a_robot_that_was_changed_is_not_carried_over_to_another_task():
+    own = EnvConfig(
+        id="robolearn/NavLidar-v0",
+        engine="analytic",
+        kwargs={"level": 1, "robot": {"max_speed": 0.5}},
+    )
+    there = TrainingEnvs.of(own, None, {}).elsewhere("robolearn/NavRover-v0", None, {})
+    assert there.kwargs == {"level": 1, "split": "test"}
