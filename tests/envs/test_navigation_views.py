@@ -75,12 +75,18 @@ def test_the_map_shows_obstacles_at_their_places_and_floor_between():
 
 def test_what_is_parked_is_not_drawn():
     env = make()
-    # A layout of one's own is filled up to sixteen cylinders and boxes.
     layout = {"goal": [2.0, 1.0], "cylinders": [[-3.0, 2.0, 0.5]]}
-    env.reset(seed=0, options={"layout": layout})
+    crowded = {
+        "goal": [2.0, 1.0],
+        "cylinders": [[-3.0, y, 0.2] for y in (-2.0, 0.0, 2.0)],
+        "boxes": [[0.0, 0.0, 0.1, 0.5], [0.0, 3.0, 0.1, 0.5]],
+    }
+    # After a layout of three cylinders and two boxes a smaller one is filled up to as many.
+    for given in (crowded, layout):
+        env.reset(seed=0, options={"layout": given})
     memory = env.unwrapped.vector.memory
     moment = Situation.of(memory, 0, np.zeros((1, 3)))
-    assert memory["cylinders"].shape[1] == memory["boxes"].shape[1] == 16
+    assert (memory["cylinders"].shape[1], memory["boxes"].shape[1]) == (3, 2)
     assert (moment.cylinders[:, :3].tolist(), moment.boxes.tolist()) == ([[-3.0, 2.0, 0.5]], [])
     env.close()
 
