@@ -136,8 +136,8 @@ def matched(config: PPOConfig) -> SB3Row:
     Not everything can be said in SB3's terms. It normalises rewards where we normalise value
     targets, observations by moments of every step where ours are of whole rollouts, advantages
     by the minibatch where we do by the rollout; it does not stagger episodes, scales initial
-    weights by sqrt(2) where we do by 5/3, has tanh layers, no GRU and no logarithms, finishes its last rollout, and its learning rate is one
-    rollout ahead (see :class:`Linear`).
+    weights by sqrt(2) where we do by 5/3, has tanh layers, no GRU and takes no logarithms,
+    finishes its last rollout, and its learning rate is one rollout ahead (see :class:`Linear`).
     """
     hidden = list(config.hidden)
     return SB3Row(
