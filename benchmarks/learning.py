@@ -4,7 +4,7 @@
     python -m benchmarks.learning --only Nav --out benchmarks/results/navigation
 
 Without ``--only`` the cart-poles come first (15 s to 3 minutes a row on two cores), then the
-navigation tasks (2 to 30 minutes a seed). ``--part 0/2`` and ``--part 1/2`` run half of the
+navigation tasks (1 to 5 minutes a seed). ``--part 0/2`` and ``--part 1/2`` run half of the
 trainings each, at the same time if you like; ``--merge`` joins their results.
 """
 

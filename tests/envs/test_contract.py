@@ -184,7 +184,7 @@ def test_observations_stay_in_the_space_under_full_force(env_id):
 @every_env
 def test_gymnasiums_step_benchmark_runs(env_id):
     env = gym.make(env_id)
-    assert benchmark_step(env, target_duration=0.05, seed=0) > 0  # how fast: benchmarks/env_speed
+    assert benchmark_step(env, target_duration=0.05, seed=0) > (20 if "Nav" in env_id else 100)
     env.close()
 
 
@@ -192,7 +192,8 @@ def test_gymnasiums_step_benchmark_runs(env_id):
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_gymnasiums_vector_benchmark_runs(env_id, mode):
     env = make_vec(env_id, 16, autoreset_mode=mode)
-    assert benchmark_vector_step(env, target_duration=0.05, seed=0) > 0
+    least = 50 if "Nav" in env_id else 1000
+    assert benchmark_vector_step(env, target_duration=0.05, seed=0) > least
     env.close()
 
 

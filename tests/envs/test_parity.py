@@ -165,3 +165,20 @@ def test_engines_agree_on_the_bumper():
     assert runs["analytic"][:, :, 0].max() > 2.05
     np.testing.assert_allclose(runs["mujoco"], runs["analytic"], **FLOAT32)
     np.testing.assert_allclose(runs["bullet"], runs["analytic"], **FLOAT32)
+
+
+def test_a_changed_robot_is_the_same_changed_robot_on_every_engine():
+    ends = {}
+    for engine in ("analytic", "mujoco", "bullet"):
+        for length in (1.0, 1.5):  # m
+            env = make_vec(
+                "robolearn/CartPoleSwingUp-v0", 2, engine=engine, robot={"pole_length": length}
+            )
+            env.reset(seed=0)
+            for _ in range(50):
+                env.step(np.full((2, 1), 0.3, dtype=np.float32))
+            ends[engine, length] = env.unwrapped.state()[0]
+            env.close()
+    for engine in ("mujoco", "bullet"):
+        np.testing.assert_allclose(ends[engine, 1.5], ends["analytic", 1.5], rtol=0, atol=1e-9)
+    assert np.abs(ends["analytic", 1.5] - ends["analytic", 1.0]).max() > 0.01
