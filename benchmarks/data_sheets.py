@@ -14,7 +14,8 @@ import numpy as np
 from benchmarks.arena_sheet import arenas, own_layouts
 from benchmarks.docstrings import about, arguments, attributes, default, plain, table, told
 from benchmarks.evidence import parity, scores
-from robolearn_envs import NAMESPACE
+from benchmarks.first_steps_sheet import first_sheet, first_steps, index_rows
+from robolearn_envs import FIRST_STEPS, NAMESPACE
 from robolearn_envs.rendering import RENDERERS
 from robolearn_envs.rendering.navigation import SIZES
 from robolearn_envs.robots import DiscRobot, Robot, Rover
@@ -191,7 +192,7 @@ def sheet(name: str, cls: type[Task]) -> str:
 
 
 def general() -> str:
-    """Return the table of options that every environment takes."""
+    """Return the table of options that every environment with an engine takes."""
     init = RoboVectorEnv.__init__
     rows = [
         (f"`{name}`", default(init, name), said)
@@ -215,13 +216,15 @@ def render() -> str:
     parts = [
         "<!-- Written by python -m benchmarks.data_sheets: change the classes, not this. -->",
         f"# Environments\n\n{INTRODUCTION}",
-        table(("id", "what", "engines"), index),
+        table(("id", "what", "engines"), [*index, *index_rows()]),
         f"## Batches\n\n{about(RoboVectorEnv)}",
-        f"## Options of every environment\n\n{general()}",
+        f"## Options of every environment with an engine\n\n{general()}",
         f"## Renderers\n\n{table(('name', 'what'), renderers)}",
         *(sheet(name, cls) for name, cls in TASKS.items()),
         f"## Arenas and sensors\n\n{arenas()}",
         f"## Layouts of your own\n\n{own_layouts()}",
+        f"## First steps\n\n{first_steps()}",
+        *(first_sheet(name) for name in FIRST_STEPS),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -9,18 +9,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robolearn.agents.a2c import A2C, A2CConfig
     from robolearn.agents.dqn import DQN, DQNConfig
     from robolearn.agents.ppo import PPO, PPOConfig
+    from robolearn.agents.pqn import PQN, PQNConfig
+    from robolearn.agents.reinforce import REINFORCE, REINFORCEConfig
     from robolearn.environments import EnvConfig
     from robolearn.evaluation import Evaluation, evaluate
 
-__all__ = ["DQN", "PPO", "DQNConfig", "EnvConfig", "Evaluation", "PPOConfig", "evaluate"]
+__all__ = [
+    "A2C",
+    "DQN",
+    "PPO",
+    "PQN",
+    "REINFORCE",
+    "A2CConfig",
+    "DQNConfig",
+    "EnvConfig",
+    "Evaluation",
+    "PPOConfig",
+    "PQNConfig",
+    "REINFORCEConfig",
+    "evaluate",
+]
 
 _HOME = {
-    "DQN": "robolearn.agents.dqn",
-    "DQNConfig": "robolearn.agents.dqn",
-    "PPO": "robolearn.agents.ppo",
-    "PPOConfig": "robolearn.agents.ppo",
+    **{name: "robolearn.agents.a2c" for name in ("A2C", "A2CConfig")},
+    **{name: "robolearn.agents.dqn" for name in ("DQN", "DQNConfig")},
+    **{name: "robolearn.agents.ppo" for name in ("PPO", "PPOConfig")},
+    **{name: "robolearn.agents.pqn" for name in ("PQN", "PQNConfig")},
+    **{name: "robolearn.agents.reinforce" for name in ("REINFORCE", "REINFORCEConfig")},
     "EnvConfig": "robolearn.environments",
     "Evaluation": "robolearn.evaluation",
     "evaluate": "robolearn.evaluation",

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from robolearn.data.rollout import Step
+from robolearn.errors import DivergedError
 from robolearn.spaces import flat_size, flatten_batch
 from robolearn_envs.vector import RoboVectorEnv
 
@@ -45,19 +46,29 @@ class Collector:
         self._outcomes = base.task.outcomes if isinstance(base, RoboVectorEnv) else ()
         self._space = envs.single_observation_space
         self.width = flat_size(self._space)
-        self.raw, _ = envs.reset(seed=seed)
+        self._steps = 0  # of each environment
+        self._episodes: list[Episode] = []
+        self._cut_at = np.full(self.num_envs, -1)  # length to cut an episode at, -1 for never
+        self.restart(seed)
+        if stagger > 1:
+            self._cut_at = np.random.default_rng(seed).integers(1, stagger, self.num_envs)
+
+    def restart(self, seed: int | None = None) -> None:
+        """Begin a new episode in every environment; what they were in the middle of is lost.
+
+        Args:
+            seed: Of the environments; None goes on with their random streams.
+        """
+        self.raw, _ = self.envs.reset(seed=seed)
         """Observations as the environments gave them."""
         self.obs = self._flatten(self.raw)
         """Observations as vectors. Shape (N, width), float32."""
+        require_finite("observation", self.obs, self._steps)
         self.starts = np.ones(self.num_envs, dtype=np.bool_)
         """The observations that are the first of an episode. Shape (N,), bool."""
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._total = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, dtype=np.int64)
-        self._episodes: list[Episode] = []
-        self._cut_at = np.full(self.num_envs, -1)  # length to cut an episode at, -1 for never
-        if stagger > 1:
-            self._cut_at = np.random.default_rng(seed).integers(1, stagger, self.num_envs)
 
     def _flatten(self, observation: Any) -> np.ndarray:
         return flatten_batch(self._space, observation, self.num_envs)
@@ -71,6 +82,9 @@ class Collector:
         obs, valid = self.obs, ~self._ended
         self.raw, reward, terminated, truncated, info = self.envs.step(actions)
         reached = self._flatten(self.raw)
+        self._steps += 1
+        require_finite("reward", reward, self._steps)
+        require_finite("observation", reached, self._steps)
         done = terminated | truncated
         self._total += reward
         self._length += valid
@@ -80,6 +94,7 @@ class Collector:
         if done.any():
             if self._mode is AutoresetMode.SAME_STEP:
                 next_obs = self._final(reached, done, info)
+                require_finite("final observation", next_obs, self._steps)
             self._record(done, info)
         if restart.any():
             self.raw, _ = self.envs.reset(options={"reset_mask": restart})
@@ -117,3 +132,25 @@ class Collector:
         """Return the episodes finished since the last call, in order."""
         episodes, self._episodes = self._episodes, []
         return episodes
+
+
+def require_finite(what: str, array: np.ndarray, step: int) -> None:
+    """Check what environments gave.
+
+    Args:
+        what: Name of the array, for the message.
+        array: Shape (N, ...).
+        step: How many steps each environment has made.
+
+    Raises:
+        DivergedError: A number is infinite or none; it names step, environment and number.
+    """
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    env, *place = (int(i) for i in np.argwhere(~finite)[0])
+    entry = f" in entry {place[0]}" if place else ""
+    raise DivergedError(
+        f"The {what} of environment {env} is {array[(env, *place)]}{entry} after step {step}; "
+        "nothing was learned from it. Mend the environment, or see whether its actions are sane."
+    )

@@ -40,13 +40,13 @@ class EnvConfig:
             raise RobolearnError(did_you_mean("environment", self.id, gym.registry))
         if self.engine is not None and not self.native:
             raise RobolearnError(
-                f"Only robolearn environments have engines, got engine='{self.engine}' for "
-                f"'{self.id}'. Leave the engine out."
+                f"'{self.id}' has no engines to choose from, got engine='{self.engine}'. "
+                "Leave the engine out."
             )
 
     @property
     def native(self) -> bool:
-        """Whether this is one of our environments."""
+        """Whether this is one of our environments with physics, made as a native batch."""
         return self.id in robolearn_envs.ENVS
 
     def held_out(self, split: str) -> "EnvConfig":
@@ -234,7 +234,7 @@ class TrainingEnvs:
                 )
         return config
 
-    def batch_size(self, asked: int) -> int:
+    def batch_size(self, asked: int | None) -> int | None:
         """Return the number of environments: that of ready-made ones, else ``asked``."""
         return asked if self._envs is None else self._envs.num_envs
 

@@ -103,14 +103,24 @@ def magnitudes(space: gym.Space) -> np.ndarray:
     return np.where(known, flat.high, 0.0).astype(np.float32)
 
 
-def require_action_space(space: gym.Space, agent: str) -> ActionSpace:
-    """Return the space if an agent with a categorical or Gaussian policy can serve it.
+def require_action_space(
+    space: gym.Space, agent: str, *, discrete_only: bool = False, hint: str = ""
+) -> ActionSpace:
+    """Return the space if an agent can serve it.
+
+    Args:
+        space: Of single actions.
+        agent: The agent's name, for the message.
+        discrete_only: It serves no continuous actions.
+        hint: How to come by discrete actions, where they can be had; ends in 'or '.
 
     Raises:
-        RobolearnError: Neither discrete nor a box.
+        RobolearnError: Neither discrete nor a box, or a box where only discrete actions serve.
     """
     if isinstance(space, spaces.Discrete):
         return space
+    if discrete_only:
+        raise RobolearnError(f"{agent} needs discrete actions, got {space}. Use {hint}PPO.")
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return space
     raise RobolearnError(

@@ -14,8 +14,9 @@ import pytest
 
 from benchmarks import arena_sheet, data_sheets, evidence
 from benchmarks.docstrings import plain
-from robolearn_envs import ENVS
+from robolearn_envs import ENVS, FIRST_STEPS
 from robolearn_envs.arenas import bank, custom
+from robolearn_envs.first_steps import bandit
 from robolearn_envs.robots import ControlSuiteCartPole
 from robolearn_envs.single import RoboEnv
 from robolearn_envs.tasks import TASKS, navigation
@@ -76,9 +77,8 @@ def test_the_file_is_up_to_date(text):
 
 
 def test_every_id_has_a_sheet(text):
-    assert [f"robolearn/{name}" for name in re.findall(r"^## (\S+-v\d+)$", text, re.M)] == list(
-        ENVS
-    )
+    sheets = [f"robolearn/{name}" for name in re.findall(r"^## (\S+-v\d+)$", text, re.M)]
+    assert sheets == [*ENVS, *(f"robolearn/{name}" for name in FIRST_STEPS)]
 
 
 def test_numbers_are_plain(text):
@@ -96,6 +96,27 @@ def test_bounds_are_those_of_the_space(text, name):
     for bound, expected in (("min", space.low), ("max", space.high)):
         shown = np.concatenate([np.full(entries(row), float(row[bound])) for row in table])
         np.testing.assert_allclose(shown, expected, rtol=1e-5)  # as many, and in six digits
+
+
+@pytest.mark.parametrize("name", FIRST_STEPS)
+def test_first_steps_are_told_as_they_are(text, name):
+    told = section(text, f"## {name}")
+    env = gym.make(f"robolearn/{name}")
+    table = rows(section(told, "### Options"))
+    taken = inspect.signature(type(env.unwrapped).__init__).parameters
+    assert codes(table, "option") == [option for option in taken if option != "self"]
+    for row in table:
+        assert row["default"] == f"`{taken[row['option'].strip('`')].default!r}`"
+        assert row["meaning"]
+    spaces = {row["space"]: row for row in rows(told)}
+    for kind, space in (("observation", env.observation_space), ("action", env.action_space)):
+        assert spaces[kind]["with the default options"] == f"`{space}`"
+    rules = section(told, "### Rules")
+    for rule in ("Observation", "Action", "Reward", "Start", "Terminated", "Truncated"):
+        assert f"**{rule}.** " in rules
+    if env.spec.max_episode_steps:
+        assert f"**Truncated.** After {env.spec.max_episode_steps} steps." in rules
+    env.close()
 
 
 @every_task
@@ -119,7 +140,7 @@ def test_every_option_is_documented_with_its_default(text, name):
 
 
 def test_every_option_of_all_environments_is_documented(text):
-    table = rows(section(text, "## Options of every environment"))
+    table = rows(section(text, "## Options of every environment with an engine"))
     taken = list(inspect.signature(RoboVectorEnv.__init__).parameters)
     assert codes(table, "option") == [
         name for name in taken if name not in ("self", "task", "num_envs", "task_options")
@@ -169,7 +190,7 @@ def test_the_control_suites_robot_is_described_as_it_is():
 
 def test_the_lines_of_python_run(text):
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == len(ENVS)
+    assert len(blocks) == len(ENVS) + len(FIRST_STEPS)
     for block in blocks:
         scope = {}
         exec(block, scope)
@@ -295,6 +316,7 @@ def test_the_formulas_of_spl_are_those_of_the_info(text):
         (navigation, "ARRIVED", 0.45, "within 0.45 m of the goal"),
         (custom, "MOST", 17, "17 at most"),
         (bank, "SIZES", {"train": 7}, "| `'train'` | 7 |"),
+        (bandit, "SQUARE", 7, "A bright square, 7 pixels"),
     ],
 )
 def test_a_change_of_a_class_is_a_change_of_its_sheet(

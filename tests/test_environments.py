@@ -19,9 +19,10 @@ def test_an_unknown_id_gets_the_nearest_one(wrong, right):
         EnvConfig(id=wrong)
 
 
-def test_an_engine_for_a_foreign_environment_is_refused():
-    with pytest.raises(RobolearnError, match="Only robolearn environments have engines"):
-        EnvConfig(id="CartPole-v1", engine="mujoco")
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "robolearn/Bandit-v0"])
+def test_an_engine_for_an_environment_without_engines_is_refused(env_id):
+    with pytest.raises(RobolearnError, match=f"'{env_id}' has no engines .*'mujoco'"):
+        EnvConfig(id=env_id, engine="mujoco")
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from typing import Any
 
 import gymnasium as gym
 
+from robolearn_envs.first_steps import FIRST_STEPS
 from robolearn_envs.tasks import TASKS
 
 NAMESPACE = "robolearn"
 
 ENVS: tuple[str, ...] = tuple(f"{NAMESPACE}/{task}" for task in TASKS)
-"""All environment ids."""
+"""Ids of the environments with physics, each a native batch with a choice of engines."""
 
 
 def make_vec(env_id: str, num_envs: int, **kwargs: Any) -> gym.vector.VectorEnv:
@@ -29,4 +30,11 @@ for _task in TASKS:
         vector_entry_point="robolearn_envs.vector:RoboVectorEnv",
         kwargs={"task": _task},
         disable_env_checker=False,
+    )
+
+for _name, _step in FIRST_STEPS.items():
+    gym.register(
+        f"{NAMESPACE}/{_name}",
+        entry_point=_step.entry_point,
+        max_episode_steps=_step.max_steps,
     )

@@ -8,7 +8,10 @@ from robolearn_envs.names import did_you_mean
 
 AGENTS: dict[str, str] = {
     "dqn": "robolearn.agents.dqn:DQN",
+    "pqn": "robolearn.agents.pqn:PQN",
     "ppo": "robolearn.agents.ppo:PPO",
+    "a2c": "robolearn.agents.a2c:A2C",
+    "reinforce": "robolearn.agents.reinforce:REINFORCE",
 }
 """Where each agent's class is, by name."""
 

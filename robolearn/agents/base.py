@@ -1,16 +1,12 @@
-"""What all agents have in common: the seam to training, and the helpers around a network."""
+"""The seams between agents and what trains, evaluates and films them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, Self
 
-import gymnasium as gym
 import numpy as np
-import torch
-from torch import Tensor
 
 from robolearn.collect import Episode
 from robolearn.environments import TrainingEnvs
-from robolearn.spaces import ActionSpace, flatten_any, to_env_action
 
 
 class Progress(NamedTuple):
@@ -79,26 +75,3 @@ def greedy(agent: Predictor) -> Callable[[Any, bool], Any]:
         return action
 
     return act
-
-
-def predict_with(
-    act: Callable[[Tensor], Tensor],
-    observation_space: gym.Space,
-    action_space: ActionSpace,
-    device: torch.device,
-    observation: Any,
-) -> np.ndarray:
-    """Return environment actions for one observation or a batch of them.
-
-    Args:
-        act: From flat observations, shape (N, D), to actions of the policy, shape (N, ...).
-        observation_space: Of a single observation.
-        action_space: Of a single action.
-        device: Where ``act`` computes.
-        observation: One observation of the space, or N of them stacked.
-    """
-    flat, single = flatten_any(observation_space, observation)
-    with torch.inference_mode():
-        action = act(torch.from_numpy(flat).to(device)).cpu().numpy()
-    actions = to_env_action(action_space, action)
-    return actions[0] if single else actions

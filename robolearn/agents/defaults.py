@@ -1,5 +1,6 @@
 """Tuned hyper-parameters per agent and environment, over the defaults in each config class."""
 
+from dataclasses import fields
 from typing import Any
 
 _BY_LIDAR: dict[str, Any] = {
@@ -61,3 +62,23 @@ def usual_steps(agent: str, env_id: str) -> int:
 def tuned(agent: str, env_id: str | None) -> dict[str, Any]:
     """Return what to override in the agent's config for an environment; {} if nothing."""
     return TUNED.get((agent, env_id or ""), {})
+
+
+def usual_config(cls: Any, agent: str, env_id: str | None, num_envs: int | None) -> Any:
+    """Return what an agent learns with where the user does not say.
+
+    Args:
+        cls: Class of its hyper-parameters.
+        agent: Its name.
+        env_id: The environment, None where it has no name.
+        num_envs: How many there are, None for the usual number; a minibatch is held to what so
+            many give.
+    """
+    settings: dict[str, Any] = tuned(agent, env_id)
+    if num_envs is None:
+        return cls(**settings)
+    usual: dict[str, Any] = {field.name: field.default for field in fields(cls)}
+    settings = usual | settings | {"num_envs": num_envs}
+    if {"minibatch", "rollout_steps"} <= settings.keys():
+        settings["minibatch"] = min(settings["minibatch"], num_envs * settings["rollout_steps"])
+    return cls(**settings)

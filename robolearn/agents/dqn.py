@@ -1,50 +1,63 @@
-"""Deep Q-learning (Mnih et al., 2015) with double targets and n-step returns."""
+"""Deep Q-learning (Mnih et al., 2015) and the parts that Rainbow adds (Hessel et al., 2018)."""
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from gymnasium import Space
-from gymnasium.spaces import Discrete
-from gymnasium.vector import VectorEnv
-from torch import Tensor, nn
+from torch import Tensor
 
-from robolearn.accelerate import choose_device, one_thread
-from robolearn.agents.base import Progress, predict_with
-from robolearn.agents.defaults import tuned
-from robolearn.agents.saving import Parts, load_saved, save_agent
-from robolearn.collect import Collector
+from robolearn.accelerate import one_thread
+from robolearn.agents.base import Progress
+from robolearn.agents.q_learner import QConfig, QLearner, falling, taken
+from robolearn.agents.saving import Parts
 from robolearn.config import check_ranges
+from robolearn.data.priority import SumTree, importance_weights, stratified
 from robolearn.data.replay import Batch, Replay
-from robolearn.environments import EnvConfig, TrainingEnvs
+from robolearn.data.rollout import Step
 from robolearn.errors import RobolearnError
-from robolearn.nn.encoders import mlp
-from robolearn.nn.images import find_images
-from robolearn.nn.normalise import RunningNorm
-from robolearn.spaces import flat_size, flatten_any, magnitudes, to_env_action
+from robolearn.nn.descent import Descent
+from robolearn.nn.q_network import Returns
+from robolearn.nn.value_distributions import CategoricalReturn, Expectation, QuantileReturn
+from robolearn_envs.names import did_you_mean
+
+RETURNS = ("mean", "categorical", "quantile")
+"""What a network may tell of a return."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DQNConfig:
+class DQNConfig(QConfig):
     """Hyper-parameters of :class:`DQN`. A step always means one environment step."""
 
-    num_envs: int = 16
-    """Environments stepped together."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    n_step: int = 3
-    """Steps of reward in a target before the network is asked."""
     double: bool = True
     """Let the online network choose the action the target network values."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate at the start."""
-    final_learning_rate: float = 0.0
-    """Adam's learning rate at the end; it falls linearly."""
+    dueling: bool = False
+    """Tell the value of a state and the advantages of actions apart."""
+    n_step: int = 3
+    """Steps of reward in a target before the network is asked."""
+    prioritised: bool = False
+    """Replay more often what surprised more."""
+    noisy: bool = False
+    """Explore by noise in the weights, instead of by random actions."""
+    returns: Literal["mean", "categorical", "quantile"] = "mean"
+    """What is learned of a return: its mean, or its distribution (C51 or QR-DQN)."""
+    rainbow: bool = False
+    """All of it: sets double, dueling, prioritised and noisy, returns to categorical, and n_step to
+    3 at least."""
+    atoms: int = 51
+    """Atoms, or quantiles, of a distribution of returns."""
+    support: tuple[float, float] | None = None
+    """Least and greatest return of the atoms; None derives them from rewards and gamma."""
+    reward_bounds: tuple[float, float] | None = None
+    """Least and greatest reward of a step; None takes those met during the warm-up."""
+    priority_exponent: float = 0.6
+    """0 replays all alike, 1 in proportion to surprise."""
+    importance_start: float = 0.4
+    """How much of the bias of prioritised replay is undone at the start; all of it at the end."""
     batch: int = 128
     """Transitions in a gradient step."""
     capacity: int = 50_000
@@ -57,125 +70,104 @@ class DQNConfig:
     """Gradient steps in a round."""
     target_period: int = 100
     """Gradient steps between copies of the online network into the target network."""
-    epsilon_start: float = 1.0
-    """Probability of a random action at the start."""
-    epsilon_end: float = 0.05
-    """Probability of a random action after ``epsilon_fraction`` of the steps."""
-    epsilon_fraction: float = 0.2
-    """Part of the steps over which the probability falls, linearly."""
-    max_grad_norm: float = 10.0
-    """Longer gradients are shortened to this."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers."""
-    layer_norm: bool = True
-    """Normalise the hidden layers, which keeps values from running away (Gallici et al., 2025)."""
-    logarithm: bool = False
-    """Take the logarithm of observations that cannot be negative, such as ranges."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
-        counts = ("num_envs", "n_step", "batch", "capacity", "collect_steps", "updates", "hidden")
-        weights = ("learning_rate", "final_learning_rate", "warmup", "max_grad_norm")
-        parts = ("gamma", "epsilon_start", "epsilon_end", "epsilon_fraction")
-        ranges = {name: (1, math.inf) for name in (*counts, "target_period")}
-        ranges |= {name: (0, math.inf) for name in weights}
-        check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
+        """Set what Rainbow sets, and refuse numbers that make no sense."""
+        if self.rainbow:
+            for part in ("double", "dueling", "prioritised", "noisy"):
+                object.__setattr__(self, part, True)
+            object.__setattr__(self, "returns", "categorical")
+            object.__setattr__(self, "n_step", max(self.n_step, 3))
+        super().__post_init__()
+        counts = ("n_step", "batch", "capacity", "collect_steps", "updates", "target_period")
+        ranges: dict[str, tuple[float, float]] = {name: (1, math.inf) for name in counts}
+        ranges |= {name: (0, 1) for name in ("priority_exponent", "importance_start")}
+        check_ranges(self, {**ranges, "warmup": (0, math.inf)})
+        if self.returns not in RETURNS:
+            raise RobolearnError(did_you_mean("kind of returns", self.returns, RETURNS))
+        if self.returns == "categorical":
+            self._check_support()
+
+    def _check_support(self) -> None:
+        if self.gamma == 1 and self.support is None:
+            raise RobolearnError(
+                "With gamma=1 no bounds of rewards bound their sum, got support=None. Give the "
+                "least and greatest return."
+            )
+        if self.support is None or self.reward_bounds is None:
+            return
+        needed = return_bounds(*self.reward_bounds, self.gamma)
+        if not (self.support[0] <= needed[0] and needed[1] <= self.support[1]):
+            raise RobolearnError(
+                f"support must hold returns from {needed[0]:g} to {needed[1]:g}, which rewards in "
+                f"{self.reward_bounds} and gamma={self.gamma:g} make possible, got {self.support}."
+            )
 
 
-def td_loss(online: nn.Module, target: nn.Module, batch: Batch, *, double: bool) -> Tensor:
-    """Huber loss of Q-learning, averaged over the batch; gradients reach ``online`` only.
+def return_bounds(low: float, high: float, gamma: float) -> tuple[float, float]:
+    """Return the least and greatest discounted return of rewards in [low, high].
 
-    The goal is R + discount * Q_target(s', a*), with a* the best action by the online network
-    (double: van Hasselt et al., 2016) or by the target network itself (Mnih et al., 2015).
+    An episode may end at any step and may go on for ever: min(low, 0) / (1 - gamma) and
+    max(high, 0) / (1 - gamma); infinite for gamma 1.
     """
-    q = online(batch.obs).gather(1, batch.action[:, None]).squeeze(1)  # (B,)
-    with torch.no_grad():
-        next_q = target(batch.next_obs)  # (B, actions)
-        chooser = online(batch.next_obs) if double else next_q
-        best = chooser.argmax(dim=1, keepdim=True)
-        goal = batch.reward + batch.discount * next_q.gather(1, best).squeeze(1)
-    loss = nn.functional.smooth_l1_loss(q, goal, reduction="none")
-    return (loss * batch.weight).sum() / batch.weight.sum().clamp_min(1.0)
+    horizon = 1 / (1 - gamma) if gamma < 1 else math.inf
+    return (low * horizon if low < 0 else 0.0), (high * horizon if high > 0 else 0.0)
 
 
-class QNetwork(nn.Module):
-    """Action values of normalised observations."""
+def td_target(returns: Returns, batch: Batch, next_output: Tensor, chooser: Tensor) -> Tensor:
+    """Return what the network should have told of the action taken: R + discount * Z(s', a*).
 
-    def __init__(self, space: Space, actions: int, config: DQNConfig, rng: torch.Generator) -> None:
-        """Build for observations of ``space``; ``rng`` draws the weights."""
-        super().__init__()
-        width = flat_size(space)
-        magnitude = torch.from_numpy(magnitudes(space)) if config.logarithm else None
-        self.observations = RunningNorm(width, magnitude=magnitude)
-        self.body = mlp(
-            width,
-            config.hidden,
-            actions,
-            activation="relu",
-            layer_norm=config.layer_norm,
-            generator=rng,
-        )
+    a* is the best action by ``chooser``: the target network's own means (Mnih et al., 2015), or
+    the online network's (double: van Hasselt et al., 2016).
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """Return Q. Shape (B, actions)."""
-        return self.body(self.observations(obs))
+    Args:
+        returns: What is told of a return.
+        batch: Fields (..., ).
+        next_output: Of the target network for s'. Shape (..., A, width).
+        chooser: Expected returns that choose a*. Shape (..., A).
+
+    Returns:
+        Shape (..., width).
+    """
+    best = taken(next_output, chooser.argmax(dim=-1))
+    return returns.target(batch.reward, batch.discount, best)
 
 
-class DQN:
-    """DQN for many environments at once: each explores by its own coin."""
+def td_loss(returns: Returns, told: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the error of what the network told, averaged over the valid transitions.
+
+    Args:
+        returns: What is told of a return, and what error is made in it.
+        told: By the online network, of the actions taken. Shape (B, width).
+        target: What it should have told. Shape (B, width).
+        weight: Of each transition; 0 is none. Shape (B,).
+    """
+    loss = returns.error(told, target) * weight
+    return loss.sum() / (weight > 0).sum().clamp_min(1)
+
+
+class DQN(QLearner[DQNConfig]):
+    """DQN for many environments at once; each part of Rainbow is a switch of its own."""
 
     name = "dqn"
     Config = DQNConfig
 
-    def __init__(
-        self,
-        env: str | EnvConfig | VectorEnv | TrainingEnvs,
-        config: DQNConfig | None = None,
-        *,
-        engine: str | None = None,
-        num_envs: int | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        **env_kwargs: Any,
-    ) -> None:
-        """Build the agent.
-
-        Args:
-            env: A Gymnasium id, an :class:`EnvConfig`, or a vector environment.
-            config: Hyper-parameters; None for the tuned ones of this environment.
-            engine: Physics engine, for robolearn environments.
-            num_envs: Overrides ``config.num_envs``.
-            seed: Fixes everything random.
-            device: 'auto', 'cpu' or 'cuda'.
-            **env_kwargs: Passed on to the environment.
-
-        Raises:
-            RobolearnError: Unknown environment, actions that are not discrete, or images.
-        """
-        self.envs = TrainingEnvs.of(env, engine, env_kwargs)
-        if not isinstance(self.envs.action_space, Discrete):
-            hint = "action='discrete' (--action discrete) or " if self.envs.native else ""
-            raise RobolearnError(
-                f"DQN needs discrete actions, got {self.envs.action_space}. Use {hint}PPO."
-            )
-        if find_images(self.envs.observation_space):
-            raise RobolearnError(
-                f"DQN has no network for images, got {self.envs.observation_space}. Use PPO."
-            )
-        self._actions = self.envs.action_space
-        config = config or DQNConfig(**tuned(self.name, self.envs.id))
-        asked = config.num_envs if num_envs is None else num_envs
-        self.config = replace(config, num_envs=self.envs.batch_size(asked))
-        self.seed, self.steps, self.updates = seed, 0, 0
-        self.device = choose_device(device)
-        weights = torch.Generator().manual_seed(seed)
-        space, actions = self.envs.observation_space, int(self._actions.n)
-        self.online = QNetwork(space, actions, config, weights).to(self.device)
+    def _build(self, weights: torch.Generator) -> None:
+        config = self.config
+        parts = {"dueling": config.dueling, "noisy": config.noisy}
+        self.online = self._network(self._returns(), weights, **parts)
         self.target = deepcopy(self.online).requires_grad_(False)
-        self._rng = torch.Generator(self.device).manual_seed(seed)  # training
-        self._play = torch.Generator(self.device).manual_seed(seed)  # predict
-        self._optimizer = torch.optim.Adam(self.online.parameters(), fused=True)
+        self._descent = Descent(self.online)
         self._replay: Replay | None = None
+        self.updates = 0
+        self._warned = False
+
+    def _returns(self) -> Returns:
+        config = self.config
+        if config.returns == "categorical":
+            bounds = return_bounds(*(config.reward_bounds or (-1.0, 1.0)), config.gamma)
+            return CategoricalReturn(config.atoms, *(config.support or bounds))
+        return QuantileReturn(config.atoms) if config.returns == "quantile" else Expectation()
 
     def iterate(self, steps: int) -> Iterator[Progress]:
         """Learn from ``steps`` more environment steps, reporting after each round."""
@@ -184,140 +176,131 @@ class DQN:
         if self._replay is None:
             shape = (config.capacity, config.num_envs, collector.width)
             self._replay = Replay(*shape, self.device)
+            self._tree = SumTree(self._replay.capacity, self.device)
+            self._highest = torch.ones((), dtype=torch.float64, device=self.device)
         start = self.steps
         while self.steps < start + steps:
             left = start + steps - self.steps
             length = min(config.collect_steps, math.ceil(left / config.num_envs))
             with one_thread():
                 done = 1 - left / steps
-                warm = len(self._replay) >= min(config.warmup, self._replay.capacity)
-                epsilon = self._epsilon(done) if warm else 1.0
-                self._collect(collector, self._replay, length, epsilon)
+                ready = len(self._replay) >= min(config.warmup, self._replay.capacity)
+                epsilon = self._epsilon(done) if ready else 1.0
+                self._remember(self._replay, *self._explore(collector, length, epsilon))
                 self.steps += length * config.num_envs
                 metrics = {"epsilon": epsilon}
-                if warm:
+                if ready:
                     metrics |= self._update(self._replay, done)
             yield Progress(self.steps, metrics, collector.pop_episodes())
 
-    def learn(self, steps: int) -> Self:
-        """Learn from ``steps`` more environment steps."""
-        for _ in self.iterate(steps):
-            pass
-        return self
-
-    def _epsilon(self, done: float) -> float:
-        """Return the probability of a random action, ``done`` of the way through learning."""
-        config = self.config
-        fallen = min(done / config.epsilon_fraction, 1.0) if config.epsilon_fraction else 1.0
-        return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * fallen
-
-    @torch.no_grad()
-    def _collect(self, collector: Collector, replay: Replay, length: int, epsilon: float) -> None:
-        seen = []
-        for _ in range(length):
-            seen.append(collector.obs)
-            action = self._explore(torch.from_numpy(collector.obs).to(self.device), epsilon)
-            step = collector.step(to_env_action(self._actions, action.cpu().numpy()))
-            replay.put(step, action)
-        self.online.observations.update(torch.from_numpy(np.stack(seen)).to(self.device))
-
-    def _explore(self, obs: Tensor, epsilon: float) -> Tensor:
-        """Return epsilon-greedy actions; every environment draws its own coin. Shape (N,)."""
-        coins = torch.rand(len(obs), generator=self._rng, device=self.device)
-        anything = torch.randint(
-            int(self._actions.n), (len(obs),), generator=self._rng, device=self.device
-        )
-        return torch.where(coins < epsilon, anything, self.online(obs).argmax(dim=1))
+    def _remember(self, replay: Replay, steps: Sequence[Step], actions: Tensor) -> None:
+        """Store steps, which are replayed first as if nothing had surprised more."""
+        where, valid = replay.put(steps, actions)
+        if self.config.prioritised:
+            self._tree.update(where, valid * self._highest)
+        if self.config.normalise:
+            seen = torch.from_numpy(np.stack([step.obs for step in steps]))
+            self.online.perception.learn_moments(seen.to(self.device))
 
     def _update(self, replay: Replay, done: float) -> dict[str, float]:
         """Take a round of gradient steps and return figures of it."""
         config = self.config
-        first, last = config.learning_rate, config.final_learning_rate
-        rate = first + (last - first) * done
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        total = torch.zeros((), device=self.device)
-        for _ in range(config.updates):
-            batch = replay.sample(config.batch, config.n_step, config.gamma, self._rng)
-            total += self._step(batch)
-            self.updates += 1
+        rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
+        beta = falling(config.importance_start, 1.0, 1.0, done)
+        if self.updates == 0 and config.support is None and config.reward_bounds is None:
+            self._measure_support(replay)
+        total = torch.zeros(2, device=self.device)
+        left = config.updates
+        while left:
+            frozen = min(left, config.target_period - self.updates % config.target_period)
+            total += self._descend(replay, frozen, rate, beta)
+            self.updates += frozen
+            left -= frozen
             if self.updates % config.target_period == 0:
                 self.target.load_state_dict(self.online.state_dict())
-        return {"td_loss": (total / config.updates).item(), "learning_rate": rate}
+        loss, outside = (total / config.updates).tolist()
+        self._warn_of_saturation(outside)
+        return {"td_loss": loss, "learning_rate": rate}
 
-    def _step(self, batch: Batch) -> Tensor:
-        loss = td_loss(self.online, self.target, batch, double=self.config.double)
-        self._optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.online.parameters(), self.config.max_grad_norm)
-        self._optimizer.step()
-        return loss.detach()
+    def _descend(self, replay: Replay, count: int, rate: float, beta: float) -> Tensor:
+        """Take ``count`` gradient steps between which the target network stays as it is.
 
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, Any]:
-        """Return actions for one observation or a batch; SB3's signature.
-
-        Args:
-            observation: Of the observation space, or N of them stacked.
-            state: Passed through: the policy has no memory.
-            episode_start: Not needed: the policy has no memory.
-            deterministic: Always take the best action, instead of exploring at the last rate.
+        Transitions are drawn, and the target network asked, once for all of them, which changes
+        nothing but that priorities are updated after the last step only.
 
         Returns:
-            Actions as the environment takes them, one or N; and ``state``.
+            Sums over the steps of the loss and of the probability outside the support. Shape (2,).
         """
+        config, returns = self.config, self.online.returns
+        where = self._draw(replay, count)
+        batches = replay.read(where, config.n_step, config.gamma)
+        if config.prioritised:
+            priority = self._tree.get(where)
+            weight = importance_weights(priority, self._tree.total, len(replay), beta)
+            batches = batches._replace(weight=weight.float())
+        with torch.no_grad():
+            noise = self.target.draw_noise(count, 1, generator=self._rng)
+            next_output = self.target(batches.next_obs, noise)
+            choosers = returns.mean(next_output)
+            outside = self._outside(batches, next_output, choosers)
+        losses, surprises = [], []
+        for k in range(count):
+            batch = Batch(*(field[k] for field in batches))
+            with torch.no_grad():
+                chooser = self._online_q(batch.next_obs) if config.double else choosers[k]
+                target = td_target(returns, batch, next_output[k], chooser)
+            noise = self.online.draw_noise(1, generator=self._rng)
+            told = taken(self.online(batch.obs, noise), batch.action)
+            loss = td_loss(returns, told, target, batch.weight)
+            self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
+            losses.append(loss.detach())
+            surprises.append(returns.surprise(told.detach(), target))
+        if config.prioritised:
+            priority = (torch.stack(surprises).double() + 1e-6) ** config.priority_exponent
+            self._tree.update(where.flatten(), priority.flatten())
+            self._highest = torch.maximum(self._highest, priority.max())
+        return torch.stack([torch.stack(losses).sum(), outside * count])
 
-        def act(obs: Tensor) -> Tensor:
-            best = self.online(obs).argmax(dim=1)
-            if deterministic:
-                return best
-            coins, anything = torch.rand(2, len(obs), generator=self._play, device=self.device)
-            any_action = (anything * int(self._actions.n)).long()
-            return torch.where(coins < self.config.epsilon_end, any_action, best)
+    def _draw(self, replay: Replay, count: int) -> Tensor:
+        """Return where the transitions of ``count`` gradient steps lie. Shape (count, B)."""
+        size = self.config.batch
+        if not self.config.prioritised:
+            return replay.draw(count, size, rng=self._rng)
+        drawn = stratified(self._tree, count * size, self._rng)  # ascending
+        return drawn.view(size, count).T
 
-        space = self.envs.observation_space
-        return predict_with(act, space, self._actions, self.device, observation), state
+    def _outside(self, batches: Batch, next_output: Tensor, choosers: Tensor) -> Tensor:
+        """Return how much probability of the first minibatch's targets no atom can hold."""
+        returns = self.online.returns
+        if not isinstance(returns, CategoricalReturn):
+            return torch.zeros((), device=self.device)
+        best = taken(next_output[0], choosers[0].argmax(dim=-1))
+        return returns.clipped(batches.reward[0], batches.discount[0], best).mean()
 
-    def q_values(self, observation: Any) -> np.ndarray:
-        """Return Q of N observations, in units of reward. Shape (N, actions)."""
-        flat, _ = flatten_any(self.envs.observation_space, observation)
-        with torch.inference_mode():
-            return self.online(torch.from_numpy(flat).to(self.device)).cpu().numpy()
+    def _measure_support(self, replay: Replay) -> None:
+        """Spread the atoms over the returns that rewards met so far make possible."""
+        low, high = return_bounds(*replay.reward_bounds(), self.config.gamma)
+        for net in (self.online, self.target):
+            if isinstance(net.returns, CategoricalReturn) and low < high:
+                net.returns.span(low, high)
+
+    def _warn_of_saturation(self, outside: float) -> None:
+        returns = self.online.returns
+        if outside <= 0.01 or self._warned or not isinstance(returns, CategoricalReturn):
+            return
+        self._warned = True
+        low, high = returns.support[0].item(), returns.support[-1].item()
+        warnings.warn(
+            f"{outside:.0%} of the returns lie outside the support [{low:g}, {high:g}] of the "
+            "atoms; give a wider support.",
+            stacklevel=2,
+        )
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns, but for the replay memory."""
         return Parts(
             modules={"online": self.online, "target": self.target},
-            optimizer=self._optimizer,
+            optimizer=self._descent.adam,
             generators={"train": self._rng, "play": self._play},
             counters=("steps", "updates"),
         )
-
-    def save(self, folder: str | Path) -> None:
-        """Write the agent, without its replay memory; an agent already there is replaced."""
-        save_agent(self, folder)
-
-    @classmethod
-    def load(
-        cls, folder: str | Path, *, env: VectorEnv | None = None, device: str = "auto"
-    ) -> Self:
-        """Read an agent back; it acts as it did and can go on learning, its replay memory empty.
-
-        Args:
-            folder: What ``save`` wrote.
-            env: Environments to learn in, instead of the ones it was trained in.
-            device: 'auto', 'cpu' or 'cuda'.
-
-        Raises:
-            RobolearnError: No agent there, a damaged one, or one of another algorithm.
-        """
-        return load_saved(cls, folder, env, device)
-
-    def close(self) -> None:
-        """Close the training environments."""
-        self.envs.close()

@@ -1,4 +1,4 @@
-"""What on-policy agents saw while acting, and minibatches of it."""
+"""What on-policy agents saw while acting, and what there is to learn from it."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout
 from robolearn.nn.actor_critic import ActorCritic
 
@@ -22,23 +23,71 @@ class Experience(NamedTuple):
     """The latents before the first step. Shape (N, width)."""
 
 
-class Minibatch(NamedTuple):
+class Lesson(NamedTuple):
     """What there is to learn from B steps, or from T steps of N environments."""
 
     action: Tensor
-    log_prob: Tensor
     advantage: Tensor
+    value: Tensor
+    """Before the update, normalised as targets are."""
     target: Tensor
+    """What the value should have been, normalised."""
+    log_prob: Tensor
+    """Of the action when it was drawn."""
+
+
+@torch.no_grad()
+def draw_lesson(
+    net: ActorCritic,
+    experience: Experience,
+    *,
+    gamma: float,
+    lam: float,
+    whiten: bool,
+    normalise: bool,
+    critic: bool = True,
+) -> Lesson:
+    """Return what all steps of a rollout teach. Fields (T, N, ...).
+
+    Args:
+        net: Values what was seen; its normaliser of values learns the targets.
+        experience: The rollout.
+        gamma: Discount per step.
+        lam: Weight of longer returns in the advantage; 1 for whole ones.
+        whiten: Shift and scale advantages to mean 0 and deviation 1.
+        normalise: Update the normaliser of values.
+        critic: False values everything at 0: advantages are returns, and nothing is bootstrapped.
+    """
+    rollout, latent = experience.rollout, experience.latent
+    value, final = net.value(latent), net.value(experience.final_latent)
+    if not critic:
+        value, final = torch.zeros_like(value), torch.zeros_like(final)
+    reached = rollout.next_value(value, final)
+    ends = (rollout.terminated, rollout.done)
+    advantage = gae(rollout.reward, value[:-1], reached, *ends, gamma=gamma, lam=lam)
+    target = advantage + value[:-1]
+    if normalise:
+        net.values.update(target[rollout.valid][:, None])
+    if whiten:
+        known = advantage[rollout.valid]
+        advantage = (advantage - known.mean()) / (known.std(correction=0) + 1e-8)
+    return Lesson(
+        rollout.action,
+        advantage,
+        net.values(value[:-1, :, None]).squeeze(-1),
+        net.values(target[..., None]).squeeze(-1),
+        net.head.log_prob(net.policy(latent[:-1]), rollout.action),
+    )
 
 
 def minibatches(
     net: ActorCritic,
     experience: Experience,
     obs: Tensor,
-    lesson: Minibatch,
+    lesson: Lesson,
     size: int,
     rng: torch.Generator,
-) -> Iterator[tuple[Tensor, Minibatch]]:
+) -> Iterator[tuple[Tensor, Lesson]]:
     """Yield each valid step of a rollout once, in shuffled minibatches.
 
     With a memory a minibatch is the whole sequences of some environments, through which it is
@@ -47,7 +96,7 @@ def minibatches(
     Args:
         net: Sees the observations, with gradients.
         experience: The rollout.
-        obs: Its observations, prepared for ``net.features``. Shape (T, N, D).
+        obs: Its observations, prepared for ``net.perception``. Shape (T, N, D).
         lesson: Fields (T, N, ...).
         size: Steps in a minibatch; with a memory the nearest to it, of one environment at least.
         rng: Shuffles.
@@ -58,17 +107,17 @@ def minibatches(
     rollout = experience.rollout
     if net.memory is None:
         valid = rollout.valid.flatten().nonzero().squeeze(1)
+        flat, fields = obs.flatten(0, 1), [field.flatten(0, 1) for field in lesson]
         for rows in _shuffled(valid, size, rng):
-            part = Minibatch(*(field.flatten(0, 1)[rows] for field in lesson))
-            yield net.features(obs.flatten(0, 1)[rows]), part
+            yield net.perception.features(flat[rows]), Lesson(*(field[rows] for field in fields))
         return
     steps = len(rollout.valid)
     stepped = rollout.valid.any(dim=0).nonzero().squeeze(1)  # others were only reset
     for envs in _shuffled(stepped, max(1, round(size / steps)), rng):
-        features, start = net.features(obs[:, envs]), rollout.start[:steps, envs]
+        features, start = net.perception.features(obs[:, envs]), rollout.start[:steps, envs]
         latent = net.memory.sequence(features, experience.before[envs], start)
         valid = rollout.valid[:, envs]
-        yield latent[valid], Minibatch(*(field[:, envs][valid] for field in lesson))
+        yield latent[valid], Lesson(*(field[:, envs][valid] for field in lesson))
 
 
 def _shuffled(indices: Tensor, size: int, rng: torch.Generator) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from gymnasium.vector import VectorEnv
@@ -31,7 +31,7 @@ class Parts:
 class Saveable(Protocol):
     """An agent that can be written and built anew from its config."""
 
-    name: str
+    name: ClassVar[str]
     config: Any
     seed: int
     envs: TrainingEnvs

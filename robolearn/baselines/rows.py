@@ -1,16 +1,16 @@
 """Hyper-parameters for Stable-Baselines3, frozen from public sources; no SB3 is imported here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from robolearn.agents.ppo import PPOConfig
 
-Algorithm: TypeAlias = Literal["ppo", "dqn"]
+Algorithm: TypeAlias = Literal["a2c", "dqn", "ppo"]
 
-ALGORITHMS: tuple[Algorithm, ...] = ("ppo", "dqn")
+ALGORITHMS: tuple[Algorithm, ...] = ("a2c", "dqn", "ppo")
 """SB3's algorithms we compare with."""
 
 
@@ -44,10 +44,21 @@ class SB3Row:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the SB3 class, by SB3's names."""
 
+    def __post_init__(self) -> None:
+        """Refuse normalised rewards whose discount is not said."""
+        if self.normalise and "gamma" not in self.arguments:
+            raise ValueError(
+                "A row that normalises must name gamma, which scales rewards too; "
+                f"got {sorted(self.arguments)}."
+            )
 
+
+# DLR-RM/rl-baselines3-zoo: hyperparams/a2c.yml at c6c209e, dqn.yml at ce95481, ppo.yml at 208b6fd.
+# What a row there leaves out is SB3's default, and one environment. Its LunarLander-v2 is today's
+# v3, its MuJoCo pendulums of v2 are today's v5.
 _ZOO = "rl-baselines3-zoo"
 
-# rl-baselines3-zoo, hyperparams/ppo.yml, CartPole-v1 ("Tuned", for 100k steps).
+# CartPole-v1 ("Tuned", for 100k steps).
 _PPO_CARTPOLE = SB3Row(
     source=f"{_ZOO}, ppo CartPole-v1",
     num_envs=8,
@@ -63,7 +74,67 @@ _PPO_CARTPOLE = SB3Row(
     },
 )
 
-# rl-baselines3-zoo, hyperparams/dqn.yml, CartPole-v1 ("Tuned", for 50k steps).
+# Acrobot-v1 (for 1M steps).
+_PPO_ACROBOT = SB3Row(
+    source=f"{_ZOO}, ppo Acrobot-v1",
+    num_envs=16,
+    normalise=True,
+    arguments={"n_steps": 256, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4, "ent_coef": 0.0},
+)
+
+# LunarLander-v2 (for 1M steps).
+_PPO_LUNAR_LANDER = SB3Row(
+    source=f"{_ZOO}, ppo LunarLander-v2",
+    num_envs=16,
+    arguments={
+        "n_steps": 1024,
+        "batch_size": 64,
+        "gae_lambda": 0.98,
+        "gamma": 0.999,
+        "n_epochs": 4,
+        "ent_coef": 0.01,
+    },
+)
+
+# InvertedPendulum-v2 ("Tuned", for 1M steps).
+_PPO_PENDULUM = SB3Row(
+    source=f"{_ZOO}, ppo InvertedPendulum-v2",
+    num_envs=1,
+    normalise=True,
+    arguments={
+        "n_steps": 32,
+        "batch_size": 64,
+        "gae_lambda": 0.9,
+        "gamma": 0.999,
+        "n_epochs": 5,
+        "ent_coef": 1.37976e-07,
+        "learning_rate": 0.000222425,
+        "clip_range": 0.4,
+        "max_grad_norm": 0.3,
+        "vf_coef": 0.19816,
+    },
+)
+
+# InvertedDoublePendulum-v2 ("Tuned", for 1M steps).
+_PPO_DOUBLE_PENDULUM = SB3Row(
+    source=f"{_ZOO}, ppo InvertedDoublePendulum-v2",
+    num_envs=1,
+    normalise=True,
+    arguments={
+        "n_steps": 128,
+        "batch_size": 512,
+        "gae_lambda": 0.8,
+        "gamma": 0.98,
+        "n_epochs": 10,
+        "ent_coef": 1.05057e-06,
+        "learning_rate": 0.000155454,
+        "clip_range": 0.4,
+        "max_grad_norm": 0.5,
+        "vf_coef": 0.695929,
+    },
+)
+
+# CartPole-v1 ("Almost Tuned", for 50k steps).
 _DQN_CARTPOLE = SB3Row(
     source=f"{_ZOO}, dqn CartPole-v1",
     num_envs=1,
@@ -82,8 +153,58 @@ _DQN_CARTPOLE = SB3Row(
     },
 )
 
-# rl-baselines3-zoo, hyperparams/ppo.yml, InvertedPendulumSwingupBulletEnv-v0 (for 2M steps): the
-# zoo's cart-pole swing-up.
+# Acrobot-v1 ("Tuned", for 100k steps); LunarLander-v2 has the same numbers.
+_DQN_ACROBOT = SB3Row(
+    source=f"{_ZOO}, dqn Acrobot-v1",
+    num_envs=1,
+    arguments={
+        "learning_rate": 6.3e-4,
+        "batch_size": 128,
+        "buffer_size": 50_000,
+        "learning_starts": 0,
+        "gamma": 0.99,
+        "target_update_interval": 250,
+        "train_freq": 4,
+        "gradient_steps": -1,
+        "exploration_fraction": 0.12,
+        "exploration_final_eps": 0.1,
+        "policy_kwargs": {"net_arch": [256, 256]},
+    },
+)
+
+# CartPole-v1 (for 500k steps).
+_A2C_CARTPOLE = SB3Row(source=f"{_ZOO}, a2c CartPole-v1", num_envs=8, arguments={"ent_coef": 0.0})
+
+# Acrobot-v1 (for 500k steps); it leaves gamma to SB3's default.
+_A2C_ACROBOT = SB3Row(
+    source=f"{_ZOO}, a2c Acrobot-v1",
+    num_envs=16,
+    normalise=True,
+    arguments={"ent_coef": 0.0, "gamma": 0.99},
+)
+
+# LunarLander-v2 (for 200k steps).
+_A2C_LUNAR_LANDER = SB3Row(
+    source=f"{_ZOO}, a2c LunarLander-v2",
+    num_envs=8,
+    arguments={
+        "gamma": 0.995,
+        "n_steps": 5,
+        "learning_rate": Linear(8.3e-4),
+        "ent_coef": 1e-5,
+    },
+)
+
+# HalfCheetah-v4, which the file names its defaults for MuJoCo (for 1M steps). It has no row for
+# the pendulums, and these leave gamma to SB3's default.
+_A2C_MUJOCO = SB3Row(
+    source=f"{_ZOO}, a2c HalfCheetah-v4 (its MuJoCo defaults)",
+    num_envs=1,
+    normalise=True,
+    arguments={"gamma": 0.99},
+)
+
+# InvertedPendulumSwingupBulletEnv-v0 (for 2M steps): the zoo's cart-pole swing-up.
 _PPO_SWING_UP = SB3Row(
     source=f"{_ZOO}, ppo InvertedPendulumSwingupBulletEnv-v0",
     num_envs=8,
@@ -102,6 +223,18 @@ _PPO_SWING_UP = SB3Row(
 
 SB3_TABLE: Mapping[tuple[Algorithm, str], SB3Row] = MappingProxyType(
     {
+        ("a2c", "Acrobot-v1"): _A2C_ACROBOT,
+        ("a2c", "CartPole-v1"): _A2C_CARTPOLE,
+        ("a2c", "InvertedDoublePendulum-v5"): _A2C_MUJOCO,
+        ("a2c", "InvertedPendulum-v5"): _A2C_MUJOCO,
+        ("a2c", "LunarLander-v3"): _A2C_LUNAR_LANDER,
+        ("a2c", "robolearn/CartPoleBalance-v0"): _A2C_CARTPOLE,
+        ("dqn", "Acrobot-v1"): _DQN_ACROBOT,
+        ("dqn", "LunarLander-v3"): replace(_DQN_ACROBOT, source=f"{_ZOO}, dqn LunarLander-v2"),
+        ("ppo", "Acrobot-v1"): _PPO_ACROBOT,
+        ("ppo", "InvertedDoublePendulum-v5"): _PPO_DOUBLE_PENDULUM,
+        ("ppo", "InvertedPendulum-v5"): _PPO_PENDULUM,
+        ("ppo", "LunarLander-v3"): _PPO_LUNAR_LANDER,
         ("ppo", "CartPole-v1"): _PPO_CARTPOLE,
         ("ppo", "robolearn/CartPoleBalance-v0"): _PPO_CARTPOLE,
         ("ppo", "robolearn/CartPoleSwingUp-v0"): _PPO_SWING_UP,
@@ -116,6 +249,11 @@ SB3_TABLE: Mapping[tuple[Algorithm, str], SB3Row] = MappingProxyType(
 
 # What SB3 does where nothing is said (2.9); the number of environments is ours to choose.
 _DEFAULTS: Mapping[Algorithm, SB3Row] = {
+    "a2c": SB3Row(
+        source="SB3's defaults, 8 environments",
+        num_envs=8,
+        arguments={"n_steps": 5, "gamma": 0.99},
+    ),
     "ppo": SB3Row(
         source="SB3's defaults, 8 environments",
         num_envs=8,

@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
@@ -24,6 +24,9 @@ from robolearn.baselines.rows import Algorithm, SB3Row, row_for
 from robolearn.baselines.servable import require_servable
 from robolearn.environments import SEED_SPACING, EnvConfig
 from robolearn.errors import RobolearnError
+
+Model: TypeAlias = A2C | DQN | PPO
+"""What SB3 can learn with here."""
 
 
 class SB3VecEnv(VecEnv):
@@ -176,7 +179,7 @@ class SB3VecEnv(VecEnv):
 class SB3Agent:
     """A trained SB3 model."""
 
-    def __init__(self, model: PPO | DQN, normaliser: VecNormalize | None, wall_s: float) -> None:
+    def __init__(self, model: Model, normaliser: VecNormalize | None, wall_s: float) -> None:
         """Hold a model and the statistics its observations were normalised with."""
         self.model = model
         self._normaliser = normaliser
@@ -213,7 +216,7 @@ def train_sb3(
     """Train with SB3, on one CPU thread as our agents do, and without a word from it.
 
     Args:
-        algorithm: 'ppo' or 'dqn'.
+        algorithm: 'a2c', 'dqn' or 'ppo'.
         env: Where to learn.
         steps: Environment steps, at least 1; SB3 finishes the rollout it is in.
         seed: Fixes everything random.
@@ -241,15 +244,18 @@ def train_sb3(
 
 def _build(
     algorithm: Algorithm, envs: SB3VecEnv, row: SB3Row, steps: int, seed: int, device: str
-) -> tuple[PPO | DQN, VecNormalize | None]:
+) -> tuple[Model, VecNormalize | None]:
     arguments: dict[str, Any] = deepcopy(dict(row.arguments))
-    if "n_steps" in arguments:  # a rollout longer than all of learning would break the budget
-        arguments["n_steps"] = min(arguments["n_steps"], math.ceil(steps / envs.num_envs))
+    if "n_steps" in arguments:
+        # A rollout longer than all of learning would break the budget,
+        # and PPO refuses one of a single step, which has no advantage to normalise.
+        longest = math.ceil(max(steps, 2) / envs.num_envs)
+        arguments["n_steps"] = min(arguments["n_steps"], longest)
     normaliser = None
     if row.normalise and isinstance(envs.observation_space, spaces.Box | spaces.Dict):
         normaliser = VecNormalize(envs, gamma=arguments["gamma"])
     policy = "MultiInputPolicy" if isinstance(envs.observation_space, spaces.Dict) else "MlpPolicy"
-    model = {"ppo": PPO, "dqn": DQN}[algorithm](
+    model = {"a2c": A2C, "dqn": DQN, "ppo": PPO}[algorithm](
         policy, normaliser or envs, seed=seed, device=choose_device(device), **arguments
     )
     model.set_logger(Logger(folder=None, output_formats=[]))  # the default makes a folder in /tmp
@@ -261,5 +267,5 @@ def _known_warnings() -> Iterator[None]:
     """Silence SB3's advice on settings that are chosen on purpose here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You have specified a mini-batch size", UserWarning)
-        warnings.filterwarnings("ignore", "You are trying to run PPO on the GPU", UserWarning)
+        warnings.filterwarnings("ignore", "You are trying to run (A2C|PPO) on the GPU", UserWarning)
         yield

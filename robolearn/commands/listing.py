@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from gymnasium.envs.registration import load_env_creator
 from rich.console import Console
 from rich.table import Column, Table
 
 from robolearn.agents import AGENTS
 from robolearn.commands.common import parse, print_json
-from robolearn_envs import NAMESPACE
+from robolearn_envs import FIRST_STEPS, NAMESPACE
 from robolearn_envs.tasks import TASKS
 
-SB3_AGENTS = ("sb3-dqn", "sb3-ppo")
+SB3_AGENTS = ("sb3-a2c", "sb3-dqn", "sb3-ppo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,25 +27,45 @@ class ListOptions:
 def main(arguments: Sequence[str]) -> int:
     """List."""
     options = parse(ListOptions, arguments, "list")
-    envs = {
-        f"{NAMESPACE}/{name}": {
-            "engines": list(task.engines),
-            "actions": task.default_action,
-            "steps": task.max_steps,
-            "about": (task.__doc__ or "").splitlines()[0],
-        }
-        for name, task in TASKS.items()
-    }
+    envs = environments()
     if options.json:
         print_json({"environments": envs, "agents": list(AGENTS), "baselines": list(SB3_AGENTS)})
         return 0
     table = Table(Column("environment", no_wrap=True), "engines", "actions", "steps", box=None)
     for name, facts in envs.items():
-        engines = ", ".join(facts["engines"])
-        table.add_row(name, engines, facts["actions"], str(facts["steps"]))
+        engines = ", ".join(facts["engines"]) or "-"
+        table.add_row(name, engines, facts["actions"], str(facts["steps"] or "-"))
     Console().print(table)
     for name, facts in envs.items():
         print(f"\n{name}\n  {facts['about']}")
     print(f"\nagents: {', '.join(AGENTS)}; to compare with: {', '.join(SB3_AGENTS)}")
     print("Any other Gymnasium id works with the agents too, e.g. CartPole-v1.")
     return 0
+
+
+def environments() -> dict[str, dict[str, Any]]:
+    """Return what there is to say of each environment, by id; steps are None without a limit."""
+    physics = {
+        f"{NAMESPACE}/{name}": {
+            "engines": list(task.engines),
+            "actions": task.default_action,
+            "steps": task.max_steps,
+            "about": _summary(task),
+        }
+        for name, task in TASKS.items()
+    }
+    first_steps = {
+        f"{NAMESPACE}/{name}": {
+            "engines": [],
+            "actions": "discrete",
+            "steps": step.max_steps,
+            "about": _summary(load_env_creator(step.entry_point)),
+        }
+        for name, step in FIRST_STEPS.items()
+    }
+    return physics | first_steps
+
+
+def _summary(thing: Any) -> str:
+    """Return the first line of a docstring."""
+    return (thing.__doc__ or "").splitlines()[0]

@@ -28,7 +28,7 @@ _SB3: dict[str, Algorithm] = {f"sb3-{algorithm}": algorithm for algorithm in ALG
 CONTESTANTS: tuple[str, ...] = (*AGENTS, *_SB3)
 """Names of all agents that can be compared."""
 
-_DISCRETE_ONLY = frozenset({"dqn", "sb3-dqn"})
+_DISCRETE_ONLY = frozenset({"dqn", "pqn", "sb3-dqn"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +36,9 @@ class CompareConfig:
     """What to compare, on what, and where to write it."""
 
     agents: tuple[str, ...]
-    """Agents, ours ('ppo', 'dqn') and SB3's ('sb3-ppo', 'sb3-dqn')."""
+    """Agents, ours ('ppo', 'dqn', ...) and SB3's ('sb3-a2c', 'sb3-dqn', 'sb3-ppo')."""
     env: EnvConfig
-    """Where they learn and are evaluated; DQNs with discrete actions where it offers them."""
+    """Where they learn and are evaluated; Q-learners with discrete actions where it offers them."""
     steps: int
     """Environment steps each agent learns from."""
     seeds: int = 5

@@ -1,7 +1,9 @@
-"""Replay memory of N environments, with n-step returns formed when it is sampled."""
+"""Replay memory of N environments, with n-step returns formed when it is read."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,24 +11,27 @@ from robolearn.data.rollout import Step
 
 
 class Batch(NamedTuple):
-    """B transitions of up to n steps each."""
+    """Transitions of up to n steps each; their shape (...) is that of what was asked for."""
 
     obs: Tensor
-    """What was acted on. Shape (B, D)."""
+    """What was acted on. Shape (..., D)."""
     action: Tensor
-    """Shape (B,), int64."""
+    """Shape (...), int64."""
     reward: Tensor
-    """Discounted sum of the rewards of the steps spanned. Shape (B,)."""
+    """Discounted sum of the rewards of the steps spanned. Shape (...)."""
     next_obs: Tensor
-    """What the last step spanned reached, before any reset. Shape (B, D)."""
+    """What the last step spanned reached, before any reset. Shape (..., D)."""
     discount: Tensor
-    """gamma to the number of steps spanned; 0 where the last one terminated. Shape (B,)."""
+    """gamma to the number of steps spanned; 0 where the last one terminated. Shape (...)."""
     weight: Tensor
-    """0 where the environment only reset, else 1. Shape (B,)."""
+    """0 where the environment only reset, else 1. Shape (...)."""
 
 
 class Replay:
-    """A ring of the latest steps, oldest overwritten first, on the learner's device."""
+    """A ring of the latest steps, oldest overwritten first, on the learner's device.
+
+    A step of environment i lies at ``row * num_envs + i``, the next one ``num_envs`` further on.
+    """
 
     def __init__(self, capacity: int, num_envs: int, width: int, device: torch.device) -> None:
         """Hold about ``capacity`` steps of ``num_envs`` environments.
@@ -39,14 +44,14 @@ class Replay:
         """
         self._rows = max(capacity // num_envs, 1)
         self._num_envs = num_envs
-        shape = (self._rows, num_envs)
-        self._obs = torch.empty(*shape, width, device=device)
-        self._next_obs = torch.empty(*shape, width, device=device)
-        self._action = torch.empty(shape, dtype=torch.int64, device=device)
-        self._reward = torch.empty(shape, device=device)
-        self._terminated = torch.empty(shape, dtype=torch.bool, device=device)
-        self._done = torch.empty(shape, dtype=torch.bool, device=device)
-        self._valid = torch.empty(shape, dtype=torch.bool, device=device)
+        size = self.capacity
+        self._obs = torch.empty(size, width, device=device)
+        self._next_obs = torch.empty(size, width, device=device)
+        self._action = torch.empty(size, dtype=torch.int64, device=device)
+        self._reward = torch.empty(size, device=device)
+        self._terminated = torch.empty(size, dtype=torch.bool, device=device)
+        self._done = torch.empty(size, dtype=torch.bool, device=device)
+        self._valid = torch.empty(size, device=device)
         self._put = 0  # rows ever written
 
     @property
@@ -58,53 +63,66 @@ class Replay:
         """Return how many environment steps are stored."""
         return min(self._put, self._rows) * self._num_envs
 
-    def put(self, step: Step, action: Tensor) -> None:
-        """Store one step of all environments; ``action`` has shape (N,)."""
-        row = self._put % self._rows
-        self._obs[row] = torch.from_numpy(step.obs)
-        self._next_obs[row] = torch.from_numpy(step.next_obs)
-        self._action[row] = action
-        self._reward[row] = torch.from_numpy(step.reward)
-        self._terminated[row] = torch.from_numpy(step.terminated)
-        self._done[row] = torch.from_numpy(step.done)
-        self._valid[row] = torch.from_numpy(step.valid)
-        self._put += 1
+    def put(self, steps: Sequence[Step], actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Store T steps of all environments.
 
-    def sample(self, count: int, n: int, gamma: float, rng: torch.Generator) -> Batch:
-        """Draw transitions uniformly and follow each for up to ``n`` steps.
+        Args:
+            steps: What happened, in order.
+            actions: What was done. Shape (T, N), int64.
+
+        Returns:
+            Where they lie, and 0 for those that were only a reset, else 1; each of shape (T * N,),
+            T being no more than the ring has rows.
+        """
+        steps, actions = steps[-self._rows :], actions[-self._rows :]
+        device = self._reward.device
+        rows = (self._put + torch.arange(len(steps), device=device)) % self._rows
+        envs = torch.arange(self._num_envs, device=device)
+        where = (rows[:, None] * self._num_envs + envs).flatten()
+        for name in ("obs", "next_obs", "reward", "terminated", "done", "valid"):
+            arrays = np.concatenate([getattr(step, name) for step in steps])
+            memory: Tensor = getattr(self, f"_{name}")
+            memory[where] = torch.from_numpy(arrays).to(memory)
+        self._action[where] = actions.flatten()
+        self._put += len(steps)
+        return where, self._valid[where]
+
+    def draw(self, *shape: int, rng: torch.Generator) -> Tensor:
+        """Draw stored steps uniformly and return where they lie. Shape as asked for, int64."""
+        return torch.randint(len(self), shape, generator=rng, device=self._reward.device)
+
+    def reward_bounds(self) -> tuple[float, float]:
+        """Return the least and greatest reward of the stored steps."""
+        stored = self._reward[: len(self)]
+        return stored.min().item(), stored.max().item()
+
+    def read(self, where: Tensor, n: int, gamma: float) -> Batch:
+        """Return the transitions that begin at stored steps, each followed for up to ``n`` steps.
 
         A transition ends early where its episode does. Where the episode goes on past the
         newest stored step, it spans the steps that are stored.
 
         Args:
-            count: B.
+            where: Where the steps lie. Shape (...), int64.
             n: Steps of the return, at least 1.
             gamma: Discount per step.
-            rng: Draws the transitions.
         """
-        device = self._reward.device
-        stored = min(self._put, self._rows)
-        oldest = self._put - stored
-        age = torch.randint(stored, (count,), generator=rng, device=device)
-        env = torch.randint(self._num_envs, (count,), generator=rng, device=device)
-        first = oldest + age
-        row = first % self._rows
-        reward, last = self._reward[row, env], row
-        going = ~self._done[row, env]
-        discount = torch.full((count,), gamma, device=device)
+        newer = (self._put - 1 - where // self._num_envs) % self._rows  # steps stored after each
+        reward, last = self._reward[where], where
+        going = ~self._done[where]
+        discount = torch.full_like(reward, gamma)
         for k in range(1, n):
-            step = first + k
-            going = going & (step < self._put)
-            row_k = step % self._rows
-            reward = reward + torch.where(going, discount * self._reward[row_k, env], 0.0)
+            going = going & (newer >= k)
+            step = (where + k * self._num_envs) % self.capacity
+            reward = reward + torch.where(going, discount * self._reward[step], 0.0)
             discount = torch.where(going, discount * gamma, discount)
-            last = torch.where(going, row_k, last)
-            going = going & ~self._done[row_k, env]
+            last = torch.where(going, step, last)
+            going = going & ~self._done[step]
         return Batch(
-            self._obs[row, env],
-            self._action[row, env],
+            self._obs[where],
+            self._action[where],
             reward,
-            self._next_obs[last, env],
-            discount * ~self._terminated[last, env],
-            self._valid[row, env].float(),
+            self._next_obs[last],
+            discount * ~self._terminated[last],
+            self._valid[where],
         )

@@ -38,11 +38,11 @@ def mlp(
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers.append(_linear(before, after, gain, generator))
+        layers.append(linear(before, after, gain, generator))
         if layer_norm:
             layers.append(nn.LayerNorm(after))
         layers.append(ACTIVATIONS[activation]())
-    return nn.Sequential(*layers, _linear(widths[-1], outputs, output_gain, generator))
+    return nn.Sequential(*layers, linear(widths[-1], outputs, output_gain, generator))
 
 
 def cnn(
@@ -67,11 +67,12 @@ def cnn(
         layers += [_orthogonal(layer, math.sqrt(2), generator), nn.ReLU(inplace=True)]
         channels = made
         height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-    linear = _linear(channels * height * width, outputs, math.sqrt(2), generator)
-    return nn.Sequential(*layers, nn.Flatten(), linear, nn.ReLU(inplace=True))
+    last = linear(channels * height * width, outputs, math.sqrt(2), generator)
+    return nn.Sequential(*layers, nn.Flatten(), last, nn.ReLU(inplace=True))
 
 
-def _linear(inputs: int, outputs: int, gain: float, generator: torch.Generator) -> nn.Linear:
+def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator) -> nn.Linear:
+    """Return a layer with orthogonal weights scaled by ``gain``, and zero biases."""
     return _orthogonal(nn.Linear(inputs, outputs), gain, generator)
 
 

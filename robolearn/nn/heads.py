@@ -1,13 +1,18 @@
 """Action distributions: pure functions of a network's output, fed with noise drawn outside.
 
-Both heads have the same four functions. ``output`` is what the policy network returns, shape
+All heads have the same functions. ``output`` is what the policy network returns, shape
 (..., width); ``noise`` comes from ``draw_noise`` so that a whole rollout's can be drawn at once.
 """
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+_LOG_STD_RANGE = (-5.0, 2.0)
+"""Of deviations that depend on the state; a network could else make one 0 or infinite."""
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class CategoricalHead(nn.Module):
@@ -32,6 +37,10 @@ class CategoricalHead(nn.Module):
         """Return the likeliest actions. Shape (...), int64."""
         return output.argmax(dim=-1)
 
+    def executed(self, action: Tensor) -> Tensor:
+        """Return what the environment is to do: the action itself."""
+        return action
+
     def log_prob(self, output: Tensor, action: Tensor) -> Tensor:
         """Return the actions' log-probabilities. Shape (...)."""
         return output.log_softmax(dim=-1).gather(-1, action[..., None]).squeeze(-1)
@@ -43,32 +52,74 @@ class CategoricalHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Independent normals with learned, state-independent deviations; ``output`` holds means."""
+    """Independent normals, if asked squashed into (-1, 1) by tanh (Haarnoja et al., 2018, app. C).
 
-    def __init__(self, actions: int, *, initial_std: float) -> None:
+    ``output`` holds means, and with ``state_std`` as many logarithms of deviations after them; else
+    the deviations are learned, the same in every state. Actions are those before squashing, which
+    loses nothing; ``executed`` is what the environment sees, and ``log_prob`` is of that.
+    """
+
+    nodes: Tensor
+    weights: Tensor
+
+    def __init__(
+        self, actions: int, *, initial_std: float, state_std: bool = False, squash: bool = False
+    ) -> None:
         """Serve ``actions`` continuous actions, starting from deviation ``initial_std``."""
         super().__init__()
-        self.width = actions
-        self.log_std = nn.Parameter(torch.full((actions,), math.log(initial_std)))
+        self.width = 2 * actions if state_std else actions
+        self._actions, self._state_std, self._squash = actions, state_std, squash
+        self._start = math.log(initial_std)
+        if not state_std:
+            self.log_std = nn.Parameter(torch.full((actions,), self._start))
+        nodes, weights = np.polynomial.hermite_e.hermegauss(32)
+        for name, array in (("nodes", nodes), ("weights", weights / weights.sum())):
+            self.register_buffer(name, torch.from_numpy(array).float(), persistent=False)
+
+    def _moments(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means, shape (..., actions), and logarithms of deviations, the same or (A,)."""
+        if not self._state_std:
+            return output, self.log_std
+        mean, log_std = output.split(self._actions, dim=-1)
+        return mean, (log_std + self._start).clamp(*_LOG_STD_RANGE)
 
     def draw_noise(self, *shape: int, generator: torch.Generator) -> Tensor:
         """Return standard normal noise. Shape (*shape, actions)."""
-        return torch.randn(*shape, self.width, device=generator.device, generator=generator)
+        return torch.randn(*shape, self._actions, device=generator.device, generator=generator)
 
     def sample(self, output: Tensor, noise: Tensor) -> Tensor:
         """Return actions. Shape (..., actions)."""
-        return output + self.log_std.exp() * noise
+        mean, log_std = self._moments(output)
+        return mean + log_std.exp() * noise
 
     def mode(self, output: Tensor) -> Tensor:
         """Return the means. Shape (..., actions)."""
-        return output
+        return self._moments(output)[0]
+
+    def executed(self, action: Tensor) -> Tensor:
+        """Return what the environment is to do. Shape (..., actions)."""
+        return action.tanh() if self._squash else action
 
     def log_prob(self, output: Tensor, action: Tensor) -> Tensor:
-        """Return the actions' log-densities. Shape (...)."""
-        z = (action - output) * torch.exp(-self.log_std)
-        return -0.5 * (z * z).sum(dim=-1) - (self.log_std + 0.5 * math.log(2 * math.pi)).sum()
+        """Return the log-densities of what is executed. Shape (...)."""
+        mean, log_std = self._moments(output)
+        z = (action - mean) * torch.exp(-log_std)
+        log_prob = -0.5 * (z * z).sum(dim=-1) - (log_std + _HALF_LOG_2PI).sum(dim=-1)
+        return log_prob - _log_slope(action).sum(dim=-1) if self._squash else log_prob
 
     def entropy(self, output: Tensor) -> Tensor:
-        """Return the distributions' entropies in nats. Shape (...)."""
-        total = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
-        return total.expand(output.shape[:-1])
+        """Return the distributions' entropies in nats. Shape (...).
+
+        Squashing adds the expected logarithm of tanh's slope, here by Gauss-Hermite quadrature.
+        """
+        mean, log_std = self._moments(output)
+        total = (log_std + _HALF_LOG_2PI + 0.5).sum(dim=-1).expand(output.shape[:-1])
+        if not self._squash:
+            return total
+        at = mean[..., None] + log_std.exp()[..., None] * self.nodes
+        return total + (_log_slope(at) * self.weights).sum(dim=(-2, -1))
+
+
+def _log_slope(u: Tensor) -> Tensor:
+    """Return log(1 - tanh(u)^2), without the cancellation."""
+    return 2 * (math.log(2) - u - nn.functional.softplus(-2 * u))

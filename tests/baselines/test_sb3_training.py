@@ -6,9 +6,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import A2C
 
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.baselines.rows import SB3_TABLE, Linear, SB3Row, matched, row_for
+from robolearn.baselines.rows import ALGORITHMS, SB3_TABLE, Linear, SB3Row, matched, row_for
 from robolearn.baselines.sb3 import SB3VecEnv, train_sb3
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
@@ -44,11 +45,11 @@ def hollow():
 
 
 def gradient_steps(optimizer):
-    """Return how often Adam has been stepped."""
+    """Return how often an optimiser has been stepped."""
     return {int(state["step"]) for state in optimizer.state.values()}
 
 
-def test_every_cart_pole_has_a_frozen_row_for_both_algorithms():
+def test_every_cart_pole_has_a_frozen_row_for_ppo_and_dqn():
     cart_poles = [env_id for env_id in ENVS if "CartPole" in env_id]
     assert len(cart_poles) == 3
     for env_id in [*cart_poles, "CartPole-v1"]:
@@ -62,15 +63,104 @@ def test_navigation_which_the_zoo_does_not_know_gets_sb3s_defaults():
             assert row_for("ppo", env_id).source == "SB3's defaults, 8 environments"
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_gymnasiums_discrete_classics_have_a_frozen_row_for_every_algorithm(algorithm):
+    for env_id in ("CartPole-v1", "Acrobot-v1", "LunarLander-v3"):
+        # LunarLander-v3 is the zoo's v2: the version is not compared.
+        assert SB3_TABLE[algorithm, env_id].source.startswith(
+            f"rl-baselines3-zoo, {algorithm} {env_id.split('-')[0]}-v"
+        )
+
+
+def test_the_pendulums_have_a_frozen_row_of_mujoco_for_the_algorithms_that_push_continuously():
+    for name in ("InvertedPendulum", "InvertedDoublePendulum"):
+        assert SB3_TABLE["ppo", f"{name}-v5"].source == f"rl-baselines3-zoo, ppo {name}-v2"
+        assert "its MuJoCo defaults" in SB3_TABLE["a2c", f"{name}-v5"].source
+        assert ("dqn", f"{name}-v5") not in SB3_TABLE
+
+
+def test_a_row_that_normalises_must_say_by_which_discount():
+    with pytest.raises(ValueError, match=r"must name gamma, .* got \['n_steps'\]"):
+        SB3Row(source="a test", num_envs=1, normalise=True, arguments={"n_steps": 8})
+
+
 def test_other_envs_get_sb3s_defaults_and_say_so():
-    assert row_for("ppo", "Acrobot-v1").source == "SB3's defaults, 8 environments"
-    assert row_for("dqn", "Acrobot-v1").num_envs == 1
+    assert row_for("a2c", "FrozenLake-v1").source == "SB3's defaults, 8 environments"
+    assert row_for("ppo", "FrozenLake-v1").source == "SB3's defaults, 8 environments"
+    assert row_for("dqn", "FrozenLake-v1").num_envs == 1
 
 
 # One rollout of 1000 steps in 2500: SB3 asks with 0.6, 0.2 and -0.2 to go.
 @pytest.mark.parametrize(("left", "expected"), [(1.0, 5.0), (0.6, 3.8), (0.2, 2.6), (-0.2, 2.0)])
 def test_a_linear_schedule_falls_to_its_end_and_stays(left, expected):
     assert Linear(5.0, 2.0)(left) == pytest.approx(expected)
+
+
+def where(algorithm, env_id):
+    """Return the environment of a row, or one of the same kind that needs no more packages."""
+    if env_id == "LunarLander-v3":  # needs Box2D, which robolearn does without
+        return EnvConfig(id="Acrobot-v1")
+    discrete = env_id in ENVS and algorithm == "dqn"
+    return EnvConfig(id=env_id, kwargs={"action": "discrete"} if discrete else {})
+
+
+@pytest.mark.parametrize(("algorithm", "env_id"), SB3_TABLE)
+def test_every_row_trains(algorithm, env_id):
+    row = SB3_TABLE[algorithm, env_id]
+    agent = train_sb3(algorithm, where(algorithm, env_id), 64, seed=0, hyper=row)
+    assert type(agent.model).__name__ == algorithm.upper()
+    assert agent.model.n_envs == row.num_envs
+    assert (agent.model.get_vec_normalize_env() is not None) is row.normalise
+    assert agent.steps >= 64
+    assert all(parameter.isfinite().all() for parameter in agent.model.policy.parameters())
+    for name, value in row.arguments.items():
+        if name == "policy_kwargs":
+            assert value.items() <= agent.model.policy_kwargs.items()
+        elif name == "n_steps":
+            assert agent.model.n_steps == min(value, 64 // row.num_envs)
+        elif name == "train_freq":
+            assert agent.model.train_freq.frequency == value
+        elif name == "clip_range":
+            assert agent.model.clip_range(0.5) == (value(0.5) if callable(value) else value)
+        else:
+            assert getattr(agent.model, name) == value
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_single_step_in_a_single_environment_can_be_learned_from(algorithm):
+    row = SB3Row(source="a test", num_envs=1, arguments={"n_steps": 5, "gamma": 0.9})
+    assert train_sb3(algorithm, BALANCE, 1, seed=0, hyper=row).steps <= 4
+
+
+def test_the_a2c_row_reaches_sb3():
+    agent = train_sb3("a2c", EnvConfig(id="Acrobot-v1"), 160, seed=0)
+    model = agent.model
+    assert isinstance(model, A2C)
+    # The row says 16 environments, normalised, and no entropy; the rest is A2C's own: Monte Carlo
+    # advantages of 5 steps, and RMSprop.
+    assert (model.n_envs, model.n_steps, model.ent_coef) == (16, 5, 0.0)
+    assert (model.gamma, model.gae_lambda, model.vf_coef) == (0.99, 1.0, 0.5)
+    assert not model.normalize_advantage
+    assert model.get_vec_normalize_env().gamma == 0.99
+    assert isinstance(model.policy.optimizer, torch.optim.RMSprop)
+    # 160 steps are 2 rollouts of 16 * 5, a gradient step each.
+    assert agent.steps == 160
+    assert gradient_steps(model.policy.optimizer) == {2}
+
+
+def test_the_learning_rate_of_the_a2c_row_falls_linearly():
+    row = SB3_TABLE["a2c", "LunarLander-v3"]
+    model = train_sb3("a2c", EnvConfig(id="CartPole-v1"), 80, seed=0, hyper=row).model
+    assert (model.n_envs, model.n_steps, model.gamma, model.ent_coef) == (8, 5, 0.995, 1e-5)
+    assert model.lr_schedule(0.5) == pytest.approx(4.15e-4)
+    assert model.policy.optimizer.param_groups[0]["lr"] == 0.0
+
+
+@pytest.mark.parametrize("env", [BALANCE, SWING_UP], ids=["discrete", "continuous"])
+def test_a2c_serves_discrete_and_continuous_actions(env):
+    agent = train_sb3("a2c", env, 80, seed=0)
+    assert agent.steps == 80
+    assert evaluate(agent, env, episodes=2).returns.shape == (2,)
 
 
 def test_the_cartpole_row_reaches_sb3():
@@ -127,9 +217,10 @@ def test_an_sb3_agent_is_evaluated_like_ours():
     assert agent.wall_s > 0.0
 
 
-def test_same_seed_same_agent():
-    first, again = (train_sb3("ppo", BALANCE, 512, seed=4).model.policy for _ in range(2))
-    other = train_sb3("ppo", BALANCE, 512, seed=5).model.policy
+@pytest.mark.parametrize("algorithm", ["a2c", "ppo"])
+def test_same_seed_same_agent(algorithm):
+    first, again = (train_sb3(algorithm, BALANCE, 512, seed=4).model.policy for _ in range(2))
+    other = train_sb3(algorithm, BALANCE, 512, seed=5).model.policy
     for one, two, three in zip(
         first.parameters(), again.parameters(), other.parameters(), strict=True
     ):
@@ -141,6 +232,7 @@ def test_training_is_silent_and_leaves_no_folder(capfd, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     train_sb3("ppo", BALANCE, 256, seed=0)
     train_sb3("dqn", BALANCE, 64, seed=0)
+    train_sb3("a2c", BALANCE, 80, seed=0)
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
 

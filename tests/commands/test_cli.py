@@ -62,11 +62,33 @@ def test_list_names_environments_engines_and_agents(capsys):
         assert name in said
 
 
+def test_list_shows_a_dash_where_there_is_no_engine_or_no_limit(capsys):
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    game, bandit = (
+        next(line.split() for line in said.splitlines() if line.startswith(f" robolearn/{name}-v0"))
+        for name in ("RandomGame", "Bandit")
+    )
+    assert game == ["robolearn/RandomGame-v0", "-", "discrete", "20"]
+    assert bandit == ["robolearn/Bandit-v0", "-", "discrete", "-"]
+
+
 def test_list_as_json_is_one_object(capsys):
     assert main(["list", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["agents"] == ["dqn", "ppo"]
     assert figures["environments"]["robolearn/CartPoleDMC-v0"]["engines"] == ["mujoco"]
+
+
+def test_list_tells_of_problems_without_engines_too(capsys):
+    assert main(["list", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["environments"]["robolearn/Recommender-v0"] == {
+        "engines": [],
+        "actions": "discrete",
+        "steps": 10,
+        "about": "Recommend items to a visitor, who clicks on what pleases and then may leave.",
+    }
 
 
 # Complaints.

@@ -45,7 +45,6 @@ def test_training_takes_a_level_and_is_judged_on_layouts_held_out(capsys, tmp_pa
         (["eval", "expert"], "--env"),
         (["eval", "expert", *NAV, "--level", "9"], "level must be one of 0..4, got 9"),
         (["eval", "expert", *NAV, "--split", "tset"], "split"),
-        (["eval", "expert", "--env", "robolearn/CartPoleBalance-v0"], "no expert"),
         (["eval", "expert", "--env", "CartPole-v1"], "no expert"),
         (
             ["train", "ppo", "--env", "robolearn/CartPoleBalance-v0", "--level", "1"],

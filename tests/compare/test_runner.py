@@ -5,10 +5,12 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from robolearn.agents import AGENTS
 from robolearn.agents.dqn import DQN
 from robolearn.agents.ppo import PPO
+from robolearn.commands.listing import SB3_AGENTS
 from robolearn.compare import runner
-from robolearn.compare.runner import Cell, CompareConfig, compare
+from robolearn.compare.runner import CONTESTANTS, Cell, CompareConfig, compare
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
@@ -53,6 +55,27 @@ def test_all_agents_are_compared_in_turn(config):
     assert [cell.steps for cell in cells[:4]] == [64, 64, 64, 256]
     assert "InvertedPendulumSwingupBulletEnv-v0" in cells[1].source
     assert "robolearn" in cells[0].source
+
+
+def test_sb3s_a2c_is_compared_with_either_kind_of_action(config):
+    cells = compare(replace(config, agents=("sb3-a2c",), seeds=1))
+    cells += compare(
+        replace(config, agents=("sb3-a2c",), env=BALANCE, seeds=1, out=config.out / "discrete")
+    )
+    assert [cell.actions for cell in cells] == ["continuous", "discrete"]
+    assert [cell.steps for cell in cells] == [80, 80]  # two rollouts of 8 * 5
+    assert cells[0].source == "SB3's defaults, 8 environments"
+    assert cells[1].source == "rl-baselines3-zoo, a2c CartPole-v1"
+
+
+def test_all_that_are_listed_can_be_compared():
+    assert (*AGENTS, *SB3_AGENTS) == CONTESTANTS
+
+
+@pytest.mark.parametrize("name", sorted(runner._DISCRETE_ONLY & set(CONTESTANTS)))
+def test_who_needs_discrete_actions_gets_them_where_they_are_offered(config, name):
+    (cell,) = compare(replace(config, agents=(name,), seeds=1))
+    assert cell.actions == "discrete"
 
 
 def test_a_cell_is_on_disk_before_it_is_announced(config):
@@ -137,6 +160,8 @@ def test_foreign_envs_are_compared(config):
     ("change", "words"),
     [
         ({"agents": ("ppo", "sb3-pop")}, r"Unknown agent 'sb3-pop'\. Did you mean 'sb3-ppo'\?"),
+        ({"agents": ("sb3-a3c",)}, r"Unknown agent 'sb3-a3c'\. Did you mean 'sb3-a2c'\?"),
+        ({"agents": ("sb3-pqn",)}, "Unknown agent 'sb3-pqn'"),
         ({"agents": ()}, "Nothing to compare. Known agents: .*ppo.*sb3-dqn"),
         ({"agents": ("ppo", "dqn", "ppo")}, "'ppo' is listed twice"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
@@ -164,7 +189,7 @@ def test_a_bad_environment_argument_is_refused(config, untrained):
         compare(replace(config, env=replace(SWING_UP, kwargs={"randomize": 2.0})))
 
 
-@pytest.mark.parametrize("agents", [("ppo",), ("sb3-ppo",)])
+@pytest.mark.parametrize("agents", [("ppo",), ("sb3-a2c",)])
 def test_an_unknown_device_is_refused(config, untrained, agents):
     with pytest.raises(RobolearnError, match="device must be"):
         compare(replace(config, agents=agents, device="gpu"))

@@ -1,11 +1,11 @@
-"""Advantages are those of the paper's double sum, cut where an episode ends."""
+"""Advantages and returns are the papers' double sums, cut where an episode ends."""
 
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robolearn.data.returns import gae
+from robolearn.data.returns import gae, lambda_returns
 
 
 def slow_gae(reward, value, next_value, terminated, done, gamma, lam):
@@ -34,13 +34,18 @@ def rollouts(draw):
     return reward, value, next_value, terminated, terminated | truncated
 
 
+# Exact in float32, in which products with a mask are taken: so 1e-6 can be asked for.
+gammas = st.sampled_from([0.0, 0.5, 0.96875, 1.0])
+lams = st.sampled_from([0.0, 0.25, 0.875, 1.0])
+
+
 @settings(deadline=None)
-@given(rollouts(), st.sampled_from([0.0, 0.5, 0.97, 1.0]), st.sampled_from([0.0, 0.9, 1.0]))
+@given(rollouts(), gammas, lams)
 def test_gae_is_the_double_sum(rollout, gamma, lam):
     tensors = [torch.from_numpy(array) for array in rollout]
     advantage = gae(*tensors, gamma=gamma, lam=lam)
     expected = slow_gae(*rollout, gamma, lam)
-    np.testing.assert_allclose(advantage.numpy(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(advantage.numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_gae_by_hand():
@@ -65,5 +70,83 @@ def test_gae_leaves_its_arguments_alone():
     arrays = [torch.ones(3, 2), torch.ones(3, 2), torch.ones(3, 2)]
     flags = [torch.zeros(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.bool)]
     gae(*arrays, *flags, gamma=0.9, lam=0.9)
+    assert all(bool((array == 1).all()) for array in arrays)
+    assert not any(bool(flag.any()) for flag in flags)
+
+
+def slow_lambda_return(reward, next_value, terminated, done, t, gamma, lam):
+    """Average the n-step returns of step t of one environment, n by n (Sutton & Barto, 12.3).
+
+    The n-step return has weight (1 - lam) lam^(n-1), the longest all that is left.
+    """
+    total, left, earned = 0.0, 1.0, 0.0
+    for k in range(t, len(reward)):
+        n = k - t + 1
+        earned += gamma ** (n - 1) * reward[k]
+        reached = 0.0 if terminated[k] else gamma**n * next_value[k]
+        if done[k] or k == len(reward) - 1:
+            return total + left * (earned + reached)
+        total += left * (1 - lam) * (earned + reached)
+        left *= lam
+
+
+def slow_reward_to_go(reward, next_value, terminated, done, t, gamma):
+    """Add up what step t of one environment and those after it earn, to where it is cut."""
+    total = 0.0
+    for k in range(t, len(reward)):
+        total += gamma ** (k - t) * reward[k]
+        if terminated[k]:
+            return total
+        if done[k]:
+            break
+    return total + gamma ** (k - t + 1) * next_value[k]
+
+
+def each(oracle, rollout, *args):
+    steps, envs = rollout[0].shape
+    columns = [[array[:, env] for array in rollout] for env in range(envs)]
+    return [[oracle(*column, t, *args) for column in columns] for t in range(steps)]
+
+
+@settings(deadline=None)
+@given(rollouts(), st.sampled_from([0.0, 0.5, 0.97, 1.0]), st.sampled_from([0.0, 0.3, 0.9, 1.0]))
+def test_lambda_returns_are_averages_of_n_step_returns(rollout, gamma, lam):
+    reward, _, *rest = rollout
+    tensors = [torch.from_numpy(array) for array in (reward, *rest)]
+    found = lambda_returns(*tensors, gamma=gamma, lam=lam)
+    expected = each(slow_lambda_return, (reward, *rest), gamma, lam)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(rollouts(), st.sampled_from([0.0, 0.5, 0.97, 1.0]))
+def test_lambda_returns_of_lambda_1_are_rewards_to_go(rollout, gamma):
+    reward, _, *rest = rollout
+    tensors = [torch.from_numpy(array) for array in (reward, *rest)]
+    found = lambda_returns(*tensors, gamma=gamma, lam=1.0)
+    expected = each(slow_reward_to_go, (reward, *rest), gamma)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_lambda_returns_by_hand():
+    # One environment, gamma 0.5, lambda 0.25.
+    #   step  reward  V(reached)  ends       backwards
+    #   4     6       16          no (last)  6 + 0.5 * 16                       = 14
+    #   3     7       99          dies       7                                  = 7
+    #   2     5       8           no         5 + 0.5 * (0.75 * 8 + 0.25 * 7)    = 8.875
+    #   1     3       8           truncated  3 + 0.5 * 8                        = 7
+    #   0     1       4           no         1 + 0.5 * (0.75 * 4 + 0.25 * 7)    = 3.375
+    reward = torch.tensor([[1.0], [3.0], [5.0], [7.0], [6.0]])
+    next_value = torch.tensor([[4.0], [8.0], [8.0], [99.0], [16.0]])
+    terminated = torch.tensor([[False], [False], [False], [True], [False]])
+    done = torch.tensor([[False], [True], [False], [True], [False]])
+    found = lambda_returns(reward, next_value, terminated, done, gamma=0.5, lam=0.25)
+    assert found.squeeze(1).tolist() == [3.375, 7.0, 8.875, 7.0, 14.0]
+
+
+def test_lambda_returns_leave_their_arguments_alone():
+    arrays = [torch.ones(3, 2), torch.ones(3, 2)]
+    flags = [torch.zeros(3, 2, dtype=torch.bool), torch.zeros(3, 2, dtype=torch.bool)]
+    lambda_returns(*arrays, *flags, gamma=0.9, lam=0.9)
     assert all(bool((array == 1).all()) for array in arrays)
     assert not any(bool(flag.any()) for flag in flags)

@@ -6,7 +6,9 @@ from gymnasium.vector import VectorEnv
 
 from robolearn.agents.base import Predictor
 from robolearn.errors import RobolearnError
+from robolearn.imitation.experts.lqr import LQRExpert
 from robolearn.imitation.experts.planner import PlannerExpert
+from robolearn.imitation.experts.swingup import SwingUpExpert
 from robolearn_envs.vector import RoboVectorEnv
 
 
@@ -19,6 +21,9 @@ class ExpertClass(Protocol):
 
 
 EXPERTS: dict[str, ExpertClass] = {
+    "CartPoleBalance-v0": LQRExpert,
+    "CartPoleSwingUp-v0": SwingUpExpert,
+    "CartPoleDMC-v0": SwingUpExpert,
     "NavLidar-v0": PlannerExpert,
     "NavDepth-v0": PlannerExpert,
     "NavRover-v0": PlannerExpert,

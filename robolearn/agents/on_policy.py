@@ -1,0 +1,278 @@
+"""What policy gradients share: policy and value network, acting, and rollouts to learn from."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete
+from torch import Tensor
+
+from robolearn.accelerate import threads
+from robolearn.agents.base import Progress
+from robolearn.agents.experience import Experience, Lesson, draw_lesson, minibatches
+from robolearn.agents.learner import Learner
+from robolearn.agents.saving import Parts
+from robolearn.collect import Collector
+from robolearn.config import check_ranges
+from robolearn.data.rollout import RolloutBuffer
+from robolearn.errors import RobolearnError
+from robolearn.nn.actor_critic import ActorCritic
+from robolearn.nn.descent import Descent
+from robolearn.nn.encoders import ACTIVATIONS
+from robolearn.nn.heads import CategoricalHead, GaussianHead
+from robolearn.nn.perception import Perception
+from robolearn.spaces import action_width, flatten_any, to_env_action
+from robolearn_envs.names import did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Hyper-parameters of all policy gradients. A step always means one environment step."""
+
+    num_envs: int = 32
+    """Environments stepped together."""
+    rollout_steps: int = 64
+    """Steps of each environment between two updates."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate at the start."""
+    final_learning_rate: float = 0.0
+    """Adam's learning rate at the end; it falls linearly."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 0.5
+    """Longer gradients are shortened to this; of policy and critic together."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers, of policy and critic each."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of the hidden layers."""
+    logarithm: bool = False
+    """Take the logarithm of observations that cannot be negative, such as ranges."""
+    memory: int = 0
+    """Width of a GRU between observations and policy; 0 for none."""
+    features: int = 128
+    """Width an image is encoded to."""
+    threads: int = 1
+    """CPU threads of the networks; more pay only with images, on cores nobody else wants."""
+    initial_std: float = 1.0
+    """Deviation of continuous actions at the start, where the action range is [-1, 1]."""
+    state_std: bool = False
+    """Let the deviation of continuous actions depend on the observation."""
+    squash: bool = False
+    """Squash continuous actions into their bounds by tanh, instead of clipping them."""
+    normalise: bool = True
+    """Normalise observations and value targets by their running moments."""
+    whiten: bool = True
+    """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        counts = ("num_envs", "rollout_steps", "hidden", "features", "threads")
+        weights = ("entropy", "learning_rate", "final_learning_rate", "max_grad_norm", "memory")
+        ranges = {name: (1, math.inf) for name in counts}
+        ranges |= {name: (0, math.inf) for name in weights}
+        if self.activation not in ACTIVATIONS:
+            raise RobolearnError(did_you_mean("activation", self.activation, ACTIVATIONS))
+        check_ranges(self, {**ranges, "gamma": (0, 1), "initial_std": (1e-6, math.inf)})
+
+    @property
+    def rollout_size(self) -> int:
+        """Steps of all environments in a rollout."""
+        return self.num_envs * self.rollout_steps
+
+
+def policy_gradient_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:
+    """Minus the objective whose gradient is the policy gradient (Williams, 1992, theorem 1).
+
+    Args:
+        log_prob: Of the actions taken, with gradients. Shape (B,).
+        advantage: Of them, without. Shape (B,).
+    """
+    return -(log_prob * advantage).mean()
+
+
+P = TypeVar("P", bound=PolicyConfig)
+
+
+class OnPolicy(Learner[P]):
+    """A policy gradient without its update: acts, and hands rollouts to ``_update``."""
+
+    whole_episodes: ClassVar[bool] = False
+    """A rollout is one episode of each environment, begun anew, instead of a number of steps."""
+
+    def _build(self, weights: torch.Generator) -> None:
+        config, count = self.config, action_width(self._actions)
+        perception = Perception(
+            self.envs.observation_space,
+            features=config.features,
+            logarithm=config.logarithm,
+            generator=weights,
+        )
+        discrete = isinstance(self._actions, Discrete)
+        scale: dict[str, Any] = {"state_std": config.state_std, "squash": config.squash}
+        self.net = ActorCritic(
+            perception,
+            CategoricalHead(count)
+            if discrete
+            else GaussianHead(count, initial_std=config.initial_std, **scale),
+            hidden=config.hidden,
+            activation=config.activation,
+            memory=config.memory,
+            generator=weights,
+        ).to(self.device)
+        self._latent = torch.zeros(config.num_envs, self.net.width, device=self.device)
+        self._descent = Descent(self.net, eps=1e-5)
+        self.rate = config.learning_rate
+
+    @abstractmethod
+    def _learning_rate(self, left: float) -> float:
+        """Return the learning rate with the part ``left`` of learning to go."""
+
+    @abstractmethod
+    def _update(self, experience: Experience) -> dict[str, float]:
+        """Learn from a rollout and return figures of the update."""
+
+    def iterate(self, steps: int) -> Iterator[Progress]:
+        """Learn from ``steps`` more environment steps, reporting after each update."""
+        config = self.config
+        collector = self.envs.collector(config.num_envs, self.seed)
+        buffer = RolloutBuffer(config.rollout_steps, config.num_envs, collector.width, self.device)
+        start = self.steps
+        while self.steps < start + steps:
+            left = start + steps - self.steps
+            length = min(config.rollout_steps, math.ceil(left / config.num_envs))
+            rate = self.rate = self._learning_rate(left / steps)
+            with threads(config.threads):
+                experience = self._collect(collector, buffer, length)
+                metrics = self._update(experience) if experience.rollout.valid.any() else {}
+            self.steps += experience.rollout.valid.numel()
+            episodes = collector.pop_episodes()
+            yield Progress(self.steps, {**metrics, "learning_rate": rate}, episodes)
+
+    @torch.inference_mode()
+    def _collect(self, collector: Collector, buffer: RolloutBuffer, length: int) -> Experience:
+        """Act for ``length`` steps, or until each environment has ended an episode."""
+        net = self.net
+        noise = net.head.draw_noise(length, collector.num_envs, generator=self._rng)
+        if self.whole_episodes:
+            collector.restart()
+        playing = np.ones(collector.num_envs, dtype=np.bool_)
+        before, latents = self._latent, []
+        for t in range(length):
+            obs, start = buffer.see(collector.obs, collector.starts)
+            self._latent = net.perceive(obs, self._latent, start)
+            latents.append(self._latent)
+            action = net.head.sample(net.policy(self._latent), noise[t])
+            executed = net.head.executed(action).cpu().numpy()
+            step = collector.step(to_env_action(self._actions, executed))
+            if self.whole_episodes:
+                step = step._replace(valid=step.valid & playing)
+                playing &= ~step.done
+            buffer.put(step, action)
+            if not playing.any():
+                break
+        obs, start = buffer.see(collector.obs, collector.starts)
+        latents.append(net.perceive(obs, self._latent, start))
+        rollout, latent = buffer.finish(), torch.stack(latents)
+        ended = latent[:-1][rollout.done]
+        going_on = torch.zeros(len(ended), dtype=torch.bool, device=self.device)
+        final = net.perceive(rollout.final_obs, ended, going_on) if len(ended) else ended
+        return Experience(rollout, latent, final, before)
+
+    def _lesson(self, experience: Experience, *, lam: float, critic: bool = True) -> Lesson:
+        """Return what all steps of a rollout teach. Fields (T, N, ...)."""
+        config = self.config
+        return draw_lesson(
+            self.net,
+            experience,
+            gamma=config.gamma,
+            lam=lam,
+            whiten=config.whiten,
+            normalise=config.normalise,
+            critic=critic,
+        )
+
+    def _single_step(
+        self, experience: Experience, *, lam: float, critic: bool = True
+    ) -> dict[str, float]:
+        """Take one gradient step on a whole rollout and return figures of it.
+
+        Args:
+            experience: The rollout.
+            lam: Weight of longer returns in the advantage; 1 for whole ones.
+            critic: Learn values, and hold returns against them.
+        """
+        net, config, rollout = self.net, self.config, experience.rollout
+        lesson = self._lesson(experience, lam=lam, critic=critic)
+        obs = net.perception.prepare(rollout.obs[:-1])
+        size = rollout.valid.numel()
+        latent, batch = next(minibatches(net, experience, obs, lesson, size, self._rng))
+        output = net.policy(latent)
+        policy_loss = policy_gradient_loss(net.head.log_prob(output, batch.action), batch.advantage)
+        value_loss = 0.5 * (net.critic(latent).squeeze(-1) - batch.target).square().mean()
+        entropy = net.head.entropy(output).mean()
+        self._descend(policy_loss + critic * value_loss - config.entropy * entropy)
+        if config.normalise:
+            net.perception.learn_moments(rollout.obs[:-1][rollout.valid])
+        figures = torch.stack([policy_loss, value_loss, entropy]).tolist()
+        return dict(zip(("policy_loss", "value_loss", "entropy"), figures, strict=True))
+
+    def _descend(self, loss: Tensor) -> None:
+        """Take a gradient step."""
+        self._descent.step(loss, rate=self.rate, max_norm=self.config.max_grad_norm)
+
+    def _act(
+        self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool
+    ) -> tuple[Tensor, Any]:
+        latent = self._perceive(obs, state, episode_start)
+        state = state if self.net.memory is None else latent.cpu().numpy()
+        output, head = self.net.policy(latent), self.net.head
+        if deterministic:
+            return head.executed(head.mode(output)), state
+        noise = head.draw_noise(len(output), generator=self._play)
+        return head.executed(head.sample(output, noise)), state
+
+    def value(self, observation: Any, state: Any = None) -> np.ndarray:
+        """Return V of N observations, in units of reward. Shape (N,).
+
+        Args:
+            observation: Of the observation space, or N of them stacked.
+            state: The memory before them, as ``predict`` returned it; None for none.
+        """
+        flat, _ = flatten_any(self.envs.observation_space, observation)
+        with torch.inference_mode():
+            latent = self._perceive(torch.from_numpy(flat).to(self.device), state, None)
+            return self.net.value(latent).cpu().numpy()
+
+    def _perceive(self, obs: Tensor, state: Any, episode_start: Any) -> Tensor:
+        """Return the latents of N observations, with a memory as callers of ``predict`` hold it."""
+        shape = (len(obs), self.net.width)
+        before = torch.zeros(shape, device=self.device)
+        start = torch.zeros(len(obs), dtype=torch.bool, device=self.device)
+        if self.net.memory is not None:
+            before = before if state is None else torch.as_tensor(state).to(before)
+            if before.shape != shape:
+                raise RobolearnError(f"state must have shape {shape}, got {tuple(before.shape)}.")
+            if episode_start is not None:
+                start |= torch.as_tensor(episode_start).to(start)
+        return self.net.perceive(obs, before, start)
+
+    def parts(self) -> Parts:
+        """Return what of the agent changes while it learns."""
+        return Parts(
+            modules={"net": self.net},
+            optimizer=self._descent.adam,
+            generators={"train": self._rng, "play": self._play},
+            counters=("steps", "rate"),
+        )
+
+
+def linear(config: PolicyConfig, left: float) -> float:
+    """Return the learning rate on the straight line from start to end, ``left`` of it to go."""
+    first, last = config.learning_rate, config.final_learning_rate
+    return last + (first - last) * left

@@ -1,0 +1,135 @@
+"""Parallel Q-learning (Gallici et al., 2025): no replay memory and no target network."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robolearn.accelerate import one_thread
+from robolearn.agents.base import Progress
+from robolearn.agents.q_learner import QConfig, QLearner, falling, taken
+from robolearn.agents.saving import Parts
+from robolearn.config import check_ranges
+from robolearn.data.returns import lambda_returns
+from robolearn.data.rollout import Step
+from robolearn.errors import RobolearnError
+from robolearn.nn.descent import Descent
+from robolearn.nn.value_distributions import Expectation
+
+
+@dataclass(frozen=True, kw_only=True)
+class PQNConfig(QConfig):
+    """Hyper-parameters of :class:`PQN`. A step always means one environment step."""
+
+    num_envs: int = 32
+    """Environments stepped together."""
+    rollout_steps: int = 32
+    """Steps of each environment between two updates."""
+    q_lambda: float = 0.65
+    """Weight of longer returns in a target, in [0, 1]."""
+    epochs: int = 4
+    """Passes over a rollout in an update."""
+    minibatch: int = 256
+    """Steps in a minibatch, at most those of a rollout."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        super().__post_init__()
+        counts = ("rollout_steps", "epochs", "minibatch")
+        check_ranges(self, {**{name: (1, math.inf) for name in counts}, "q_lambda": (0, 1)})
+        largest = self.num_envs * self.rollout_steps
+        if self.minibatch > largest:
+            raise RobolearnError(
+                f"minibatch must be at most num_envs * rollout_steps = {self.num_envs} * "
+                f"{self.rollout_steps} = {largest}, got {self.minibatch}."
+            )
+
+
+class Lesson(NamedTuple):
+    """What B steps teach."""
+
+    obs: Tensor
+    """Shape (B, D)."""
+    action: Tensor
+    """Shape (B,), int64."""
+    target: Tensor
+    """What Q of the action should be, in units of reward. Shape (B,)."""
+
+
+def q_loss(q: Tensor, lesson: Lesson) -> Tensor:
+    """Half the mean squared error of the actions taken (Gallici et al., 2025, algorithm 1).
+
+    Args:
+        q: Of all actions. Shape (B, A).
+        lesson: Holds the actions taken and their targets.
+    """
+    return 0.5 * (taken(q[..., None], lesson.action).squeeze(-1) - lesson.target).square().mean()
+
+
+class PQN(QLearner[PQNConfig]):
+    """Q-learning from the steps just made by many environments at once, steadied by LayerNorm."""
+
+    name = "pqn"
+    Config = PQNConfig
+
+    def _build(self, weights: torch.Generator) -> None:
+        self.online = self._network(Expectation(), weights, dueling=False, noisy=False)
+        self._descent = Descent(self.online)
+
+    def iterate(self, steps: int) -> Iterator[Progress]:
+        """Learn from ``steps`` more environment steps, reporting after each update."""
+        config = self.config
+        collector = self.envs.collector(config.num_envs, self.seed)
+        start = self.steps
+        while self.steps < start + steps:
+            left = start + steps - self.steps
+            length = min(config.rollout_steps, math.ceil(left / config.num_envs))
+            done = 1 - left / steps
+            epsilon = self._epsilon(done)
+            rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
+            with one_thread():
+                loss = self._update(*self._explore(collector, length, epsilon), rate)
+            self.steps += length * config.num_envs
+            metrics = {"td_loss": loss, "epsilon": epsilon, "learning_rate": rate}
+            yield Progress(self.steps, metrics, collector.pop_episodes())
+
+    def _update(self, steps: Sequence[Step], actions: Tensor, rate: float) -> float:
+        """Learn from a rollout and return the mean loss."""
+        config = self.config
+        lesson = self._lesson(steps, actions)
+        losses = []
+        for _ in range(config.epochs):
+            order = torch.randperm(len(lesson.action), generator=self._rng, device=self.device)
+            for rows in order.split(config.minibatch):
+                part = Lesson(*(field[rows] for field in lesson))
+                loss = q_loss(self.online.q(part.obs), part)
+                self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
+                losses.append(loss.detach())
+        if config.normalise:
+            self.online.perception.learn_moments(lesson.obs)
+        return torch.stack(losses).mean().item()
+
+    @torch.no_grad()
+    def _lesson(self, steps: Sequence[Step], actions: Tensor) -> Lesson:
+        """Return what the valid steps of a rollout teach."""
+        arrays = (np.stack(field) for field in zip(*steps, strict=True))
+        fields = [torch.from_numpy(array).to(self.device) for array in arrays]
+        obs, reward, next_obs, terminated, done, valid = fields
+        next_value = self.online.q(next_obs).amax(dim=-1)
+        target = lambda_returns(
+            reward, next_value, terminated, done, gamma=self.config.gamma, lam=self.config.q_lambda
+        )
+        return Lesson(obs[valid], actions[valid], target[valid])
+
+    def parts(self) -> Parts:
+        """Return what of the agent changes while it learns."""
+        return Parts(
+            modules={"online": self.online},
+            optimizer=self._descent.adam,
+            generators={"train": self._rng, "play": self._play},
+            counters=("steps",),
+        )

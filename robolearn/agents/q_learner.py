@@ -1,0 +1,184 @@
+"""What Q-learners share: the network, acting by it, and acting at random."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robolearn.agents.learner import Learner
+from robolearn.collect import Collector
+from robolearn.config import check_ranges
+from robolearn.data.rollout import Step
+from robolearn.errors import RobolearnError
+from robolearn.nn.perception import Perception
+from robolearn.nn.q_network import QNetwork, Returns
+from robolearn.spaces import action_width, flatten_any, to_env_action
+
+
+@dataclass(frozen=True, kw_only=True)
+class QConfig:
+    """Hyper-parameters of all Q-learners with networks. A step means one environment step."""
+
+    num_envs: int = 16
+    """Environments stepped together."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate at the start."""
+    final_learning_rate: float = 0.0
+    """Adam's learning rate at the end; it falls linearly."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the start."""
+    epsilon_end: float = 0.05
+    """Probability of a random action after ``epsilon_fraction`` of the steps."""
+    epsilon_fraction: float = 0.2
+    """Part of the steps over which the probability falls, linearly."""
+    max_grad_norm: float = 10.0
+    """Longer gradients are shortened to this."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers."""
+    layer_norm: bool = True
+    """Normalise the hidden layers, which keeps values from running away (Gallici et al., 2025)."""
+    normalise: bool = True
+    """Normalise observations by their running moments."""
+    logarithm: bool = False
+    """Take the logarithm of observations that cannot be negative, such as ranges."""
+    features: int = 128
+    """Width an image is encoded to."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        weights = ("learning_rate", "final_learning_rate", "max_grad_norm")
+        ranges = {name: (1, math.inf) for name in ("num_envs", "hidden", "features")}
+        ranges |= {name: (0, math.inf) for name in weights}
+        parts = ("gamma", "epsilon_start", "epsilon_end", "epsilon_fraction")
+        check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
+        if not self.hidden:
+            raise RobolearnError("hidden must have one width at least, got ().")
+
+
+Q = TypeVar("Q", bound=QConfig)
+
+
+def falling(start: float, end: float, fraction: float, done: float) -> float:
+    """Return a number that falls linearly from ``start`` to ``end`` and stays there.
+
+    Args:
+        start: At the start of learning.
+        end: When ``fraction`` of learning is over.
+        fraction: In [0, 1].
+        done: How much of learning is over, in [0, 1].
+    """
+    fallen = min(done / fraction, 1.0) if fraction else 1.0
+    return start + (end - start) * fallen
+
+
+def taken(output: Tensor, action: Tensor) -> Tensor:
+    """Return what a network told of the actions taken.
+
+    Args:
+        output: Shape (..., A, width).
+        action: Shape (...), int64.
+
+    Returns:
+        Shape (..., width).
+    """
+    index = action[..., None, None].expand(*action.shape, 1, output.shape[-1])
+    return output.gather(-2, index).squeeze(-2)
+
+
+class Whims(NamedTuple):
+    """Coins of epsilon-greedy exploration, and the actions that are taken where they fall."""
+
+    fell: Tensor
+    """Any shape, bool."""
+    action: Tensor
+    """Same shape, int64."""
+
+    def over(self, best: Tensor) -> Tensor:
+        """Return the best actions, shape as the coins, but for those that are random."""
+        return torch.where(self.fell, self.action, best)
+
+
+def draw_whims(*shape: int, actions: int, epsilon: float, rng: torch.Generator) -> Whims:
+    """Draw for each environment and step a coin of its own that falls in ``epsilon`` of cases."""
+    coins = torch.rand(shape, generator=rng, device=rng.device)
+    return Whims(coins < epsilon, torch.randint(actions, shape, generator=rng, device=rng.device))
+
+
+class QLearner(Learner[Q]):
+    """A Q-learner without its update."""
+
+    discrete_only = True
+    online: QNetwork
+    """Tells what actions return; ``_build`` makes it by ``_network``."""
+
+    def _network(
+        self, returns: Returns, weights: torch.Generator, *, dueling: bool, noisy: bool
+    ) -> QNetwork:
+        config = self.config
+        perception = Perception(
+            self.envs.observation_space,
+            features=config.features,
+            logarithm=config.logarithm,
+            generator=weights,
+        )
+        return QNetwork(
+            perception,
+            action_width(self._actions),
+            returns,
+            hidden=config.hidden,
+            layer_norm=config.layer_norm,
+            dueling=dueling,
+            noisy=noisy,
+            generator=weights,
+        ).to(self.device)
+
+    def _epsilon(self, done: float) -> float:
+        """Return the probability of a random action, ``done`` of the way through learning."""
+        config = self.config
+        if self.online.noisy:
+            return 0.0
+        return falling(config.epsilon_start, config.epsilon_end, config.epsilon_fraction, done)
+
+    @torch.no_grad()
+    def _explore(
+        self, collector: Collector, length: int, epsilon: float
+    ) -> tuple[Sequence[Step], Tensor]:
+        """Act for ``length`` steps and return them and the actions, shape (length, N)."""
+        shape, count = (length, collector.num_envs), action_width(self._actions)
+        whims = draw_whims(*shape, actions=count, epsilon=epsilon, rng=self._rng)
+        noise = self.online.draw_noise(*shape, generator=self._rng)
+        steps, actions = [], []
+        for t in range(length):
+            obs = torch.from_numpy(collector.obs).to(self.device)
+            q = self.online.q(obs, noise and [part[t] for part in noise])
+            action = torch.where(whims.fell[t], whims.action[t], q.argmax(dim=-1))
+            steps.append(collector.step(to_env_action(self._actions, action.cpu().numpy())))
+            actions.append(action)
+        return steps, torch.stack(actions)
+
+    def _online_q(self, obs: Tensor) -> Tensor:
+        """Return expected returns, by weights with fresh noise if they have any."""
+        return self.online.q(obs, self.online.draw_noise(1, generator=self._rng))
+
+    def _act(
+        self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool
+    ) -> tuple[Tensor, Any]:
+        if deterministic:
+            return self.online.q(obs).argmax(dim=-1), state
+        noise = self.online.draw_noise(len(obs), generator=self._play)
+        best = self.online.q(obs, noise).argmax(dim=-1)
+        epsilon, count = self._epsilon(1.0), action_width(self._actions)
+        whims = draw_whims(len(obs), actions=count, epsilon=epsilon, rng=self._play)
+        return whims.over(best), state
+
+    def q_values(self, observation: Any) -> np.ndarray:
+        """Return Q of N observations, in units of reward. Shape (N, actions)."""
+        flat, _ = flatten_any(self.envs.observation_space, observation)
+        with torch.inference_mode():
+            return self.online.q(torch.from_numpy(flat).to(self.device)).cpu().numpy()

@@ -1,0 +1,102 @@
+"""Prioritised replay (Schaul et al., 2016): draws in proportion to priority, and their weights."""
+
+import torch
+from torch import Tensor
+
+
+class SumTree:
+    """A binary tree whose leaves hold priorities and whose other nodes hold the sum of their two.
+
+    All nodes lie in one tensor: the root at 1, the children of node i at 2i and 2i + 1, the
+    leaves last.
+    """
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        """Hold ``capacity`` leaves of priority 0."""
+        self._levels = (capacity - 1).bit_length()
+        self._first = 1 << self._levels  # node of leaf 0
+        self._node = torch.zeros(2 * self._first, dtype=torch.float64, device=device)
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of all priorities. Shape ()."""
+        return self._node[1].clone()
+
+    def get(self, leaf: Tensor) -> Tensor:
+        """Return the priorities of leaves. Shape as ``leaf``, float64."""
+        return self._node[self._first + leaf]
+
+    def update(self, leaf: Tensor, priority: Tensor) -> None:
+        """Set priorities. Of a leaf named more than once the largest counts.
+
+        Parents are summed anew from their children, so that no rounding error builds up.
+
+        Args:
+            leaf: Shape (B,), int64.
+            priority: Finite and not negative. Shape (B,).
+        """
+        priority = priority.to(self._node.dtype)
+        leaves = self._node[self._first :]
+        leaves.scatter_reduce_(0, leaf, priority, "amax", include_self=False)
+        node = self._first + leaf
+        for _ in range(self._levels):
+            node = node >> 1
+            left = 2 * node
+            self._node.scatter_(0, node, self._node.take(left) + self._node.take(left + 1))
+
+    def find(self, mass: Tensor) -> Tensor:
+        """Return the leaves at which the running sum of priorities first exceeds ``mass``.
+
+        A leaf of priority 0 is never among them, whatever rounding does to the mass, so long as
+        any leaf has another.
+
+        Args:
+            mass: In [0, total]; total itself finds the last leaf. Shape (...), float64.
+
+        Returns:
+            Shape (...), int64.
+        """
+        node = torch.ones_like(mass, dtype=torch.int64)
+        for _ in range(self._levels):
+            left = 2 * node
+            left_mass = self._node.take(left)
+            right = (mass >= left_mass) & (self._node.take(left + 1) > 0)
+            mass = mass - left_mass * right
+            node = left + right
+        return node - self._first
+
+
+def stratified(tree: SumTree, count: int, rng: torch.Generator) -> Tensor:
+    """Draw leaves in proportion to priority, one in each of ``count`` equal slices of the mass.
+
+    Schaul et al. (2016), appendix B.2.1.
+
+    Args:
+        tree: Some leaf of it has a priority.
+        count: B.
+        rng: Draws the place in each slice; on the tree's device.
+
+    Returns:
+        Leaves, in ascending order. Shape (B,), int64.
+    """
+    place = torch.rand(count, dtype=torch.float64, device=rng.device, generator=rng)
+    slices = torch.arange(count, device=rng.device)
+    return tree.find((slices + place) / count * tree.total)
+
+
+def importance_weights(
+    priority: Tensor, total: Tensor | float, size: int, beta: Tensor | float
+) -> Tensor:
+    """Return (size * P)^-beta over the largest of the batch (Schaul et al., 2016, sec. 3.4).
+
+    Args:
+        priority: Of the transitions drawn, not 0. Shape (..., B).
+        total: Sum of the priorities of all that are stored.
+        size: How many are stored.
+        beta: 0 leaves the bias of drawing by priority, 1 undoes it.
+
+    Returns:
+        In (0, 1]. Shape (..., B).
+    """
+    weight = (size * priority / total) ** -beta
+    return weight / weight.amax(dim=-1, keepdim=True)

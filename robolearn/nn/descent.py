@@ -1,0 +1,42 @@
+"""Gradient descent on small networks: all parameters as one vector."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Descent:
+    """Adam (Kingma & Ba, 2015) on all parameters of a module, which come to lie side by side.
+
+    Zeroing, clipping and stepping one long tensor instead of a dozen short ones saves a fifth of a
+    gradient step of networks as small as ours. The module's parameters become views of the vector:
+    they can be read and written, also by ``load_state_dict``, but not moved to another device.
+    """
+
+    def __init__(self, module: nn.Module, *, eps: float = 1e-8) -> None:
+        """Take over the parameters of ``module``; ``eps`` is Adam's."""
+        parameters = list(module.parameters())
+        vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+        self._gradient = torch.zeros_like(vector)
+        vector.grad = self._gradient
+        start = 0
+        for parameter in parameters:
+            part = slice(start, start + parameter.numel())
+            parameter.data = vector.data[part].view_as(parameter)
+            parameter.grad = self._gradient[part].view_as(parameter)
+            start = part.stop
+        self.adam = torch.optim.Adam([vector], eps=eps, fused=True)
+
+    def step(self, loss: Tensor, *, rate: float, max_norm: float) -> None:
+        """Go down the gradient of a loss.
+
+        Args:
+            loss: Depends on the module's parameters. Shape ().
+            rate: Learning rate.
+            max_norm: A longer gradient is shortened to this.
+        """
+        self._gradient.zero_()
+        loss.backward()
+        norm = torch.linalg.vector_norm(self._gradient)
+        self._gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+        self.adam.param_groups[0]["lr"] = rate
+        self.adam.step()
