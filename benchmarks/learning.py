@@ -1,11 +1,13 @@
 """What our agents reach: every seed, greedy episodes on held-out seeds and layouts.
 
-    python -m benchmarks.learning --out benchmarks/results/learning
-    python -m benchmarks.learning --only Nav --out benchmarks/results/navigation
+    python -m benchmarks.learning --group cart-poles --out benchmarks/results/learning
+    python -m benchmarks.learning --group gymnasium --out benchmarks/results/gymnasium
+    python -m benchmarks.learning --group navigation --out benchmarks/results/navigation
 
-Without ``--only`` the cart-poles come first (15 s to 3 minutes a row on two cores), then the
-navigation tasks (1 to 5 minutes a seed). ``--part 0/2`` and ``--part 1/2`` run half of the
-trainings each, at the same time if you like; ``--merge`` joins their results.
+Cart-poles take 15 s to 3 minutes a row on two cores, Gymnasium's tasks 10 s to 5 minutes a seed
+(LunarLander needs ``pip install box2d``), navigation 1 to 5 minutes a seed. ``--part 0/2`` and
+``--part 1/2`` run half of the trainings each, at the same time if you like; ``--merge`` joins their
+results.
 """
 
 import json
@@ -13,12 +15,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
 
 import tyro
 
 from benchmarks.results import Table, keep_results, write_results
 from robolearn.agents import agent_class
+from robolearn.agents.base import Predictor
+from robolearn.agents.defaults import tuned
+from robolearn.baselines.sb3 import train_sb3
+from robolearn.compare.statistics import interquartile_mean
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import evaluate, evaluate_made
 from robolearn.imitation.experts import expert_for
@@ -30,22 +37,35 @@ class Claim:
 
     agent: str
     env: str
-    engine: str
+    engine: str | None
     steps: int
-    tested_on: tuple[str, ...]
+    tested_on: tuple[str | None, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment."""
     seeds: int = 5
     """Trainings, unless asked for fewer."""
+    bar: float | None = None
+    """Mean return to reach, of a public table or of an expert."""
+    hyper: dict[str, Any] = field(default_factory=dict)
+    """Hyper-parameters over the agent's own for this environment, which the label names."""
 
     @property
     def label(self) -> str:
         """Agent, environment, its arguments and engine."""
-        told = " ".join(f"{name}={value}" for name, value in self.kwargs.items())
-        return " ".join(filter(None, (self.agent, self.env.split("/")[1], told, self.engine)))
+        settings = {**self.kwargs, **self.hyper}
+        told = " ".join(f"{name}={value}" for name, value in settings.items())
+        name = self.env.split("/")[-1]
+        return " ".join(filter(None, (self.agent, name, told, self.engine)))
+
+    @property
+    def group(self) -> str:
+        """Whose environment it is, or what is done there."""
+        if not self.env.startswith("robolearn/"):
+            return "gymnasium"
+        return "navigation" if self.env.startswith("robolearn/Nav") else "cart-poles"
 
 
-BALANCE, SWING_UP = "robolearn/CartPoleBalance-v0", "robolearn/CartPoleSwingUp-v0"
+BALANCE, SWING_UP, DMC = (f"robolearn/CartPole{name}-v0" for name in ("Balance", "SwingUp", "DMC"))
 LIDAR, ROVER, DEPTH = (f"robolearn/Nav{name}-v0" for name in ("Lidar", "Rover", "Depth"))
 EVERY = ("analytic", "mujoco", "bullet")
 CLAIMS = (
@@ -53,7 +73,9 @@ CLAIMS = (
     Claim("ppo", BALANCE, "bullet", 100_000, ("bullet",)),
     Claim("ppo", BALANCE, "analytic", 100_000, ("analytic",)),
     Claim("dqn", BALANCE, "mujoco", 60_000, ("mujoco",)),
-    Claim("ppo", SWING_UP, "mujoco", 1_000_000, ("mujoco", "bullet")),
+    Claim("ppo", SWING_UP, "mujoco", 1_000_000, ("mujoco", "bullet"), bar=416),
+    Claim("sb3-ppo", SWING_UP, "mujoco", 1_000_000, ("mujoco",), seeds=3),
+    Claim("ppo", DMC, "mujoco", 2_000_000, ("mujoco",), bar=800),
     Claim("ppo", LIDAR, "analytic", 1_200_000, EVERY, {"level": 2}),
     Claim("ppo", LIDAR, "mujoco", 1_200_000, ("mujoco",), {"level": 2}),
     Claim("ppo", LIDAR, "analytic", 1_500_000, EVERY, {"level": 3}, seeds=3),
@@ -62,12 +84,29 @@ CLAIMS = (
     Claim("ppo", ROVER, "mujoco", 400_000, ("mujoco", "bullet"), {"level": 1}, seeds=3),
     Claim("ppo", DEPTH, "analytic", 300_000, EVERY, {"level": 1}, seeds=3),
 )
-EXPERTS = tuple(
+GYMNASIUM = tuple(
+    Claim(agent, env, None, steps, (None,), seeds=10, bar=bar, hyper=hyper)
+    for agent, env, steps, bar, hyper in (
+        ("dqn", "CartPole-v1", 50_000, 500, {}),
+        ("pqn", "CartPole-v1", 100_000, 500, {}),
+        ("ppo", "CartPole-v1", 100_000, 500, {}),
+        ("dqn", "Acrobot-v1", 100_000, -77, {}),
+        ("ppo", "Acrobot-v1", 1_000_000, -74, {}),
+        ("ppo", "InvertedPendulum-v5", 1_000_000, 1000, {}),
+        ("a2c", "InvertedPendulum-v5", 1_000_000, 1000, {}),
+        ("reinforce", "InvertedPendulum-v5", 3_000_000, 1000, {}),
+        ("ppo", "InvertedDoublePendulum-v5", 1_000_000, 9300, {}),
+        ("dqn", "LunarLander-v3", 100_000, 200, {}),
+        ("ppo", "LunarLander-v3", 1_000_000, 242, {}),
+    )
+)
+EXPERTS = tuple(Claim("expert", env, "mujoco", 0, ("mujoco",)) for env in (SWING_UP, DMC)) + tuple(
     Claim("expert", env, engine, 0, (engine,), {"level": level})
     for env, engine in ((LIDAR, "analytic"), (ROVER, "mujoco"))
     for level in range(5)
 )
-"""The planner, in every table the upper bound."""
+"""Controllers that know the physics or the map: in every table the upper bound."""
+ALL = (*EXPERTS, *CLAIMS, *GYMNASIUM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +115,8 @@ class Options:
 
     seeds: int = 5
     """Seeds 0, 1, ... of each row, at most."""
+    group: Literal["cart-poles", "navigation", "gymnasium"]
+    """Which tasks."""
     only: str = ""
     """Run only rows whose label contains this."""
     part: str = "0/1"
@@ -90,17 +131,9 @@ def run_seed(claim: Claim, seed: int) -> Iterator[dict[str, Any]]:
     """Train once and yield one record for each engine tested on."""
     env = EnvConfig(id=claim.env, engine=claim.engine, kwargs=claim.kwargs)
     curve: list[list[float]] = []
-    agent, seconds = None, 0.0
-    if claim.agent != "expert":
-        agent = agent_class(claim.agent)(env, seed=seed)
-        recent: list[bool | None] = []
-        began = time.perf_counter()
-        for report in agent.iterate(claim.steps):
-            recent = [*recent, *(episode.success for episode in report.episodes)][-200:]
-            if report.steps * 40 // claim.steps > len(curve):
-                curve.append([report.steps, sum(map(bool, recent)) / max(len(recent), 1)])
-        seconds = time.perf_counter() - began
-        agent.close()
+    began, used = time.perf_counter(), time.process_time()
+    agent = trained(claim, env, seed, curve)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - used
     episodes = 200 if "level" in claim.kwargs else 100
     for engine in claim.tested_on:
         where = EnvConfig(id=claim.env, engine=engine, kwargs=claim.kwargs).held_out("test")
@@ -110,15 +143,35 @@ def run_seed(claim: Claim, seed: int) -> Iterator[dict[str, Any]]:
             else evaluate_made(expert_for, where, episodes=episodes)
         )
         record = {**asdict(claim), "label": claim.label, **claim.kwargs, "seed": seed}
-        del record["seeds"], record["kwargs"]
-        figures = {"seconds": seconds, **result.summary(), "curve": curve}
+        for name in ("seeds", "kwargs", "hyper", "bar"):
+            del record[name]
+        times = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+        figures = {**times, **result.summary(), "curve": curve}
         yield record | {"tested_on": engine} | figures
+
+
+def trained(claim: Claim, env: EnvConfig, seed: int, curve: list[list[float]]) -> Predictor | None:
+    """Return what learned, None for an expert; ``curve`` gets part of 200 episodes that succeed."""
+    if claim.agent == "expert":
+        return None
+    if claim.agent == "sb3-ppo":
+        return train_sb3("ppo", env, claim.steps, seed)
+    cls = agent_class(claim.agent)
+    hyper = {**tuned(claim.agent, claim.env), **claim.hyper}
+    agent = cls(env, cls.Config(**hyper), seed=seed)
+    recent: list[bool | None] = []
+    for report in agent.iterate(claim.steps):
+        recent = [*recent, *(episode.success for episode in report.episodes)][-200:]
+        if report.steps * 40 // claim.steps > len(curve):
+            curve.append([report.steps, sum(map(bool, recent)) / max(len(recent), 1)])
+    agent.close()
+    return agent
 
 
 def trainings(options: Options) -> Iterator[tuple[Claim, int]]:
     """Yield what is to be trained, and with which seed."""
     number, parts = map(int, options.part.split("/"))
-    chosen = [claim for claim in (*EXPERTS, *CLAIMS) if options.only in claim.label]
+    chosen = [c for c in ALL if c.group == options.group and options.only in c.label]
     cells = [
         (claim, seed)
         for claim in chosen
@@ -129,19 +182,35 @@ def trainings(options: Options) -> Iterator[tuple[Claim, int]]:
 
 def table(records: list[dict[str, Any]]) -> Table:
     """Return a row for each training and engine tested on, its seeds side by side."""
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    rows: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for record in records:
         rows.setdefault((record["label"], record["tested_on"]), []).append(record)
-    made = Table("trained", "tested on", "steps", "return by seed", "success", "SPL", "time")
+    bars = {claim.label: claim.bar for claim in ALL}
+    made = Table(
+        "trained",
+        "tested on",
+        "steps",
+        "return by seed",
+        "mean",
+        "IQM",
+        "bar",
+        "success",
+        "SPL",
+        "time",
+    )
     for (label, engine), cells in rows.items():
+        returns = [record["mean_return"] for record in cells]
+        digits = 1 if "level" in cells[0] or "Acrobot" in label else 0
+        bar = bars.get(label)
         made.add(
             label,
-            engine,
+            engine or "",
             f"{cells[0]['steps']:,}",
-            " ".join(
-                f"{record['mean_return']:.{0 if 'level' not in record else 1}f}" for record in cells
-            ),
-            " ".join(f"{record['success_rate']:.3g}" for record in cells),
+            " ".join(f"{mean:.{digits}f}" for mean in returns),
+            f"{fmean(returns):.{digits}f}",
+            f"{interquartile_mean(returns):.{digits}f}",
+            "" if bar is None else f"{bar:g}",
+            " ".join(f"{r['success_rate']:.3g}" for r in cells if r["success_rate"] is not None),
             " ".join(f"{record['mean_spl']:.2f}" for record in cells if "mean_spl" in record),
             f"{max(record['seconds'] for record in cells):.0f} s at most"
             if cells[0]["steps"]
@@ -156,14 +225,15 @@ def main(options: Options) -> None:
     parts = [json.loads(path.read_text()) for path in options.merge]
     for part in parts:
         records += part["records"]
-    order = [claim.label for claim in (*EXPERTS, *CLAIMS)]
+    order = [claim.label for claim in ALL]
     records.sort(key=lambda record: (order.index(record["label"]), record["seed"]))
     if not options.merge:
         for claim, seed in trainings(options):
             for record in run_seed(claim, seed):
                 records.append(record)
                 told = f"seed {seed}, tested on {record['tested_on']}"
-                print(f"{claim.label}, {told}: success {record['success_rate']}", flush=True)
+                reached = f"return {record['mean_return']:.1f}, success {record['success_rate']}"
+                print(f"{claim.label}, {told}: {reached}", flush=True)
             keep_results(options.out, table(records), {"records": records})
     made = {"parts": [part["meta"] for part in parts]} if parts else {}
     write_results(options.out, table(records), {**made, "records": records})

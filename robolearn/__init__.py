@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robolearn.agents.ppo import PPO, PPOConfig
     from robolearn.agents.pqn import PQN, PQNConfig
     from robolearn.agents.reinforce import REINFORCE, REINFORCEConfig
+    from robolearn.agents.tabular import SARSA, QLearning, QLearningConfig, SARSAConfig
     from robolearn.environments import EnvConfig
     from robolearn.evaluation import Evaluation, evaluate
 
@@ -23,22 +24,28 @@ __all__ = [
     "PPO",
     "PQN",
     "REINFORCE",
+    "SARSA",
     "A2CConfig",
     "DQNConfig",
     "EnvConfig",
     "Evaluation",
     "PPOConfig",
     "PQNConfig",
+    "QLearning",
+    "QLearningConfig",
     "REINFORCEConfig",
+    "SARSAConfig",
     "evaluate",
 ]
 
+_TABULAR = ("QLearning", "QLearningConfig", "SARSA", "SARSAConfig")
 _HOME = {
     **{name: "robolearn.agents.a2c" for name in ("A2C", "A2CConfig")},
     **{name: "robolearn.agents.dqn" for name in ("DQN", "DQNConfig")},
     **{name: "robolearn.agents.ppo" for name in ("PPO", "PPOConfig")},
     **{name: "robolearn.agents.pqn" for name in ("PQN", "PQNConfig")},
     **{name: "robolearn.agents.reinforce" for name in ("REINFORCE", "REINFORCEConfig")},
+    **{name: "robolearn.agents.tabular" for name in _TABULAR},
     "EnvConfig": "robolearn.environments",
     "Evaluation": "robolearn.evaluation",
     "evaluate": "robolearn.evaluation",

@@ -48,7 +48,6 @@ class Collector:
         self.width = flat_size(self._space)
         self._steps = 0  # of each environment
         self._episodes: list[Episode] = []
-        self._cut_at = np.full(self.num_envs, -1)  # length to cut an episode at, -1 for never
         self.restart(seed)
         if stagger > 1:
             self._cut_at = np.random.default_rng(seed).integers(1, stagger, self.num_envs)
@@ -69,6 +68,7 @@ class Collector:
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._total = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, dtype=np.int64)
+        self._cut_at = np.full(self.num_envs, -1)  # length to cut an episode at, -1 for never
 
     def _flatten(self, observation: Any) -> np.ndarray:
         return flatten_batch(self._space, observation, self.num_envs)
@@ -98,7 +98,9 @@ class Collector:
             self._record(done, info)
         if restart.any():
             self.raw, _ = self.envs.reset(options={"reset_mask": restart})
-        self.obs = self._flatten(self.raw) if restart.any() else reached
+            reached = self._flatten(self.raw)
+            require_finite("observation", reached, self._steps)
+        self.obs = reached
         if self._mode is AutoresetMode.NEXT_STEP:
             self._ended = done
         over = done | cut

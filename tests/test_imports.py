@@ -14,11 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Rooms of robolearn from the ground up. A room is a package or module directly inside robolearn,
-# "" is robolearn/__init__.py. A room may import those of lower floors and, above the ground
-# floor, its neighbours on the same one.
+# "" is robolearn/__init__.py. A room may import those of lower floors and, above the floor of
+# networks and data, its neighbours on the same one; spaces may use errors.
 FLOORS = [
-    {"nn", "data", "errors"},
-    {"accelerate", "config", "progress", "runs", "spaces"},
+    {"errors", "spaces"},
+    {"nn", "data"},
+    {"accelerate", "config", "progress", "runs"},
     {"collect", "environments"},
     {"agents"},
     {"baselines", "evaluation", "video"},

@@ -12,6 +12,8 @@ AGENTS: dict[str, str] = {
     "ppo": "robolearn.agents.ppo:PPO",
     "a2c": "robolearn.agents.a2c:A2C",
     "reinforce": "robolearn.agents.reinforce:REINFORCE",
+    "q-learning": "robolearn.agents.tabular:QLearning",
+    "sarsa": "robolearn.agents.tabular:SARSA",
 }
 """Where each agent's class is, by name."""
 

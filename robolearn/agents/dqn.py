@@ -198,9 +198,12 @@ class DQN(QLearner[DQNConfig]):
         where, valid = replay.put(steps, actions)
         if self.config.prioritised:
             self._tree.update(where, valid * self._highest)
-        if self.config.normalise:
-            seen = torch.from_numpy(np.stack([step.obs for step in steps]))
-            self.online.perception.learn_moments(seen.to(self.device))
+        self.online.perception.learn_moments(
+            *(
+                torch.from_numpy(np.stack(arrays)).to(self.device)
+                for arrays in ([step.obs for step in steps], [step.valid for step in steps])
+            )
+        )
 
     def _update(self, replay: Replay, done: float) -> dict[str, float]:
         """Take a round of gradient steps and return figures of it."""

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout
 from robolearn.nn.actor_critic import ActorCritic
 
@@ -34,50 +33,6 @@ class Lesson(NamedTuple):
     """What the value should have been, normalised."""
     log_prob: Tensor
     """Of the action when it was drawn."""
-
-
-@torch.no_grad()
-def draw_lesson(
-    net: ActorCritic,
-    experience: Experience,
-    *,
-    gamma: float,
-    lam: float,
-    whiten: bool,
-    normalise: bool,
-    critic: bool = True,
-) -> Lesson:
-    """Return what all steps of a rollout teach. Fields (T, N, ...).
-
-    Args:
-        net: Values what was seen; its normaliser of values learns the targets.
-        experience: The rollout.
-        gamma: Discount per step.
-        lam: Weight of longer returns in the advantage; 1 for whole ones.
-        whiten: Shift and scale advantages to mean 0 and deviation 1.
-        normalise: Update the normaliser of values.
-        critic: False values everything at 0: advantages are returns, and nothing is bootstrapped.
-    """
-    rollout, latent = experience.rollout, experience.latent
-    value, final = net.value(latent), net.value(experience.final_latent)
-    if not critic:
-        value, final = torch.zeros_like(value), torch.zeros_like(final)
-    reached = rollout.next_value(value, final)
-    ends = (rollout.terminated, rollout.done)
-    advantage = gae(rollout.reward, value[:-1], reached, *ends, gamma=gamma, lam=lam)
-    target = advantage + value[:-1]
-    if normalise:
-        net.values.update(target[rollout.valid][:, None])
-    if whiten:
-        known = advantage[rollout.valid]
-        advantage = (advantage - known.mean()) / (known.std(correction=0) + 1e-8)
-    return Lesson(
-        rollout.action,
-        advantage,
-        net.values(value[:-1, :, None]).squeeze(-1),
-        net.values(target[..., None]).squeeze(-1),
-        net.head.log_prob(net.policy(latent[:-1]), rollout.action),
-    )
 
 
 def minibatches(

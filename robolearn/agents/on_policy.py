@@ -13,12 +13,13 @@ from torch import Tensor
 
 from robolearn.accelerate import threads
 from robolearn.agents.base import Progress
-from robolearn.agents.experience import Experience, Lesson, draw_lesson, minibatches
+from robolearn.agents.experience import Experience
 from robolearn.agents.learner import Learner
 from robolearn.agents.saving import Parts
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
-from robolearn.data.rollout import RolloutBuffer
+from robolearn.data.returns import gae
+from robolearn.data.rollout import Rollout, RolloutBuffer
 from robolearn.errors import RobolearnError
 from robolearn.nn.actor_critic import ActorCritic
 from robolearn.nn.descent import Descent
@@ -86,14 +87,15 @@ class PolicyConfig:
         return self.num_envs * self.rollout_steps
 
 
-def policy_gradient_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:
+def policy_gradient_loss(log_prob: Tensor, advantage: Tensor, share: Tensor) -> Tensor:
     """Minus the objective whose gradient is the policy gradient (Williams, 1992, theorem 1).
 
     Args:
-        log_prob: Of the actions taken, with gradients. Shape (B,).
-        advantage: Of them, without. Shape (B,).
+        log_prob: Of the actions taken, with gradients. Any shape.
+        advantage: Of them, without. Same shape.
+        share: Of each in the mean; 0 where nothing was done. Same shape.
     """
-    return -(log_prob * advantage).mean()
+    return -(log_prob * advantage * share).sum()
 
 
 P = TypeVar("P", bound=PolicyConfig)
@@ -111,6 +113,7 @@ class OnPolicy(Learner[P]):
             self.envs.observation_space,
             features=config.features,
             logarithm=config.logarithm,
+            normalise=config.normalise,
             generator=weights,
         )
         discrete = isinstance(self._actions, Discrete)
@@ -184,18 +187,33 @@ class OnPolicy(Learner[P]):
         final = net.perceive(rollout.final_obs, ended, going_on) if len(ended) else ended
         return Experience(rollout, latent, final, before)
 
-    def _lesson(self, experience: Experience, *, lam: float, critic: bool = True) -> Lesson:
-        """Return what all steps of a rollout teach. Fields (T, N, ...)."""
-        config = self.config
-        return draw_lesson(
-            self.net,
-            experience,
-            gamma=config.gamma,
-            lam=lam,
-            whiten=config.whiten,
-            normalise=config.normalise,
-            critic=critic,
-        )
+    @torch.no_grad()
+    def _appraise(
+        self, rollout: Rollout, value: Tensor, final_value: Tensor, *, lam: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return advantages, whitened if asked, and the values' targets, normalised.
+
+        Args:
+            rollout: T steps of N environments, K of which ended an episode.
+            value: Of its observations, in units of reward. Shape (T + 1, N).
+            final_value: Of its final observations. Shape (K,).
+            lam: Weight of longer returns in the advantage; 1 for whole ones.
+
+        Returns:
+            Shapes (T, N).
+        """
+        net, config = self.net, self.config
+        reached = rollout.next_value(value, final_value)
+        ends = (rollout.terminated, rollout.done)
+        advantage = gae(rollout.reward, value[:-1], reached, *ends, gamma=config.gamma, lam=lam)
+        target = advantage + value[:-1]
+        if config.normalise:
+            net.values.update(target[rollout.valid][:, None])
+            target = net.values(target[..., None]).squeeze(-1)
+        if config.whiten:
+            known = advantage[rollout.valid]
+            advantage = (advantage - known.mean()) / (known.std(correction=0) + 1e-8)
+        return advantage, target
 
     def _single_step(
         self, experience: Experience, *, lam: float, critic: bool = True
@@ -205,22 +223,37 @@ class OnPolicy(Learner[P]):
         Args:
             experience: The rollout.
             lam: Weight of longer returns in the advantage; 1 for whole ones.
-            critic: Learn values, and hold returns against them.
+            critic: Learn values, and hold returns against them; else all are 0.
         """
         net, config, rollout = self.net, self.config, experience.rollout
-        lesson = self._lesson(experience, lam=lam, critic=critic)
-        obs = net.perception.prepare(rollout.obs[:-1])
-        size = rollout.valid.numel()
-        latent, batch = next(minibatches(net, experience, obs, lesson, size, self._rng))
+        latent = self._latents(experience)
+        told = net.critic(latent).squeeze(-1)
+        with torch.no_grad():
+            beyond = net.value(torch.cat([experience.latent[-1], experience.final_latent]))
+            last, final = beyond.tensor_split([len(experience.before)])
+            value = torch.cat([net.values.restore(told), last[None]])
+        if not critic:
+            value, final = torch.zeros_like(value), torch.zeros_like(final)
+        advantage, target = self._appraise(rollout, value, final, lam=lam)
         output = net.policy(latent)
-        policy_loss = policy_gradient_loss(net.head.log_prob(output, batch.action), batch.advantage)
-        value_loss = 0.5 * (net.critic(latent).squeeze(-1) - batch.target).square().mean()
-        entropy = net.head.entropy(output).mean()
+        share = rollout.valid / rollout.valid.sum()
+        log_prob = net.head.log_prob(output, rollout.action)
+        policy_loss = policy_gradient_loss(log_prob, advantage, share)
+        value_loss = 0.5 * ((told - target).square() * share).sum()
+        with torch.set_grad_enabled(config.entropy > 0):
+            entropy = (net.head.entropy(output) * share).sum()
         self._descend(policy_loss + critic * value_loss - config.entropy * entropy)
-        if config.normalise:
-            net.perception.learn_moments(rollout.obs[:-1][rollout.valid])
+        net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
         figures = torch.stack([policy_loss, value_loss, entropy]).tolist()
         return dict(zip(("policy_loss", "value_loss", "entropy"), figures, strict=True))
+
+    def _latents(self, experience: Experience) -> Tensor:
+        """Return the latents of a whole rollout anew, with gradients. Shape (T, N, width)."""
+        net, rollout = self.net, experience.rollout
+        features = net.perception(rollout.obs[:-1])
+        if net.memory is None:
+            return features
+        return net.memory.sequence(features, experience.before, rollout.start[:-1])
 
     def _descend(self, loss: Tensor) -> None:
         """Take a gradient step."""

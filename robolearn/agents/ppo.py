@@ -27,8 +27,8 @@ class PPOConfig(PolicyConfig):
     value_clip: float = 0.0
     """Largest change of a value in an update, in deviations of the returns; 0 for any."""
     target_kl: float = 0.0
-    """Mean change of the policy during an update, in nats, that the learning rate is adapted to, in
-    place of its straight line; 0 for none."""
+    """Change of the policy in an update, in nats, that the learning rate is adapted to, instead of
+    falling; 0 for none."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
@@ -97,31 +97,41 @@ class PPO(OnPolicy[PPOConfig]):
 
     def _update(self, experience: Experience) -> dict[str, float]:
         net, config, rollout = self.net, self.config, experience.rollout
-        lesson = self._lesson(experience, lam=config.gae_lambda)
+        lesson = self._lesson(experience)
         obs = net.perception.prepare(rollout.obs[:-1])
-        sums = torch.zeros(4, device=self.device)
-        updates = 0
+        figures: list[Tensor] = []
         for _ in range(config.epochs):
             shuffled = minibatches(net, experience, obs, lesson, config.minibatch, self._rng)
-            for latent, batch in shuffled:
-                sums += self._step(latent, batch)
-                updates += 1
-        if config.normalise:
-            net.perception.learn_moments(rollout.obs[:-1][rollout.valid])
+            figures = [self._step(latent, batch) for latent, batch in shuffled]
+        net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
         names = ("policy_loss", "value_loss", "entropy", "approximate_kl")
-        metrics: dict[str, float] = dict(zip(names, (sums / updates).tolist(), strict=True))
+        means = torch.stack(figures).mean(dim=0).tolist()
+        metrics: dict[str, float] = dict(zip(names, means, strict=True))
         if config.target_kl:
             self.rate = adapted(self.rate, metrics["approximate_kl"], config.target_kl)
         return metrics
+
+    @torch.no_grad()
+    def _lesson(self, experience: Experience) -> Lesson:
+        """Return what all steps of a rollout teach. Fields (T, N, ...)."""
+        net, latent, action = self.net, experience.latent, experience.rollout.action
+        value, final = net.value(latent), net.value(experience.final_latent)
+        advantage, target = self._appraise(
+            experience.rollout, value, final, lam=self.config.gae_lambda
+        )
+        log_prob = net.head.log_prob(net.policy(latent[:-1]), action)
+        before = net.values(value[:-1, :, None]).squeeze(-1)
+        return Lesson(action, advantage, before, target, log_prob)
 
     def _step(self, latent: Tensor, batch: Lesson) -> Tensor:
         """Take one gradient step; return policy loss, value loss, entropy and KL. Shape (4,)."""
         net, config = self.net, self.config
         output = net.policy(latent)
         log_prob = net.head.log_prob(output, batch.action)
-        entropy = net.head.entropy(output).mean()
         policy_loss = clipped_policy_loss(log_prob, batch, config.clip)
         critic_loss = value_loss(net.critic(latent).squeeze(-1), batch, config.value_clip)
+        with torch.set_grad_enabled(config.entropy > 0):
+            entropy = net.head.entropy(output).mean()
         self._descend(policy_loss + critic_loss - config.entropy * entropy)
         with torch.no_grad():
             log_ratio = log_prob - batch.log_prob

@@ -92,15 +92,17 @@ class PQN(QLearner[PQNConfig]):
             epsilon = self._epsilon(done)
             rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
             with one_thread():
-                loss = self._update(*self._explore(collector, length, epsilon), rate)
+                figures = self._update(*self._explore(collector, length, epsilon), rate)
             self.steps += length * config.num_envs
-            metrics = {"td_loss": loss, "epsilon": epsilon, "learning_rate": rate}
+            metrics = {**figures, "epsilon": epsilon, "learning_rate": rate}
             yield Progress(self.steps, metrics, collector.pop_episodes())
 
-    def _update(self, steps: Sequence[Step], actions: Tensor, rate: float) -> float:
-        """Learn from a rollout and return the mean loss."""
+    def _update(self, steps: Sequence[Step], actions: Tensor, rate: float) -> dict[str, float]:
+        """Learn from a rollout and return figures of the update."""
         config = self.config
         lesson = self._lesson(steps, actions)
+        if not len(lesson.action):  # environments were only reset
+            return {}
         losses = []
         for _ in range(config.epochs):
             order = torch.randperm(len(lesson.action), generator=self._rng, device=self.device)
@@ -109,9 +111,8 @@ class PQN(QLearner[PQNConfig]):
                 loss = q_loss(self.online.q(part.obs), part)
                 self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
                 losses.append(loss.detach())
-        if config.normalise:
-            self.online.perception.learn_moments(lesson.obs)
-        return torch.stack(losses).mean().item()
+        self.online.perception.learn_moments(lesson.obs, torch.ones_like(lesson.action).bool())
+        return {"td_loss": torch.stack(losses).mean().item()}
 
     @torch.no_grad()
     def _lesson(self, steps: Sequence[Step], actions: Tensor) -> Lesson:

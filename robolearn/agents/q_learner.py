@@ -125,6 +125,7 @@ class QLearner(Learner[Q]):
             self.envs.observation_space,
             features=config.features,
             logarithm=config.logarithm,
+            normalise=config.normalise,
             generator=weights,
         )
         return QNetwork(

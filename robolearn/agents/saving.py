@@ -22,7 +22,8 @@ class Parts:
     """What of an agent changes while it learns."""
 
     modules: Mapping[str, nn.Module]
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | None
+    """None where nothing descends a gradient."""
     generators: Mapping[str, torch.Generator]
     counters: tuple[str, ...]
     """Names of its attributes that count something."""
@@ -60,8 +61,9 @@ def save_agent(agent: Saveable, folder: str | Path) -> None:
         **agent.envs.to_json(),
     }
     tensors = {name: dict(module.state_dict()) for name, module in parts.modules.items()}
-    moments = parts.optimizer.state_dict()["state"]
-    tensors["optimizer"] = {f"{i}.{k}": t for i, group in moments.items() for k, t in group.items()}
+    if parts.optimizer is not None:
+        moments = parts.optimizer.state_dict()["state"].items()
+        tensors["optimizer"] = {f"{i}.{k}": t for i, group in moments for k, t in group.items()}
     tensors["random"] = {name: rng.get_state() for name, rng in parts.generators.items()}
     write_checkpoint(Path(folder), state, tensors)
 
@@ -107,11 +109,17 @@ def _restore(parts: Parts, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
             module.load_state_dict(tensors[name])
         for name, rng in parts.generators.items():
             rng.set_state(tensors["random"][name])
-        whole = parts.optimizer.state_dict()
-        whole["state"] = {}
-        for key, tensor in tensors["optimizer"].items():
-            index, field = key.split(".")
-            whole["state"].setdefault(int(index), {})[field] = tensor
-        parts.optimizer.load_state_dict(whole)
+        if parts.optimizer is not None:
+            _restore_moments(parts.optimizer, tensors["optimizer"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise RobolearnError(f"The checkpoint does not fit its config: {error}.") from error
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Put what an optimiser remembers of its gradients back into it."""
+    whole = optimizer.state_dict()
+    whole["state"] = {}
+    for key, tensor in moments.items():
+        index, field = key.split(".")
+        whole["state"].setdefault(int(index), {})[field] = tensor
+    optimizer.load_state_dict(whole)

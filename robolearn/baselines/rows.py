@@ -276,6 +276,7 @@ def matched(config: PPOConfig) -> SB3Row:
     by the minibatch where we do by the rollout; it does not stagger episodes, scales initial
     weights by sqrt(2) where we do by 5/3, has tanh layers, no GRU and takes no logarithms,
     finishes its last rollout, and its learning rate is one rollout ahead (see :class:`Linear`).
+    Nor has it our ``squash``, ``state_std``, ``value_clip`` or ``target_kl``.
     """
     hidden = list(config.hidden)
     return SB3Row(
@@ -292,6 +293,7 @@ def matched(config: PPOConfig) -> SB3Row:
             "learning_rate": Linear(config.learning_rate, config.final_learning_rate),
             "ent_coef": config.entropy,
             "max_grad_norm": config.max_grad_norm,
+            "normalize_advantage": config.whiten,
             "policy_kwargs": {
                 "net_arch": {"pi": hidden, "vf": hidden},
                 "log_std_init": log(config.initial_std),

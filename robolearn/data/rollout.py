@@ -63,13 +63,15 @@ class RolloutBuffer:
     def __init__(self, steps: int, num_envs: int, width: int, device: torch.device) -> None:
         """Hold up to ``steps`` steps of ``num_envs`` environments, observations of ``width``."""
         self._device = device
+        self._size = (steps, num_envs)
         self._obs = torch.empty((steps + 1, num_envs, width), device=device)
         self._start = torch.empty((steps + 1, num_envs), dtype=torch.bool, device=device)
         self._reward = np.empty((steps, num_envs), np.float32)
         self._terminated = np.empty((steps, num_envs), np.bool_)
         self._done = np.empty((steps, num_envs), np.bool_)
         self._valid = np.empty((steps, num_envs), np.bool_)
-        self._actions: list[Tensor] = []
+        self._action: Tensor | None = None
+        self._steps = 0
         self._final: list[np.ndarray] = []
 
     def see(self, obs: np.ndarray, start: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -82,7 +84,7 @@ class RolloutBuffer:
         Returns:
             The same on the device, until the next rollout.
         """
-        t = len(self._actions)
+        t = self._steps
         self._obs[t].copy_(torch.from_numpy(obs))
         self._start[t].copy_(torch.from_numpy(start))
         return self._obs[t], self._start[t]
@@ -94,30 +96,36 @@ class RolloutBuffer:
             step: What happened.
             action: What the policy chose, on the device. Shape (N, ...).
         """
-        t = len(self._actions)
-        self._actions.append(action)
+        if self._action is None:
+            shape = (*self._size, *action.shape[1:])
+            with torch.inference_mode(False):  # gradients will be taken through what it says
+                self._action = torch.empty(shape, dtype=action.dtype, device=self._device)
+        t = self._steps
+        self._action[t] = action
         self._reward[t] = step.reward
         self._terminated[t] = step.terminated
         self._done[t] = step.done
         self._valid[t] = step.valid
         if step.done.any():
             self._final.append(step.next_obs[step.done])
+        self._steps += 1
 
     def finish(self) -> Rollout:
         """Return the stored steps as a rollout and begin the next one."""
-        steps = len(self._actions)
+        steps, action = self._steps, self._action
+        assert action is not None, "finished before it began"
         none = np.empty((0, self._obs.shape[-1]), np.float32)
         rollout = Rollout(
             self._obs[: steps + 1],
             self._start[: steps + 1],
-            torch.stack(self._actions),
+            action[:steps],
             self._on_device(self._reward[:steps]),
             self._on_device(self._terminated[:steps]),
             self._on_device(self._done[:steps]),
             self._on_device(self._valid[:steps]),
             self._on_device(np.concatenate([none, *self._final])),
         )
-        self._actions, self._final = [], []
+        self._steps, self._final = 0, []
         return rollout
 
     def _on_device(self, array: np.ndarray) -> Tensor:

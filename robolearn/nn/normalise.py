@@ -1,5 +1,7 @@
 """Running normalisation of observations and value targets."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +26,14 @@ class RunningNorm(nn.Module):
 
         Args:
             size: Width of the last dimension.
-            limit: Normalised values are clipped to +-limit.
+            limit: Normalised values are clipped to +-limit; infinity clips nothing.
             magnitude: Where this is not 0 the input lies between 0 and it, and its logarithm is
                 normalised in its place: what is near differs more than what is far.
                 Shape (size,).
         """
         super().__init__()
         self._logarithmic = magnitude is not None
+        self._fresh = True  # no data seen: shift 0, scale 1
         magnitude = torch.zeros(size) if magnitude is None else magnitude
         self.register_buffer("magnitude", magnitude, persistent=False)
         self.limit = limit
@@ -41,8 +44,10 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, batch: Tensor) -> None:
-        """Merge a batch into the moments. Shape (..., size)."""
+        """Merge a batch, which may be empty, into the moments. Shape (..., size)."""
         data = self._taken(batch).reshape(-1, batch.shape[-1]).to(torch.float64)
+        if not len(data):
+            return
         variance, mean = torch.var_mean(data, dim=0, correction=0)
         total = self.count + data.shape[0]
         share = data.shape[0] / total
@@ -52,6 +57,7 @@ class RunningNorm(nn.Module):
         )
         self.mean.add_(delta * share)
         self.count.copy_(total)
+        self._fresh = False
         self._refresh()
 
     def _refresh(self) -> None:
@@ -61,6 +67,7 @@ class RunningNorm(nn.Module):
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        self._fresh = not self.count.item()
         self._refresh()
 
     def _apply(self, fn, recurse: bool = True) -> "RunningNorm":  # noqa: ANN001
@@ -78,8 +85,10 @@ class RunningNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return normalised values, clipped. Shape as ``x``, float32."""
         x = self._taken(x)
-        return ((x - self._shift) * self._scale).clamp(-self.limit, self.limit)
+        if not self._fresh:
+            x = (x - self._shift) * self._scale
+        return x if math.isinf(self.limit) else x.clamp(-self.limit, self.limit)
 
     def restore(self, y: Tensor) -> Tensor:
         """Return what ``forward`` maps to ``y`` where it does not clip or take logarithms."""
-        return y / self._scale + self._shift
+        return y if self._fresh else y / self._scale + self._shift

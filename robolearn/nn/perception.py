@@ -1,5 +1,7 @@
 """What networks read of an observation: its vectors normalised, its images encoded."""
 
+import math
+
 import torch
 from gymnasium import Space
 from torch import Tensor, nn
@@ -15,7 +17,13 @@ class Perception(nn.Module):
     rest: Tensor
 
     def __init__(
-        self, space: Space, *, features: int, logarithm: bool, generator: torch.Generator
+        self,
+        space: Space,
+        *,
+        features: int,
+        logarithm: bool,
+        normalise: bool,
+        generator: torch.Generator,
     ) -> None:
         """Build the encoders.
 
@@ -23,9 +31,11 @@ class Perception(nn.Module):
             space: Of single observations.
             features: Width an image is encoded to.
             logarithm: Take the logarithm of entries that cannot be negative, such as ranges.
+            normalise: Normalise what is no image, else leave it as it is.
             generator: Draws the weights.
         """
         super().__init__()
+        self._normalise = normalise
         width, images = flat_size(space), find_images(space)
         rest = torch.ones(width, dtype=torch.bool)
         for image in images:
@@ -35,7 +45,8 @@ class Perception(nn.Module):
         """Width of the features."""
         self.images = nn.ModuleList(ImageEncoder(image, features, generator) for image in images)
         magnitude = torch.from_numpy(magnitudes(space))[self.rest] if logarithm else None
-        self.observations = RunningNorm(len(self.rest), magnitude=magnitude)
+        limit = 10.0 if normalise else math.inf
+        self.observations = RunningNorm(len(self.rest), limit=limit, magnitude=magnitude)
 
     def prepare(self, obs: Tensor) -> Tensor:
         """Return observations for ``features``: of this there is nothing to learn. As ``obs``."""
@@ -52,6 +63,7 @@ class Perception(nn.Module):
         """Return features of flat observations. Shape (..., F) for (..., D)."""
         return self.features(self.prepare(obs))
 
-    def learn_moments(self, obs: Tensor) -> None:
-        """Let flat observations, shape (..., D), count in the normaliser."""
-        self.observations.update(obs[..., self.rest] if self.images else obs)
+    def learn_moments(self, obs: Tensor, valid: Tensor) -> None:
+        """Let flat observations, shape (..., D), count in the normaliser where ``valid``."""
+        if self._normalise:
+            self.observations.update(obs[..., self.rest][valid] if self.images else obs[valid])

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from robolearn.nn.encoders import linear
+from robolearn.nn.encoders import Chain, linear
 from robolearn.nn.noisy import NoisyLinear
 from robolearn.nn.perception import Perception
 from robolearn.nn.value_distributions import CategoricalReturn, Expectation, QuantileReturn
@@ -53,7 +53,7 @@ class QNetwork(nn.Module):
         self.perception, self.returns = perception, returns
         self._actions = actions
         *before, last = (perception.width, *hidden)
-        self.trunk = nn.Sequential()
+        self.trunk = Chain()
         for inputs, outputs in pairwise(before):
             self.trunk.extend(_hidden(linear(inputs, outputs, 2**0.5, generator), layer_norm))
         sizes = (before[-1], last)
@@ -109,7 +109,7 @@ class _Stream(nn.Module):
             if noisy
             else linear(inputs, hidden, 2**0.5, generator)
         )
-        self.between = nn.Sequential(*([nn.LayerNorm(hidden)] if layer_norm else []), nn.ReLU())
+        self.between = Chain(*([nn.LayerNorm(hidden)] if layer_norm else []), nn.ReLU())
         self.last = (
             NoisyLinear(hidden, outputs, generator)
             if noisy

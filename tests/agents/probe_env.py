@@ -1,11 +1,15 @@
-"""A vector environment whose exact values are known, in all three autoreset modes.
+"""Environments whose exact values are known.
 
-The state walks 0, 1, 2, 0, 1, 2, ... whatever is done, and is truncated (or, on request,
+``Walk`` runs in all three autoreset modes. Its state walks 0, 1, 2, 0, 1, 2, ... whatever is done, and is truncated (or, on request,
 terminated) every ``limit`` steps. An episode begins in state 0 and the observation is the state,
 one-hot. With the limit 5 the last step leaves state 1 and reaches state 2, and the next episode
 begins in state 0: what was left, what was reached and what the reset gives all differ, and each
 is also visited in mid-episode, so that its value is learned.
+
+``Probe`` is any small table of rewards and successors. ``Cue`` can be valued from memory alone.
 """
+
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -66,6 +70,95 @@ class Walk(VectorEnv):
         never = np.zeros_like(done)
         terminated, truncated = (done, never) if self._terminates else (never, done)
         return observation, reward, terminated, truncated, info
+
+
+END = -1
+"""Successor of a step that terminates."""
+
+
+class Table(NamedTuple):
+    """A decision problem of S states and A actions, small enough to be solved by hand."""
+
+    obs: np.ndarray
+    """What each state shows. Shape (S, D), float32."""
+    reward: np.ndarray
+    """For taking each action in each state. Shape (S, A)."""
+    reached: np.ndarray
+    """The state it leads to, or END. Shape (S, A), int64."""
+    starts: tuple[int, ...]
+    """The states in which episodes begin, one after the other in turn."""
+
+
+class Probe(VectorEnv):
+    """Runs a table, resetting in the same step. Nothing is random: all starts come equally often.
+
+    What shows at an end is what state 0 shows, so that whoever looks beyond the end is misled.
+    """
+
+    def __init__(self, table, num_envs):
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.num_envs = num_envs
+        self.single_observation_space = gym.spaces.Box(-10.0, 10.0, table.obs.shape[1:], np.float32)
+        self.single_action_space = gym.spaces.Discrete(table.reward.shape[1])
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._table, self._starts = table, np.array(table.starts)
+
+    def reset(self, *, seed=None, options=None):
+        self._turn = np.arange(self.num_envs)  # env i has its i-th start first
+        self._state = self._starts[self._turn % len(self._starts)]
+        return self._table.obs[self._state], {}
+
+    def step(self, actions):
+        reward = self._table.reward[self._state, actions]
+        reached = self._table.reached[self._state, actions]
+        ended, info = reached == END, {}
+        if ended.any():
+            final = np.full(self.num_envs, None, dtype=object)
+            final[np.flatnonzero(ended)] = list(self._table.obs[reached * ~ended][ended])
+            info = {"final_obs": final, "_final_obs": ended, "final_info": {}, "_final_info": ended}
+        self._turn = self._turn + ended
+        first = self._starts[self._turn % len(self._starts)]
+        self._state = np.where(ended, first, reached)
+        return self._table.obs[self._state], reward, ended, np.zeros_like(ended), info
+
+
+def _table(obs, reward, reached, starts):
+    """Return a table of lists; what holds for all actions may be given once."""
+    reward, reached = np.array(reward, dtype=np.float64), np.array(reached)
+    reward, reached = (x if x.ndim == 2 else np.stack([x, x], axis=1) for x in (reward, reached))
+    return Table(np.array(obs, dtype=np.float32), reward, reached, starts)
+
+
+CONSTANT = _table([[1.0]], [1.0], [END], starts=(0,))
+"""One step, which pays 1."""
+
+ECHO = _table([[-1.0], [2.0]], [-1.0, 2.0], [END, END], starts=(0, 1))
+"""One step, which pays what is seen."""
+
+DELAYED = _table([[0.0], [1.0]], [0.0, 1.0], [1, END], starts=(0,))
+"""Two steps, the second of which pays 1."""
+
+MATCH = _table([[0.0], [1.0]], [[1.0, -1.0], [-1.0, 1.0]], [END, END], starts=(0, 1))
+"""One step, which pays 1 for doing what is seen and -1 for the other."""
+
+LUCK = _table([[1.0]] * 4, [[1.0], [0.0], [0.0], [0.0]], [[END]] * 4, starts=(0, 1, 2, 3))
+"""One step, with nothing to choose, which pays 1 every fourth time, and nobody sees when."""
+
+CHOICES = _table(
+    np.eye(3), [[0.0, 0.0], [1.0, 1.0], [1.5, -1.5]], [[1, 2], [END] * 2, [END] * 2], (0, 1, 2)
+)
+"""Action 0 leads from state 0 to 1, which pays 1. Action 1 leads to 2, which pays 1.5 for action
+0 and -1.5 for action 1. Episodes begin in all three."""
+
+CREDIT = _table(
+    np.eye(7),
+    [0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 1.0],
+    [[1, 4], [2, 2], [3, 3], [END, END], [5, 5], [6, 6], [END, END]],
+    starts=(0,),
+)
+"""The first of four actions decides what the last step pays: -1 for action 0 and 1 for action 1.
+The states are 0, then 1, 2, 3 after action 0 or 4, 5, 6 after action 1. No other step pays."""
 
 
 class Cue(gym.Env):

@@ -1,8 +1,6 @@
 """What every agent must do, whatever its algorithm."""
 
-import hashlib
 import inspect
-from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -10,51 +8,33 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from probe_env import Walk
+from probe_env import MODES, Walk
+from small_agents import BALANCE, DEEP, build, every_agent, every_policy, trained, weights
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from robolearn.agents import AGENTS, agent_class
+from robolearn.agents import agent_class
 from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
-
-BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
-SMALL = {
-    "ppo": PPOConfig(num_envs=4, rollout_steps=16, minibatch=32, epochs=2, hidden=(16,)),
-    "dqn": DQNConfig(num_envs=4, warmup=64, batch=32, hidden=(16,), capacity=512),
-}
-
-every_agent = pytest.mark.parametrize("name", AGENTS)
-
-
-def build(name, env=BALANCE, seed=0, **changes):
-    return agent_class(name)(env, replace(SMALL[name], **changes), seed=seed)
-
-
-def trained(name, steps=256, **options):
-    agent = build(name, **options).learn(steps)
-    agent.close()
-    return agent
-
-
-def weights(agent):
-    """A checksum of all networks."""
-    digest = hashlib.sha256()
-    for module in agent.parts().modules.values():
-        for tensor in module.state_dict().values():
-            digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def observations(count=7):
     return np.random.default_rng(0).uniform(-0.2, 0.2, (count, 4)).astype(np.float32)
 
 
-@every_agent
-def test_the_same_seed_learns_the_same_weights(name):
-    assert weights(trained(name, seed=3)) == weights(trained(name, seed=3))
+every_variant = pytest.mark.parametrize(
+    ("name", "changes"),
+    [*((name, {}) for name in DEEP), ("dqn", {"rainbow": True})],
+    ids=[*DEEP, "rainbow"],
+)
+
+
+@every_variant
+def test_the_same_seed_learns_the_same_weights(name, changes):
+    assert weights(trained(name, seed=3, **changes)) == weights(trained(name, seed=3, **changes))
 
 
 @every_agent
@@ -88,17 +68,18 @@ def threads():
     torch.set_num_threads(before)
 
 
-@every_agent
-def test_the_number_of_threads_changes_nothing_and_is_put_back(name, threads):
+@every_variant
+def test_the_number_of_threads_changes_nothing_and_is_put_back(name, changes, threads):
     found = []
     for count in (1, 3):
         threads(count)
-        found.append(weights(trained(name)))
+        found.append(weights(trained(name, **changes)))
         assert torch.get_num_threads() == count
     assert found[0] == found[1]
 
 
-def test_ppo_learns_on_the_threads_asked_for(threads):
+@every_policy
+def test_policies_learn_on_the_threads_asked_for(name, threads):
     class Watched(Walk):
         def step(self, actions):
             used.add(torch.get_num_threads())
@@ -107,7 +88,7 @@ def test_ppo_learns_on_the_threads_asked_for(threads):
     for asked in (1, 2):
         used = set()
         threads(3)
-        PPO(Watched(AutoresetMode.SAME_STEP), replace(SMALL["ppo"], threads=asked)).learn(64)
+        build(name, Watched(AutoresetMode.SAME_STEP), threads=asked).learn(64)
         assert used == {asked}
         assert torch.get_num_threads() == 3
 
@@ -128,9 +109,42 @@ def test_threads_are_put_back_when_learning_is_left_half_way(name, threads):
     ("asked", "made"), [(256, 256), (4, 4), (100, 100), (1, 4), (101, 104), (67, 68)]
 )
 def test_learn_makes_the_steps_asked_for_in_whole_rows_of_environments(name, asked, made):
-    # Four environments: the next multiple of 4.
+    # Four environments: the next multiple of 4, also where episodes are played to their end: no
+    # more rows are begun than steps are left, and where fewer are made, another update follows.
     agent = trained(name, steps=asked)
     assert agent.steps == made
+
+
+def test_an_update_of_reinforce_is_the_longest_episode_of_those_begun_together():
+    # Episodes of 5 steps: 4 environments make 20 steps an update, the last of which is cut short
+    # where no 5 rows are left: 50 steps are two updates and three rows of four.
+    agent = build("reinforce", Walk(AutoresetMode.SAME_STEP, staggered=False))
+    assert [report.steps for report in agent.iterate(50)] == [20, 40, 52]
+    # Begun at their steps 0 to 3 they have 5 to 2 steps to go: 5 rows are made, 14 steps count.
+    agent = build("reinforce", Walk(AutoresetMode.SAME_STEP))
+    valid = whole_episodes(agent).rollout.valid
+    assert valid.sum(dim=0).tolist() == [5, 4, 3, 2]
+    assert valid.shape == (5, 4)
+
+
+def whole_episodes(agent):
+    """Return what an agent that plays whole episodes saw of one of each environment."""
+    config = agent.config
+    collector = agent.envs.collector(config.num_envs, agent.seed)
+    shape = (config.rollout_steps, config.num_envs, collector.width)
+    return agent._collect(collector, RolloutBuffer(*shape, agent.device), config.rollout_steps)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
+def test_first_episodes_of_reinforce_are_not_staggered(mode):
+    # Ten episodes are 500 steps each; training environments are otherwise cut at random ones.
+    env = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="analytic").make_vec(10, mode)
+    agent = build("reinforce", env, rollout_steps=1000)
+    rollout = whole_episodes(agent).rollout
+    assert rollout.valid.shape == (500, 10)
+    assert rollout.valid.all()
+    assert rollout.done[-1].all()
+    agent.close()
 
 
 @every_agent
@@ -175,8 +189,9 @@ def test_one_observation_and_a_batch_of_it_get_the_same_action(name):
     assert batch.tolist() == [int(one) for one in singles]
 
 
-def test_one_continuous_action_has_the_shape_of_the_space():
-    agent = build("ppo", EnvConfig(id="Pendulum-v1"))
+@every_policy
+def test_one_continuous_action_has_the_shape_of_the_space(name):
+    agent = build(name, EnvConfig(id="Pendulum-v1"))
     obs = np.zeros((5, 3), np.float32)
     assert agent.predict(obs)[0].shape == (5, 1)
     assert agent.predict(obs[0])[0].shape == (1,)
@@ -242,8 +257,9 @@ def test_any_discrete_environment_of_gymnasium_can_be_learned(name, env_id):
 
 
 @pytest.mark.parametrize("env_id", ["Pendulum-v1", "InvertedPendulum-v5"])
-def test_continuous_environments_of_gymnasium_can_be_learned(env_id):
-    agent = trained("ppo", steps=128, env=EnvConfig(id=env_id))
+@every_policy
+def test_continuous_environments_of_gymnasium_can_be_learned(name, env_id):
+    agent = trained(name, steps=128, env=EnvConfig(id=env_id))
     width = agent.envs.observation_space.shape[0]
     assert agent.envs.action_space.contains(agent.predict(np.zeros(width, np.float32))[0])
 
@@ -295,18 +311,32 @@ def test_ready_made_environments_decide_their_number(name):
     assert agent.steps == 30
 
 
-def test_dqn_refuses_continuous_actions_and_says_what_to_use():
+@pytest.mark.parametrize("name", ["dqn", "pqn"])
+def test_q_learners_refuse_continuous_actions_and_say_what_to_use(name):
+    cls = agent_class(name)
     with pytest.raises(RobolearnError, match=r"needs discrete actions, got Box.* Use PPO"):
-        DQN("Pendulum-v1")
+        cls("Pendulum-v1")
     with pytest.raises(RobolearnError, match=r"action='discrete' .*or PPO"):
-        DQN("robolearn/CartPoleSwingUp-v0", engine="analytic")
-    DQN("robolearn/CartPoleSwingUp-v0", engine="analytic", action="discrete")
+        cls("robolearn/CartPoleSwingUp-v0", engine="analytic")
+    cls("robolearn/CartPoleSwingUp-v0", engine="analytic", action="discrete")
 
 
-def test_dqn_refuses_images_and_says_what_to_use():
-    with pytest.raises(RobolearnError, match=r"no network for images, got Dict.* PPO") as refusal:
-        DQN("robolearn/NavDepth-v0", engine="analytic", action="discrete")
-    assert "\n" not in str(refusal.value)
+@pytest.mark.parametrize("name", ["dqn", "pqn"])
+def test_q_learners_learn_from_images(name):
+    env = EnvConfig(id="robolearn/NavDepth-v0", engine="analytic", kwargs={"action": "discrete"})
+    options = {"rollout_steps": 8, "minibatch": 16} if name == "pqn" else {"updates": 2}
+    agent = build(name, env, num_envs=2, features=8, **options)
+    cnn = agent.online.perception.images[0].cnn
+    before = [parameter.clone() for parameter in cnn.parameters()]
+    agent.learn(96)
+    agent.close()
+    # Every weight of the eye is learned, and what is seen decides the values.
+    assert not any(torch.equal(old, new) for old, new in zip(before, cnn.parameters(), strict=True))
+    goal = np.zeros((2, 5), np.float32)
+    near, far = np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)
+    values = agent.q_values({"depth": np.stack([near, far]), "goal": goal})
+    assert values.shape == (2, 5)
+    assert not np.allclose(values[0], values[1], rtol=0.01)
 
 
 class Odd(Walk):
@@ -375,11 +405,12 @@ def test_the_learning_rate_falls_linearly_over_the_steps(name):
 def test_dqn_draws_epsilon_for_each_environment():
     # epsilon 0.3 of 20,000 environments, two actions: 15 % leave the best one, 3000 +- 50.
     # One coin for the batch would give none or half.
-    agent = build("dqn")
-    obs = torch.from_numpy(np.repeat(observations(1), 20_000, axis=0))
-    best = int(agent.predict(observations(1)[0], deterministic=True)[0])
-    for _ in range(3):
-        astray = int((agent._explore(obs, 0.3) != best).sum())
+    agent = build("dqn", Walk(AutoresetMode.SAME_STEP, num_envs=20_000, staggered=False))
+    steps, actions = agent._explore(agent.envs.collector(20_000, 0), 3, 0.3)
+    assert actions.shape == (3, 20_000)
+    for step, action in zip(steps, actions, strict=True):
+        best = int(agent.predict(step.obs[0], deterministic=True)[0])
+        astray = int((action != best).sum())
         assert abs(astray - 3000) < 4 * 50
 
 
@@ -430,9 +461,19 @@ def greedy_return(agent):
     return evaluate(agent, BALANCE, episodes=25, seed=12).mean
 
 
-@pytest.mark.parametrize("memory", [0, 4])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("ppo", {"memory": 0, "minibatch": 1}),
+        ("ppo", {"memory": 4, "minibatch": 1}),
+        ("a2c", {}),
+        ("a2c", {"memory": 4}),
+        ("pqn", {"minibatch": 1}),
+    ],
+    ids=["ppo", "ppo-memory", "a2c", "a2c-memory", "pqn"],
+)
 @pytest.mark.parametrize("num_envs", [1, 3])
-def test_a_rollout_that_is_only_a_reset_teaches_nothing_and_spoils_nothing(num_envs, memory):
+def test_a_rollout_that_is_only_a_reset_teaches_nothing_and_spoils_nothing(num_envs, name, changes):
     # NEXT_STEP and one step at a time: after each fall comes a step that only resets. With a memory
     # minibatches of 1 step are single environments, of which one may have done nothing else.
     envs = gym.make_vec(
@@ -441,14 +482,15 @@ def test_a_rollout_that_is_only_a_reset_teaches_nothing_and_spoils_nothing(num_e
         vectorization_mode="sync",
         vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
     )
-    agent = PPO(envs, replace(SMALL["ppo"], memory=memory, minibatch=1))
+    agent = build(name, envs, **changes)
     resets = 0
     for report in (report for _ in range(60) for report in agent.iterate(1)):
-        resets += "policy_loss" not in report.metrics
+        resets += not {"policy_loss", "td_loss"} & report.metrics.keys()
         assert np.isfinite(list(report.metrics.values())).all()
     agent.close()
     assert (resets > 0) == (num_envs == 1)
-    assert all(np.isfinite(t.numpy()).all() for t in agent.net.state_dict().values())
+    [module] = agent.parts().modules.values()
+    assert all(np.isfinite(t.numpy()).all() for t in module.state_dict().values())
 
 
 def test_dqn_learns_though_its_memory_is_smaller_than_its_warm_up():

@@ -81,7 +81,7 @@ def test_before_the_first_gradient_step_probabilities_are_those_of_acting(memory
 def test_vectors_beside_an_image_are_normalised_and_pixels_are_not_counted(side):
     agent = PPO(side, CONFIG, seed=0).learn(2_048)
     agent.close()
-    moments = agent.net.observations
+    moments = agent.net.perception.observations
     # The clock shows 0 to 7 before a step: mean 3.5, variance (64 - 1) / 12; first episodes are
     # staggered only where there is a time limit of Gymnasium's.
     assert moments.mean.tolist() == pytest.approx([3.5])

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from robolearn.agents.dqn import td_loss
-from robolearn.agents.ppo import Minibatch, clipped_policy_loss
+from robolearn.agents.dqn import return_bounds, td_loss, td_target
+from robolearn.agents.ppo import Lesson, adapted, clipped_policy_loss, value_loss
+from robolearn.agents.pqn import Lesson as QLesson
+from robolearn.agents.pqn import q_loss
+from robolearn.agents.q_learner import taken
 from robolearn.data.replay import Batch
+from robolearn.nn.value_distributions import CategoricalReturn, Expectation
+
+MEAN = Expectation()
 
 
 class Table(nn.Module):
@@ -19,7 +25,7 @@ class Table(nn.Module):
         self.values = nn.Parameter(torch.tensor(values))
 
     def forward(self, obs):
-        return self.values.expand(len(obs), -1)
+        return self.values[:, None].expand(len(obs), -1, -1)
 
 
 def transitions(*, action, reward, discount, weight=None):
@@ -35,6 +41,15 @@ def transitions(*, action, reward, discount, weight=None):
     )
 
 
+def loss_of(online, target, batch, *, double):
+    """Put the parts of a gradient step together as DQN does."""
+    with torch.no_grad():
+        next_output = target(batch.next_obs)
+        chooser = MEAN.mean(online(batch.next_obs) if double else next_output)
+        goal = td_target(MEAN, batch, next_output, chooser)
+    return td_loss(MEAN, taken(online(batch.obs), batch.action), goal, batch.weight)
+
+
 @pytest.mark.parametrize(
     ("double", "discount", "expected"), [(True, 0.9, 4.1), (False, 0.9, 8.6), (True, 0.0, 0.5)]
 )
@@ -44,7 +59,7 @@ def test_td_loss_by_hand(double, discount, expected):
     # Online picks action 1, which the target values at 4: goal 2 + 0.9 * 4 = 5.6, and Huber of
     # 5.6 - 1 = 4.6 is 4.1. By the target alone action 0 is best: 2 + 0.9 * 9 = 10.1, Huber 8.6.
     # Terminated (discount 0) the goal is 2, and Huber of 1 is 0.5.
-    assert td_loss(online, target, batch, double=double).item() == pytest.approx(expected)
+    assert loss_of(online, target, batch, double=double).item() == pytest.approx(expected)
 
 
 def test_td_loss_averages_over_the_valid_transitions():
@@ -53,19 +68,72 @@ def test_td_loss_averages_over_the_valid_transitions():
         action=[0, 1, 0], reward=[4.0, 3.5, 100.0], discount=[0.9] * 3, weight=[1.0, 1.0, 0.0]
     )
     # Errors 3 and 0.5 cost 2.5 and 0.125, averaged over two; the third was only a reset.
-    assert td_loss(online, target, batch, double=True).item() == pytest.approx(1.3125)
+    assert loss_of(online, target, batch, double=True).item() == pytest.approx(1.3125)
 
 
 def test_td_loss_of_resets_alone_is_zero():
     batch = transitions(action=[0], reward=[100.0], discount=[0.9], weight=[0.0])
-    assert td_loss(Table(1.0), Table(1.0), batch, double=True).item() == 0.0
+    assert loss_of(Table(1.0), Table(1.0), batch, double=True).item() == 0.0
+
+
+def test_td_loss_weighs_transitions_by_importance():
+    # Errors 3 and 0.5 cost 2.5 and 0.125: (0.5 * 2.5 + 1 * 0.125) / 2; the third does not count.
+    batch = transitions(
+        action=[0, 1, 0], reward=[4.0, 3.5, 9.0], discount=[0.9] * 3, weight=[0.5, 1.0, 0.0]
+    )
+    loss = loss_of(Table(1.0, 3.0), Table(0.0, 0.0), batch, double=True)
+    assert loss.item() == pytest.approx(0.6875)
+
+
+def test_td_targets_of_a_distribution_are_those_of_the_action_its_chooser_likes_best():
+    # Atoms 0, 1, 2. Action 0 is surely worth 2 and action 1 surely 0, but the chooser likes 1:
+    # 1 + 0.5 * 0 is the middle atom. By the network's own means it is 1 + 0.5 * 2, the last one.
+    kind = CategoricalReturn(3, 0.0, 2.0)
+    output = torch.tensor([[[-50.0, -50.0, 50.0], [50.0, -50.0, -50.0]]])
+    batch = transitions(action=[0], reward=[1.0], discount=[0.5])
+    chosen = td_target(kind, batch, output, torch.tensor([[3.0, 4.0]]))
+    assert chosen.tolist() == [pytest.approx([0.0, 1.0, 0.0])]
+    own = td_target(kind, batch, output, kind.mean(output))
+    assert own.tolist() == [pytest.approx([0.0, 0.0, 1.0])]
+
+
+def test_taken_picks_one_action_of_each_row_with_all_its_numbers():
+    output = torch.arange(24.0).view(2, 2, 3, 2)  # rows (2, 2), 3 actions, width 2
+    action = torch.tensor([[2, 0], [1, 1]])
+    # Row r begins at 6 r, action a at 2 a further on: 0 + 4, 6 + 0, 12 + 2, 18 + 2.
+    assert taken(output, action).tolist() == [[[4, 5], [6, 7]], [[14, 15], [20, 21]]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "gamma", "expected"),
+    [
+        (-1.0, 2.0, 0.75, (-4.0, 8.0)),  # 1 / (1 - 0.75) = 4
+        (1.0, 2.0, 0.75, (0.0, 8.0)),  # it may end before anything was earned
+        (-2.0, -1.0, 0.75, (-8.0, 0.0)),
+        (0.0, 0.0, 1.0, (0.0, 0.0)),
+        (-1.0, 2.0, 1.0, (-math.inf, math.inf)),
+    ],
+)
+def test_return_bounds_by_hand(low, high, gamma, expected):
+    assert return_bounds(low, high, gamma) == expected
+
+
+def test_q_loss_is_half_the_mean_squared_error_of_the_actions_taken():
+    # Errors 2 - 5 = -3 and 30 - 29 = 1: (9 + 1) / 2 / 2.
+    q = torch.tensor([[1.0, 2.0], [30.0, 40.0]], requires_grad=True)
+    lesson = QLesson(torch.zeros(2, 1), torch.tensor([1, 0]), torch.tensor([5.0, 29.0]))
+    loss = q_loss(q, lesson)
+    assert loss.item() == 2.5
+    # Each slope is the error over the number of steps; the other actions have none.
+    loss.backward()
+    assert q.grad.tolist() == [[0.0, -1.5], [0.5, 0.0]]
 
 
 @pytest.mark.parametrize("double", [True, False])
 def test_td_gradients_reach_the_action_taken_by_the_online_network_only(double):
     online, target = Table(1.0, 3.0), Table(9.0, 4.0)
     batch = transitions(action=[0], reward=[2.0], discount=[0.9])
-    td_loss(online, target, batch, double=double).backward()
+    loss_of(online, target, batch, double=double).backward()
     # The goal is more than 1 above Q, where Huber falls with slope 1; action 1 only chose.
     assert online.values.grad.tolist() == [-1.0, 0.0]
     assert target.values.grad is None
@@ -100,4 +168,51 @@ def test_clipped_policy_loss_averages():
 
 def steps(log_prob, advantage):
     unused = torch.zeros(len(log_prob))
-    return Minibatch(unused, torch.tensor(log_prob), torch.tensor(advantage), unused)
+    return Lesson(unused, torch.tensor(advantage), unused, unused, torch.tensor(log_prob))
+
+
+@pytest.mark.parametrize(
+    ("clip", "value", "expected", "slope"),
+    [
+        # The value was 1 and should have been 3. Without a clip (3 - v)^2 / 2.
+        (0.0, 2.0, 0.5, -1.0),
+        (0.0, 0.0, 4.5, -3.0),
+        (0.5, 1.25, 1.53125, -1.75),  # moved by no more than the clip: as without
+        (0.5, 2.0, 1.125, 0.0),  # moved further and nearer: held at 1.5, (3 - 1.5)^2 / 2
+        (0.5, 0.0, 4.5, -3.0),  # moved away: the end of the range, 0.5, would be better, so not
+        (0.5, 5.0, 2.0, 2.0),  # beyond the target and worse than 1.5 would be: (5 - 3)^2 / 2
+    ],
+)
+def test_value_loss_by_hand(clip, value, expected, slope):
+    told = torch.tensor([value], requires_grad=True)
+    loss = value_loss(told, valued([1.0], [3.0]), clip)
+    assert loss.item() == expected
+    loss.backward()
+    assert told.grad.item() == slope
+
+
+@pytest.mark.parametrize("clip", [0.0, 10.0])
+def test_value_loss_is_half_the_mean(clip):
+    # Errors 2 and -1: (4 + 1) / 2 / 2.
+    assert value_loss(torch.tensor([1.0, 2.0]), valued([0.0, 0.0], [3.0, 1.0]), clip) == 1.25
+
+
+def valued(value, target):
+    unused = torch.zeros(len(value))
+    return Lesson(unused, unused, torch.tensor(value), torch.tensor(target), unused)
+
+
+@pytest.mark.parametrize(
+    ("rate", "kl", "expected"),
+    [
+        (3e-3, 0.0201, 2e-3),  # more than twice 0.01: 3 / 1.5
+        (3e-3, 0.02, 3e-3),  # twice, half and all between: as it was
+        (3e-3, 0.01, 3e-3),
+        (3e-3, 0.005, 3e-3),
+        (3e-3, 0.0049, 4.5e-3),  # less than half: 3 * 1.5
+        (8e-3, 0.0, 1e-2),  # 12e-3 is too much
+        (1.2e-5, 1.0, 1e-5),  # 0.8e-5 is too little
+    ],
+)
+def test_the_learning_rate_is_adapted_by_hand(rate, kl, expected):
+    assert adapted(rate, kl, target=0.01) == pytest.approx(expected)

@@ -16,7 +16,7 @@ from gymnasium.wrappers import TransformObservation
 from probe_env import MODES, Cue
 
 from robolearn.agents.base import greedy
-from robolearn.agents.experience import Minibatch, minibatches
+from robolearn.agents.experience import Lesson, minibatches
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig
@@ -69,7 +69,7 @@ def remembered(net, obs, before):
     memories = []
     for row in obs:
         before = torch.zeros_like(before) if row.any() else before
-        before = net.memory.cell(net.observations(row[None]), before[None])[0]
+        before = net.memory.cell(net.perception.observations(row[None]), before[None])[0]
         memories.append(before)
     return torch.stack(memories)
 
@@ -142,7 +142,10 @@ def test_before_the_first_gradient_step_every_action_is_as_likely_as_when_it_was
     agent = opinionated(build(mode).learn(72))
     net, spread = agent.net, []
     for experience in two_rollouts(agent):
-        lesson, obs = agent._prepare(experience), agent.net.prepare(experience.rollout.obs[:-1])
+        lesson, obs = (
+            agent._lesson(experience),
+            agent.net.perception.prepare(experience.rollout.obs[:-1]),
+        )
         parts = list(minibatches(net, experience, obs, lesson, 24, torch.Generator()))
         assert len(parts) == (3 if len(obs) == 12 else 2)
         for latent, batch in parts:
@@ -156,7 +159,7 @@ def numbered(experience):
     """Return a lesson whose actions are 100 t + env."""
     steps, count = experience.rollout.valid.shape
     action = 100 * torch.arange(steps)[:, None] + torch.arange(count)
-    return Minibatch(action, *(torch.zeros(steps, count) for _ in range(3)))
+    return Lesson(action, *(torch.zeros(steps, count) for _ in range(4)))
 
 
 @every_mode
@@ -165,7 +168,7 @@ def test_minibatches_are_whole_sequences_of_environments(mode, size, envs):
     # 12 steps each: 24 steps are 2 environments, 44 are nearest to 4, 1 is one at the least.
     agent = build(mode)
     experience = next(two_rollouts(agent))
-    obs, valid = agent.net.prepare(experience.rollout.obs[:-1]), experience.rollout.valid
+    obs, valid = agent.net.perception.prepare(experience.rollout.obs[:-1]), experience.rollout.valid
     found, everyone = [], []
     parts = minibatches(
         agent.net, experience, obs, numbered(experience), size, torch.Generator().manual_seed(3)
@@ -183,7 +186,7 @@ def test_minibatches_are_whole_sequences_of_environments(mode, size, envs):
 def test_without_a_memory_minibatches_are_shuffled_steps_without_resets():
     agent = build(MODES[1], replace(SMALL, memory=0))
     experience = next(two_rollouts(agent))
-    obs, valid = agent.net.prepare(experience.rollout.obs[:-1]), experience.rollout.valid
+    obs, valid = agent.net.perception.prepare(experience.rollout.obs[:-1]), experience.rollout.valid
     lesson = numbered(experience)
     assert not valid.all()
     parts = list(minibatches(agent.net, experience, obs, lesson, 25, torch.Generator()))

@@ -9,25 +9,27 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from probe_env import Walk
+from small_agents import SMALL, every_agent
 
-from robolearn.agents import AGENTS, agent_class
-from robolearn.agents.dqn import DQN, DQNConfig
+from robolearn.agents import agent_class
+from robolearn.agents.dqn import DQN
 from robolearn.agents.load import load_agent
-from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.agents.ppo import PPO
+from robolearn.agents.q_learner import QLearner
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic", kwargs={"randomize": 0.1})
-SMALL = {
-    "ppo": PPOConfig(num_envs=4, rollout_steps=16, minibatch=32, epochs=2, hidden=(16,)),
-    "dqn": DQNConfig(num_envs=4, warmup=64, batch=32, hidden=(16,), capacity=512),
-}
 OBS = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 4)).astype(np.float32)
 
-TRAINED = {**SMALL, "ppo with a memory": replace(SMALL["ppo"], memory=8)}
-
-every_agent = pytest.mark.parametrize("name", AGENTS)
+TRAINED = {
+    **SMALL,
+    "ppo with a memory": replace(SMALL["ppo"], memory=8),
+    "ppo with a target": replace(SMALL["ppo"], target_kl=1e-3),
+    "dqn with everything": replace(SMALL["dqn"], rainbow=True),
+    "dqn with quantiles": replace(SMALL["dqn"], returns="quantile", dueling=True),
+}
 
 
 @pytest.fixture(scope="module", params=TRAINED)
@@ -88,7 +90,7 @@ def test_the_read_agent_acts_alike(agent, folder):
     expected = agent.predict(OBS, deterministic=True)[0]
     np.testing.assert_array_equal(one.predict(OBS, deterministic=True)[0], expected)
     np.testing.assert_array_equal(one.predict(OBS)[0], other.predict(OBS)[0])
-    critic = "value" if isinstance(agent, PPO) else "q_values"
+    critic = "q_values" if isinstance(agent, QLearner) else "value"
     np.testing.assert_array_equal(getattr(one, critic)(OBS), getattr(agent, critic)(OBS))
 
 
@@ -105,7 +107,7 @@ def test_the_read_agent_learns_on_from_the_same_optimiser(agent, folder):
     for lost in (False, False, True):
         again = type(agent).load(folder)
         if lost:
-            again._optimizer.state.clear()
+            again._descent.adam.state.clear()
         again.learn(128)
         again.close()
         parameters = next(iter(again.parts().modules.values())).parameters()

@@ -111,6 +111,18 @@ def test_a_tolerance_beyond_double_precision_ends_all_the_same():
     np.testing.assert_allclose(q, [[5.6, 5.2], [4.6, 7.2]], rtol=1e-14)
 
 
+def test_backups_that_go_round_in_rounding_errors_end():
+    # Three states in a ring that pay -1, 1 and 0: their last digits would change for ever.
+    ring = FiniteMDP(
+        reward=np.array([[-1.0], [1.0], [0.0]]), continues=np.eye(3)[[1, 2, 0]][:, None]
+    )
+    q = value_iteration(ring, 0.99, tolerance=1e-300)
+    # A round of three steps: V(0) = -1 + 0.99 + 0.99^3 V(0), V(2) = 0.99 V(0), and so on.
+    first = -0.01 / (1 - 0.99**3)
+    expected = [first, 1 + 0.99**2 * first, 0.99 * first]
+    np.testing.assert_allclose(q[:, 0], expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("mdp", "gamma"),
     [
@@ -144,11 +156,11 @@ def test_a_policy_that_ends_needs_no_discount_where_others_do_not_end():
 
 def test_the_horizon_bounds_the_steps_to_come():
     forever = FiniteMDP(reward=np.zeros((1, 1)), continues=np.ones((1, 1, 1)))
-    assert horizon(forever, 0.9) == pytest.approx(10.0)  # 1 / (1 - 0.9)
-    half = FiniteMDP(reward=np.zeros((1, 1)), continues=np.full((1, 1, 1), 0.75))
-    assert horizon(half, 1.0) == pytest.approx(4.0)  # 1 / (1 - 0.75)
-    assert horizon(half, 0.8) == pytest.approx(2.5)  # 1 / (1 - 0.6)
-    assert horizon(half, 0.0) == pytest.approx(1.0)
+    assert horizon(forever, 0.9) == (pytest.approx(10.0), 7)  # 1 / (1 - 0.9); 0.9^7 = 0.478
+    often = FiniteMDP(reward=np.zeros((1, 1)), continues=np.full((1, 1, 1), 0.75))
+    assert horizon(often, 1.0) == (pytest.approx(4.0), 3)  # 1 / (1 - 0.75); 0.75^3 = 0.422
+    assert horizon(often, 0.8) == (pytest.approx(2.5), 2)  # 1 / (1 - 0.6); 0.6^2 = 0.36
+    assert horizon(often, 0.0) == (pytest.approx(1.0), 1)
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,17 @@ def recorded(seed, steps):
     return stream
 
 
-def stored(stream, rows):
+def stored(stream, rows, at_once=1):
+    """Return a replay that was given the stream ``at_once`` steps at a time."""
     replay = Replay(rows * ENVS, ENVS, 2, CPU)
-    for t, step in enumerate(stream):
-        replay.put(step, torch.arange(ENVS) + 10 * t)
+    actions = torch.arange(ENVS) + 10 * torch.arange(len(stream))[:, None]
+    for t in range(0, len(stream), at_once):
+        replay.put(stream[t : t + at_once], actions[t : t + at_once])
     return replay
+
+
+def sampled(replay, count, n, gamma, rng):
+    return replay.read(replay.draw(count, rng=rng), n, gamma)
 
 
 def slow_transition(stream, t, env, n, gamma):
@@ -60,13 +66,14 @@ def slow_transition(stream, t, env, n, gamma):
     seed=st.integers(0, 10**6),
     steps=st.integers(1, 25),
     rows=st.integers(1, 10),
+    at_once=st.integers(1, 12),
     n=st.integers(1, 6),
     gamma=st.sampled_from([0.0, 0.5, 0.99, 1.0]),
 )
-def test_samples_are_the_transitions_of_the_stream(seed, steps, rows, n, gamma):
+def test_samples_are_the_transitions_of_the_stream(seed, steps, rows, at_once, n, gamma):
     stream = recorded(seed, steps)
     rng = torch.Generator().manual_seed(seed)
-    batch = stored(stream, rows).sample(64, n, gamma, rng)
+    batch = sampled(stored(stream, rows, at_once), 64, n, gamma, rng)
     for b in range(64):
         t, env = batch.obs[b].int().tolist()
         assert steps - rows <= t < steps  # the newest rows are stored, older ones overwritten
@@ -87,12 +94,12 @@ def one_env(rewards, ends=()):
         dead = np.array([t in ends and ends[t]])
         earned = np.array([reward], np.float32)
         step = Step(obs, earned, obs + 1, dead, done, np.array([True]))
-        replay.put(step, torch.zeros(1, dtype=torch.int64))
+        replay.put([step], torch.zeros(1, 1, dtype=torch.int64))
     return replay
 
 
 def transition_from(replay, t, n):
-    batch = replay.sample(DRAWS, n, 0.5, torch.Generator().manual_seed(0))
+    batch = sampled(replay, DRAWS, n, 0.5, torch.Generator().manual_seed(0))
     b = int((batch.obs.squeeze(1) == t).nonzero()[0])
     return batch.reward[b].item(), batch.discount[b].item(), batch.next_obs[b].item()
 
@@ -121,7 +128,7 @@ def test_the_newest_step_does_not_run_into_the_oldest_of_the_ring():
     obs = np.array([[3.0]], np.float32)
     no, yes = np.array([False]), np.array([True])
     newest = Step(obs, np.array([16], np.float32), obs + 1, no, no, yes)
-    replay.put(newest, torch.zeros(1, dtype=torch.int64))
+    replay.put([newest], torch.zeros(1, 1, dtype=torch.int64))
     assert transition_from(replay, 3, 3) == (16.0, 0.5, 4.0)
     # And the second newest goes on into it across the seam: 4 + 0.5 * 16.
     assert transition_from(replay, 2, 3) == (12.0, 0.25, 4.0)
@@ -131,7 +138,7 @@ def test_every_stored_step_is_drawn_equally_often():
     # 4 rows of 3 environments, 12,000 draws: 1000 each, deviation sqrt(1000 * 11/12) = 30.3.
     # A chi-square of 11 degrees of freedom exceeds 31.3 once in a thousand.
     replay = stored(recorded(0, 9), rows=4)
-    batch = replay.sample(12_000, 1, 0.9, torch.Generator().manual_seed(1))
+    batch = sampled(replay, 12_000, 1, 0.9, torch.Generator().manual_seed(1))
     cells = (batch.obs[:, 0] * ENVS + batch.obs[:, 1]).long() - 5 * ENVS
     counts = torch.bincount(cells, minlength=4 * ENVS)
     assert len(counts) == 4 * ENVS
@@ -148,11 +155,11 @@ def test_length_counts_environment_steps_up_to_the_capacity():
 def test_capacity_is_rounded_down_to_whole_rows():
     replay = Replay(8, ENVS, 2, CPU)  # two rows of three
     for t, step in enumerate(recorded(0, 5)):
-        replay.put(step, torch.full((ENVS,), t))
+        replay.put([step], torch.full((1, ENVS), t))
     assert len(replay) == 6
 
 
 def test_the_same_generator_state_draws_the_same_batch():
     replay = stored(recorded(0, 9), rows=4)
-    one, other = (replay.sample(64, 3, 0.9, torch.Generator().manual_seed(5)) for _ in range(2))
+    one, other = (sampled(replay, 64, 3, 0.9, torch.Generator().manual_seed(5)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -40,7 +40,8 @@ def states(count, seed=0):
 @every_engine
 def test_the_linearisation_is_the_jacobian_of_the_equations_of_motion(engine):
     # (M) x" + (m l) theta" = F and (m l) x" + J theta" = m l g theta, to first order in theta;
-    # with D = M J - (m l)^2:  x" = (J F - (m l)^2 g theta) / D,  theta" = (M m l g theta - m l F) / D.
+    # with D = M J - (m l)^2:
+    # x" = (J F - (m l)^2 g theta) / D,  theta" = (M m l g theta - m l F) / D.
     total, moment, inertia, gravity, step = 1.1, 0.05, 0.1 / 3, 9.81, 0.01
     d = total * inertia - moment**2
     stiff = np.array([[0, -(moment**2) * gravity], [0, total * moment * gravity]]) / d

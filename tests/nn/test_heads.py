@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from torch.distributions import Categorical, Independent, Normal
+from torch.distributions import Categorical, Independent, Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
 
 from robolearn.nn.heads import CategoricalHead, GaussianHead
 
@@ -100,3 +102,142 @@ def test_noise_is_the_generators(head):
         head.draw_noise(4, 2, generator=rng(7)), head.draw_noise(4, 2, generator=rng(8))
     )
     assert head.draw_noise(4, 2, generator=rng()).shape == (4, 2, 3)
+
+
+# Deviations that depend on the state.
+
+
+def test_deviations_of_the_state_follow_the_means():
+    # Half of the output are logarithms of what initial_std is multiplied by: 0.5 * e^0 and
+    # 0.5 * e^1; the noise, of one number for each action, is -2 and 1.
+    head = GaussianHead(2, initial_std=0.5, state_std=True)
+    assert head.width == 4
+    assert not list(head.parameters())
+    assert head.draw_noise(5, generator=rng()).shape == (5, 2)
+    output = torch.tensor([[3.0, 4.0, 0.0, 1.0]])
+    assert torch.equal(head.mode(output), torch.tensor([[3.0, 4.0]]))
+    action = head.sample(output, torch.tensor([[-2.0, 1.0]]))
+    torch.testing.assert_close(action, torch.tensor([[2.0, 4.0 + 0.5 * math.e]]))
+
+
+def test_log_prob_and_entropy_with_deviations_of_the_state_are_torchs():
+    head = GaussianHead(3, initial_std=0.7, state_std=True)
+    output = 0.5 * torch.randn(2, 50, 6, generator=rng())  # deviations inside their range
+    action = 2 * torch.randn(2, 50, 3, generator=rng(1))
+    expected = Independent(Normal(output[..., :3], 0.7 * output[..., 3:].exp()), 1)
+    torch.testing.assert_close(head.log_prob(output, action), expected.log_prob(action))
+    torch.testing.assert_close(head.entropy(output), expected.entropy())
+
+
+def test_deviations_of_the_state_stay_between_e_to_the_minus_5_and_e_squared():
+    head = GaussianHead(1, initial_std=1.0, state_std=True)
+    noise = torch.ones(2, 1)
+    action = head.sample(torch.tensor([[0.0, -1e6], [0.0, 1e6]]), noise)
+    torch.testing.assert_close(action, torch.tensor([[math.exp(-5)], [math.exp(2)]]))
+
+
+# Squashed.
+
+KINDS = [{"state_std": state_std, "squash": True} for state_std in (False, True)]
+both_kinds = pytest.mark.parametrize("kind", KINDS, ids=["one-deviation", "of-the-state"])
+
+
+def squashed(kind):
+    """Return a head of two actions, an output for 40 states, and means and deviations by it."""
+    head = GaussianHead(2, initial_std=0.6, **kind)
+    output = 0.5 * torch.randn(40, head.width, generator=rng())
+    factor = output[:, 2:].exp() if kind["state_std"] else torch.ones(40, 2)
+    return head, output, output[:, :2].double(), 0.6 * factor.double()
+
+
+@both_kinds
+def test_squashed_log_prob_is_torchs(kind):
+    head, output, mean, std = squashed(kind)
+    action = head.sample(output, head.draw_noise(40, generator=rng(1))).detach()
+    expected = Independent(TransformedDistribution(Normal(mean, std), TanhTransform()), 1)
+    found = head.log_prob(output, action).double()
+    executed = action.double().tanh()
+    torch.testing.assert_close(head.executed(action).double(), executed, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, expected.log_prob(executed), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("u", [-8.0, 8.0, -30.0, 30.0])
+def test_log_prob_of_actions_at_the_bounds_is_finite_and_exact(u):
+    # log(1 - tanh^2 u) = log(4 / (e^u + e^-u)^2); in single precision 1 - tanh^2(30) would be 0.
+    head = GaussianHead(1, initial_std=2.0, squash=True)
+    output = torch.tensor([[0.5]], requires_grad=True)
+    found = head.log_prob(output, torch.tensor([[u]]))
+    slope = math.log(4) - 2 * math.log(math.exp(u) + math.exp(-u))
+    density = -0.5 * ((u - 0.5) / 2) ** 2 - math.log(2 * math.sqrt(2 * math.pi))
+    assert found.item() == pytest.approx(density - slope, rel=1e-6, abs=1e-5)
+    found.backward()
+    # The slope is of the action taken, not of the mean: d log N / d mean = (u - mean) / std^2.
+    assert output.grad.item() == pytest.approx((u - 0.5) / 4)
+
+
+def test_a_squashed_density_integrates_to_one():
+    # Over what is executed, between the bounds; the deviation is small enough that nothing
+    # gathers at them. The midpoint rule with 200,000 intervals.
+    head = GaussianHead(1, initial_std=0.5, squash=True)
+    executed = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 100_000 - 1
+    log_prob = head.log_prob(torch.full((200_000, 1), 0.3), executed.atanh().float()[:, None])
+    assert (log_prob.detach().double().exp().sum() / 100_000).item() == pytest.approx(1, abs=1e-4)
+
+
+def entropy_by_integral(mean, std):
+    """Entropy of tanh(u) of normal u: its own, and the mean of log(1 - tanh^2 u)."""
+    u = np.linspace(mean - 12 * std, mean + 12 * std, 400_001)
+    density = np.exp(-0.5 * ((u - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
+    slope = 2 * (math.log(2) - np.logaddexp(u, -u))
+    own = math.log(std) + 0.5 * math.log(2 * math.pi * math.e)
+    return own + float(np.sum(density * slope)) * (u[1] - u[0])
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.7, -4.0])
+@pytest.mark.parametrize(("std", "error"), [(0.01, 1e-4), (0.5, 1e-4), (1.0, 1e-3), (3.0, 0.02)])
+def test_squashed_entropy_is_the_integral(mean, std, error):
+    # Quadrature by 32 nodes: the wider the normal, the sharper the bend of the slope about 0.
+    head = GaussianHead(1, initial_std=std, squash=True)
+    found = head.entropy(torch.full((1, 1), mean)).item()
+    assert found == pytest.approx(entropy_by_integral(mean, std), abs=error)
+
+
+@both_kinds
+def test_squashed_entropy_is_minus_the_mean_log_prob_of_samples(kind):
+    head, output, _, _ = squashed(kind)
+    many = output[:1].expand(200_000, -1)
+    action = head.sample(many, head.draw_noise(200_000, generator=rng(1)))
+    log_prob = head.log_prob(many, action).detach().double()
+    error = 4 * log_prob.std().item() / math.sqrt(200_000)
+    assert head.entropy(output[:1]).item() == pytest.approx(-log_prob.mean().item(), abs=error)
+    assert head.entropy(output).shape == (40,)
+    assert head.entropy(output.view(4, 10, -1)).shape == (4, 10)
+
+
+@both_kinds
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_squashed_gradients_are_finite_and_reach_what_they_should(kind, scale):
+    head, output, _, _ = squashed(kind)
+    output = (scale * output).requires_grad_()
+    noise = 10 * head.draw_noise(40, generator=rng(1))
+    action = head.sample(output, noise).detach()
+    (head.log_prob(output, action).sum() + head.entropy(output).sum()).backward()
+    assert output.grad.isfinite().all()
+    assert output.grad.abs().sum() > 0
+    assert all(p.grad.isfinite().all() and bool(p.grad.any()) for p in head.parameters())
+
+
+def test_squashing_changes_what_is_executed_alone():
+    plain = GaussianHead(2, initial_std=1.0)
+    squash = GaussianHead(2, initial_std=1.0, squash=True)
+    output, noise = torch.randn(5, 2, generator=rng()), torch.randn(5, 2, generator=rng(1))
+    action = plain.sample(output, noise)
+    assert torch.equal(squash.sample(output, noise), action)
+    assert torch.equal(squash.mode(output), output)
+    assert torch.equal(plain.executed(action), action)
+    assert torch.equal(squash.executed(action), action.tanh())
+
+
+def test_what_a_categorical_head_executes_is_the_action():
+    action = torch.tensor([2, 0])
+    assert torch.equal(CategoricalHead(3).executed(action), action)

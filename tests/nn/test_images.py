@@ -8,6 +8,7 @@ from gymnasium import spaces
 from robolearn.nn.actor_critic import ActorCritic
 from robolearn.nn.heads import CategoricalHead
 from robolearn.nn.images import ImageEncoder, find_images
+from robolearn.nn.perception import Perception
 
 DEPTH = spaces.Box(0.0, 1.0, (16, 20), np.float32)
 CAMERA = spaces.Box(0, 255, (3, 18, 17), np.uint8)
@@ -20,22 +21,20 @@ def rng(seed=0):
 
 
 def network(space=MIXED, features=6, memory=0):
+    generator = rng()
     return ActorCritic(
-        spaces.flatdim(space),
-        find_images(space),
+        Perception(space, features=features, logarithm=False, normalise=True, generator=generator),
         CategoricalHead(2),
         hidden=(8,),
         activation="tanh",
-        magnitude=None,
-        features=features,
         memory=memory,
-        generator=rng(),
+        generator=generator,
     )
 
 
 def features(net, obs):
     with torch.no_grad():
-        return net.features(net.prepare(obs))
+        return net.perception(obs)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +89,14 @@ def test_each_part_reaches_its_own_features():
 
 def test_images_are_scaled_from_their_bounds_and_the_rest_by_its_moments():
     net, seen = network(), []
-    net.images[0].cnn = torch.nn.Sequential(Spy(seen))
-    net.images[1].cnn = torch.nn.Sequential(Spy(seen))
+    net.perception.images[0].cnn = torch.nn.Sequential(Spy(seen))
+    net.perception.images[1].cnn = torch.nn.Sequential(Spy(seen))
     camera = torch.tensor([0.0, 51.0, 255.0]).repeat(306)
     obs = torch.cat([camera, torch.full((320,), 0.25), torch.tensor([3.0] * 8)])[None]
     rest = torch.zeros(2, 1246)
     rest[0, 1238:], rest[1, 1238:] = 1.0, 5.0  # mean 3, deviation 2
-    net.learn_moments(rest, torch.tensor([True, True]))
-    out = net.features(net.prepare(obs))[0, -8:]
+    net.perception.learn_moments(rest, torch.tensor([True, True]))
+    out = net.perception(obs)[0, -8:]
     torch.testing.assert_close(seen[0].flatten(), torch.tensor([0.0, 0.2, 1.0]).repeat(306))
     torch.testing.assert_close(seen[1], torch.full((1, 1, 16, 20), 0.25))
     assert out.tolist() == [0.0] * 8
@@ -157,12 +156,12 @@ def test_policy_and_critic_share_one_look_at_an_image():
     for output in (net.policy(latent).sum(), net.value(latent).sum()):
         net.zero_grad()
         output.backward(retain_graph=True)
-        assert all(bool(p.grad.any()) for p in net.images.parameters() if p.dim() > 1)
+        assert all(bool(p.grad.any()) for p in net.perception.images.parameters() if p.dim() > 1)
 
 
 def test_only_weights_and_moments_are_saved():
-    kinds = {key.split(".")[0] for key in network(memory=4).state_dict()}
-    assert kinds == {"images", "memory", "policy", "critic", "observations", "values"}
+    kinds = {"images", "memory", "policy", "critic", "observations", "values"}
+    assert saved_by(network(memory=4)) == kinds
     assert not [key for key in network().state_dict() if "scale" in key or "offset" in key]
 
 
@@ -170,12 +169,12 @@ def test_vectors_alone_keep_policy_and_critic_apart():
     net = network(GOAL)
     obs = torch.rand(2, 5, generator=rng(1))
     latent = net.perceive(obs, torch.zeros(2, 5), torch.zeros(2, dtype=torch.bool))
-    assert torch.equal(latent, net.observations(obs))
+    assert torch.equal(latent, net.perception.observations(obs))
     net.value(latent).sum().backward()
     assert all(p.grad is None for p in net.policy.parameters())
-    assert {key.split(".")[0] for key in net.state_dict()} == {
-        "policy",
-        "critic",
-        "observations",
-        "values",
-    }
+    assert saved_by(net) == {"policy", "critic", "observations", "values"}
+
+
+def saved_by(net):
+    """Return which parts of a network are saved, those of its perception by their own names."""
+    return {key.removeprefix("perception.").split(".")[0] for key in net.state_dict()}

@@ -28,7 +28,7 @@ def test_it_starts_as_the_identity():
     assert torch.equal(RunningNorm(3).restore(x), x)
 
 
-@pytest.mark.parametrize("cuts", [[], [1], [3, 5, 120], [50, 51, 199]])
+@pytest.mark.parametrize("cuts", [[], [1], [3, 5, 120], [50, 51, 199], [0, 7, 7]])
 def test_moments_over_batches_are_numpys_over_everything(cuts):
     norm = RunningNorm(3)
     for batch in np.split(data(), cuts):
@@ -66,6 +66,13 @@ def test_values_are_clipped_at_the_limit():
     norm = RunningNorm(1, limit=1.5)
     norm.update(torch.tensor([[1.0], [5.0]]))
     assert norm(torch.tensor([[7.0], [-7.0], [4.0]])).squeeze(1).tolist() == [1.5, -1.5, 0.5]
+
+
+def test_nothing_is_clipped_without_a_limit():
+    norm = RunningNorm(1, limit=math.inf)
+    assert norm(torch.tensor([[1e6]])).item() == 1e6
+    norm.update(torch.tensor([[1.0], [5.0]]))
+    assert norm(torch.tensor([[203.0]])).item() == 100.0  # (203 - 3) / 2
 
 
 def test_constant_data_stay_finite():

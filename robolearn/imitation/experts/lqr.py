@@ -8,7 +8,6 @@ import numpy as np
 from scipy.linalg import solve_discrete_are
 
 from robolearn_envs.engines import make_engine
-from robolearn_envs.engines.base import Engine
 from robolearn_envs.robots import Robot
 from robolearn_envs.tasks.base import Task
 from robolearn_envs.vector import RoboVectorEnv
@@ -16,12 +15,12 @@ from robolearn_envs.vector import RoboVectorEnv
 WEIGHTS = (5.0, 3.0, 0.4, 0.15)
 """Costs of x^2 (m^2), theta^2, x_dot^2 and theta_dot^2; that of the squared command is 1.
 
-They earn the most in SwingUp-v0 among those tried by the cross-entropy method (Rubinstein, 1999),
-on other seeds than those of evaluations.
+Of those tried, they earn the most in SwingUp-v0 (cross-entropy method, Rubinstein, 1999; on starts
+drawn for it, no evaluation's).
 """
-T = TypeVar("T")
-
 _NUDGE = 1e-5  # m, rad, per s, and of the command: how far off upright differences are taken
+
+T = TypeVar("T")
 
 
 class Regulator(NamedTuple):
@@ -30,7 +29,7 @@ class Regulator(NamedTuple):
     gain: np.ndarray
     """Shape (4,)."""
     cost: np.ndarray
-    """``z @ cost @ z`` is what bringing it there costs while no force is too large. Shape (4, 4)."""
+    """Bringing z there costs ``z @ cost @ z``, if no force is too large. Shape (4, 4)."""
 
 
 def quickest_engine(task: Task) -> str:
@@ -56,14 +55,10 @@ def linearise(task: Task, robot: Robot, engine: str) -> tuple[np.ndarray, np.nda
     copies.reset(np.arange(len(off)), off[:, :2], off[:, 2:4], None)
     for _ in range(task.substeps):
         copies.step(task.force(copies.qpos, copies.qvel, off[:, 4:]))
-    after = _states(copies)
+    after = np.concatenate([copies.qpos, copies.qvel], axis=1)
     copies.close()
     slope = (after[:5] - after[5:]).T / (2 * _NUDGE)
     return slope[:, :4], slope[:, 4:]
-
-
-def _states(engine: Engine) -> np.ndarray:
-    return np.concatenate([engine.qpos, engine.qvel], axis=1)
 
 
 def regulate(task: Task, robot: Robot) -> Regulator:
@@ -94,7 +89,7 @@ def from_upright(envs: RoboVectorEnv) -> np.ndarray:
 
 
 class LQRExpert:
-    """Balances: it knows every environment's robot as it is in this episode, not its motor."""
+    """Balances: it knows every robot as it is in this episode, but not how strong its motor is."""
 
     def __init__(self, envs: RoboVectorEnv) -> None:
         """Balance in these environments."""

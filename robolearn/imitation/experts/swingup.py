@@ -108,7 +108,7 @@ def pump(z: np.ndarray, dynamics: Dynamics) -> np.ndarray:
     _, _, length, omega = dynamics
     excess = np.clip(PUMP * energy(z, dynamics), -FIERCEST, FIERCEST)
     along = np.where(theta_dot * np.cos(theta) < 0, -1.0, 1.0)  # never 0: a pole at rest begins
-    return omega**2 * (length * excess * along + CENTRING * x) - BRAKING * omega * x_dot
+    return omega**2 * (length * excess * along - CENTRING * x) - BRAKING * omega * x_dot
 
 
 def force_for(acceleration: np.ndarray, z: np.ndarray, dynamics: Dynamics) -> np.ndarray:
@@ -141,7 +141,7 @@ def catches(caught: np.ndarray, z: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 class SwingUpExpert:
-    """Swings up: it knows every environment's robot as it is in this episode, not its motor.
+    """Swings up: it knows every robot as it is in this episode, but not how strong its motor is.
 
     Its state is which poles are caught. Shape (N,), bool.
     """

@@ -1,0 +1,286 @@
+"""Q-learning (Watkins & Dayan, 1992) and SARSA (Rummery & Niranjan, 1994), in a table."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+from torch import Tensor, nn
+
+from robolearn.accelerate import one_thread
+from robolearn.agents.base import Progress
+from robolearn.agents.learner import Learner
+from robolearn.agents.q_learner import draw_whims, falling
+from robolearn.agents.saving import Parts
+from robolearn.collect import Collector
+from robolearn.config import check_ranges
+from robolearn.data.rollout import Step
+from robolearn.errors import RobolearnError
+from robolearn.spaces import action_width, flatten_any, to_env_action
+
+ROUND = 16
+"""Steps of each environment between two reports."""
+LARGEST = 10_000_000
+"""Entries of a table, beyond which learning each by itself is hopeless."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularConfig:
+    """Hyper-parameters of agents with a table. A step always means one environment step."""
+
+    num_envs: int = 16
+    """Environments stepped together."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    learning_rate: float = 1.0
+    """How far an entry moves towards its target at its first visit, in [0, 1]."""
+    learning_rate_power: float = 0.5
+    """The n-th visit moves an entry by learning_rate / n^power: 0 always as far, 1 less and less,
+    as a mean does."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the start."""
+    epsilon_end: float = 0.05
+    """Probability of a random action after ``epsilon_fraction`` of the steps."""
+    epsilon_fraction: float = 0.5
+    """Part of the steps over which the probability falls, linearly."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        rates = ("gamma", "learning_rate", "learning_rate_power")
+        parts = (*rates, "epsilon_start", "epsilon_end", "epsilon_fraction")
+        check_ranges(self, {"num_envs": (1, math.inf), **{name: (0, 1) for name in parts}})
+
+
+@dataclass(frozen=True, kw_only=True)
+class QLearningConfig(TabularConfig):
+    """Hyper-parameters of :class:`QLearning`. A step always means one environment step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SARSAConfig(TabularConfig):
+    """Hyper-parameters of :class:`SARSA`. A step always means one environment step."""
+
+
+T = TypeVar("T", bound=TabularConfig)
+
+
+def state_sizes(space: Space) -> tuple[int, ...] | None:
+    """Return how many values each number of an observation may have; None if not all are finite."""
+    if isinstance(space, spaces.Discrete):
+        return (int(space.n),)
+    if isinstance(space, spaces.MultiDiscrete):
+        return tuple(int(n) for n in space.nvec.flat)
+    if isinstance(space, spaces.Tuple | spaces.Dict):
+        parts = space.values() if isinstance(space, spaces.Dict) else space
+        sizes = [state_sizes(part) for part in parts]
+        return None if None in sizes else tuple(n for own in sizes if own for n in own)
+    return None
+
+
+def states(obs: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Return which rows of the table flat observations are.
+
+    Args:
+        obs: One-hot vectors, one beside the other. Shape (N, sum of ``sizes``).
+        sizes: Their widths.
+
+    Returns:
+        Shape (N,), int64, below the product of ``sizes``.
+    """
+    row = np.zeros(len(obs), dtype=np.int64)
+    for size, part in zip(sizes, np.split(obs, np.cumsum(sizes)[:-1], axis=1), strict=True):
+        row = row * size + part.argmax(axis=1)
+    return row
+
+
+def learn_targets(
+    q: np.ndarray,
+    visits: np.ndarray,
+    entry: np.ndarray,
+    target: np.ndarray,
+    *,
+    rate: float,
+    power: float,
+) -> None:
+    """Move entries of a table towards their targets, in place.
+
+    The n-th visit of an entry moves it by rate / n^power of the way. Where several environments
+    visit the same one at once, it goes to the mean of their targets, as far as that many visits
+    one after the other would have taken it there; so their order does not matter, and with rate
+    and power 1 an entry is the mean of all targets it ever had.
+
+    Args:
+        q: The table. Shape (E,).
+        visits: How often each entry was visited before. Shape (E,), int64.
+        entry: Which entries were visited. Shape (B,).
+        target: What they should have been. Shape (B,).
+        rate: In [0, 1].
+        power: In [0, 1].
+    """
+    entry, place, count = np.unique(entry, return_inverse=True, return_counts=True)
+    mean = np.bincount(place, target) / count
+    among = np.arange(1, count.max(initial=0) + 1)[:, None]  # visits of this step
+    alpha = rate / (visits[entry] + among) ** power
+    stays = np.where(among <= count, 1.0 - alpha, 1.0).prod(axis=0)
+    q[entry] = stays * q[entry] + (1.0 - stays) * mean
+    visits[entry] += count
+
+
+class QTable(nn.Module):
+    """A Q of its own for each state and action, and how often that was visited; all 0 at first."""
+
+    q: Tensor
+    """In units of reward. Shape (S, A), float64."""
+    visits: Tensor
+    """Shape (S, A), int64."""
+
+    def __init__(self, count: int, actions: int) -> None:
+        """Make a table for ``count`` states and so many actions."""
+        super().__init__()
+        self.register_buffer("q", torch.zeros(count, actions, dtype=torch.float64))
+        self.register_buffer("visits", torch.zeros(count, actions, dtype=torch.int64))
+
+
+class Tabular(Learner[T]):
+    """An agent with a table, without its update. The table is on the CPU, whatever the device."""
+
+    discrete_only = True
+
+    def _build(self, weights: torch.Generator) -> None:
+        space, agent = self.envs.observation_space, type(self).__name__
+        sizes, width = state_sizes(space), action_width(self._actions)
+        if sizes is None:
+            raise RobolearnError(
+                f"{agent} keeps a table, for which observations must be Discrete or tuples of "
+                f"such, got {' '.join(str(space).split())}. Use DQN or PPO."
+            )
+        if math.prod(sizes) * width > LARGEST:
+            raise RobolearnError(
+                f"{agent} would need a table of {math.prod(sizes):,} states and {width} actions, "
+                f"which may have {LARGEST:,} entries. Use DQN or PPO."
+            )
+        self._sizes = sizes
+        self.table = QTable(math.prod(sizes), width)
+
+    @property
+    def _q(self) -> np.ndarray:
+        """The table itself, as an array. Shape (S, A)."""
+        return self.table.q.numpy()
+
+    def iterate(self, steps: int) -> Iterator[Progress]:
+        """Learn from ``steps`` more environment steps, reporting now and then."""
+        config = self.config
+        collector = self.envs.collector(config.num_envs, self.seed)
+        start = self.steps
+        while self.steps < start + steps:
+            left = start + steps - self.steps
+            length = min(ROUND, math.ceil(left / config.num_envs))
+            epsilon = self._epsilon(1 - left / steps)
+            with one_thread():
+                errors = [self._advance(collector, epsilon) for _ in range(length)]
+            self.steps += length * config.num_envs
+            metrics = {"td_error": float(np.mean(errors)), "epsilon": epsilon}
+            yield Progress(self.steps, metrics, collector.pop_episodes())
+
+    @abstractmethod
+    def _advance(self, collector: Collector, epsilon: float) -> float:
+        """Make one step in all environments, learn from it and return the error."""
+
+    def _epsilon(self, done: float) -> float:
+        """Return the probability of a random action, ``done`` of the way through learning."""
+        config = self.config
+        return falling(config.epsilon_start, config.epsilon_end, config.epsilon_fraction, done)
+
+    def _states(self, obs: np.ndarray) -> np.ndarray:
+        """Return the states of flat observations, shape (N,) for (N, D)."""
+        return states(obs, self._sizes)
+
+    def _draw(self, state: np.ndarray, epsilon: float, rng: torch.Generator) -> np.ndarray:
+        """Return epsilon-greedy actions; of equally good ones the first is taken. Shape (N,)."""
+        whims = draw_whims(len(state), actions=self._q.shape[1], epsilon=epsilon, rng=rng)
+        best = torch.from_numpy(self._q[state].argmax(axis=1)).to(rng.device)
+        return whims.over(best).cpu().numpy()
+
+    def _learn(self, step: Step, action: np.ndarray, next_q: np.ndarray) -> float:
+        """Learn R + gamma Q(s', a') for the actions taken; only death makes Q(s', a') 0.
+
+        Args:
+            step: Of N environments.
+            action: Shape (N,).
+            next_q: Q(s', a') by the table as it is. Shape (N,).
+
+        Returns:
+            The mean absolute error there was, in units of reward; 0 where all were only reset.
+        """
+        config, valid = self.config, step.valid
+        target = step.reward + config.gamma * next_q * ~step.terminated
+        entry = self._states(step.obs) * self._q.shape[1] + action
+        entry, target = entry[valid], target[valid]
+        q, visits = self._q.reshape(-1), self.table.visits.numpy().reshape(-1)
+        error = np.abs(target - q[entry]).sum() / max(valid.sum(), 1)
+        rate, power = config.learning_rate, config.learning_rate_power
+        learn_targets(q, visits, entry, target, rate=rate, power=power)
+        return float(error)
+
+    def _act(
+        self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool
+    ) -> tuple[Tensor, Any]:
+        rows = self._states(obs.cpu().numpy())
+        if deterministic:
+            return torch.from_numpy(self._q[rows].argmax(axis=1)), state
+        return torch.from_numpy(self._draw(rows, self._epsilon(1.0), self._play)), state
+
+    def q_values(self, observation: Any) -> np.ndarray:
+        """Return Q of N observations, in units of reward. Shape (N, actions)."""
+        flat, _ = flatten_any(self.envs.observation_space, observation)
+        return self._q[self._states(flat)]
+
+    def parts(self) -> Parts:
+        """Return what of the agent changes while it learns."""
+        return Parts(
+            modules={"table": self.table},
+            optimizer=None,
+            generators={"train": self._rng, "play": self._play},
+            counters=("steps",),
+        )
+
+
+class QLearning(Tabular[QLearningConfig]):
+    """Learns what the best policy returns, however it acts."""
+
+    name = "q-learning"
+    Config = QLearningConfig
+
+    def _advance(self, collector: Collector, epsilon: float) -> float:
+        action = self._draw(self._states(collector.obs), epsilon, self._rng)
+        step = collector.step(to_env_action(self._actions, action))
+        best = self._q[self._states(step.next_obs)].max(axis=1)
+        return self._learn(step, action, best)
+
+
+class SARSA(Tabular[SARSAConfig]):
+    """Learns what its own policy returns, from the action it takes next."""
+
+    name = "sarsa"
+    Config = SARSAConfig
+
+    def _build(self, weights: torch.Generator) -> None:
+        super()._build(weights)
+        self._chosen: np.ndarray | None = None  # the actions to take next, shape (N,)
+
+    def _advance(self, collector: Collector, epsilon: float) -> float:
+        """See the base; where an episode is cut, a' is drawn but a new episode has its own."""
+        if self._chosen is None:
+            self._chosen = self._draw(self._states(collector.obs), epsilon, self._rng)
+        action = self._chosen
+        step = collector.step(to_env_action(self._actions, action))
+        reached = self._states(step.next_obs)
+        following = self._draw(reached, epsilon, self._rng)
+        error = self._learn(step, action, self._q[reached, following])
+        begun = self._draw(self._states(collector.obs), epsilon, self._rng)
+        self._chosen = np.where(step.done, begun, following)
+        return error

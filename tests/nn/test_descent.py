@@ -1,0 +1,116 @@
+"""One long vector goes where PyTorch's own clipping and Adam take the parameters one by one."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from robolearn.nn.descent import Descent
+from robolearn.nn.encoders import mlp
+
+RATES = (3e-2, 1e-2, 0.0, 5e-3, 2e-2)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def network(seed=0):
+    return mlp(4, (8, 5), 2, generator=rng(seed))
+
+
+def loss_of(net, step):
+    """A loss that is another at every step, and ten times as steep at every second one."""
+    x, y = torch.randn(16, 4, generator=rng(step)), torch.randn(16, 2, generator=rng(step + 50))
+    return (net(x) - y).square().mean() * (10 if step % 2 else 1)
+
+
+def assert_equal(one, other, atol=1e-6):
+    for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-5, 0.1])
+@pytest.mark.parametrize("max_norm", [1.0, 2.5, 1e9])
+def test_steps_are_those_of_clip_grad_norm_and_adam(max_norm, eps):
+    net, twin = network(), network()
+    descent, adam = Descent(net, eps=eps), torch.optim.Adam(twin.parameters(), eps=eps)
+    clipped = []
+    for step, rate in enumerate(RATES):
+        descent.step(loss_of(net, step), rate=rate, max_norm=max_norm)
+        adam.zero_grad()
+        loss_of(twin, step).backward()
+        norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), max_norm)
+        clipped.append(norm.item() > max_norm)
+        adam.param_groups[0]["lr"] = rate
+        adam.step()
+        assert_equal(net, twin)
+    assert sum(clipped) == {1.0: 4, 2.5: 2, 1e9: 0}[max_norm]  # with and without
+
+
+def test_a_step_by_hand():
+    # 3 a + 4 b has the gradient (3, 4) of length 5, shortened to (0.3, 0.4) by max_norm 0.5. Adam's
+    # first step is rate * g / (|g| + eps): 0.1 * 0.3 / (0.3 + 0.1) and 0.1 * 0.4 / (0.4 + 0.1).
+    net = torch.nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0, 1.0]]))
+    descent = Descent(net, eps=0.1)
+    descent.step(net(torch.tensor([3.0, 4.0])).sum(), rate=0.1, max_norm=0.5)
+    torch.testing.assert_close(net.weight.detach(), torch.tensor([[0.925, 0.92]]))
+
+
+def test_taking_parameters_over_changes_none():
+    net, twin = network(), network()
+    Descent(net)
+    assert_equal(net, twin, atol=0)
+    assert all(ours.shape == theirs.shape for ours, theirs in zip(*both(net, twin), strict=True))
+    x = torch.randn(3, 4, generator=rng())
+    assert torch.equal(net(x), twin(x))
+
+
+def both(one, other):
+    return list(one.parameters()), list(other.parameters())
+
+
+def test_parameters_that_are_read_back_are_the_ones_that_descend():
+    net, twin, other = network(), network(), network(seed=1)
+    descent, reference = Descent(net), torch.optim.Adam(twin.parameters(), lr=1e-2)
+    for each in (net, twin):
+        each.load_state_dict(other.state_dict())
+    before = [parameter.data_ptr() for parameter in net.parameters()]
+    descent.step(loss_of(net, 0), rate=1e-2, max_norm=1e9)
+    loss_of(twin, 0).backward()
+    reference.step()
+    assert_equal(net, twin)
+    assert not torch.equal(net[0].weight, other[0].weight)
+    [vector] = descent.adam.param_groups[0]["params"]
+    assert before == [parameter.data_ptr() for parameter in net.parameters()]
+    ends = (vector.data_ptr(), vector.data_ptr() + 4 * vector.numel())
+    assert all(ends[0] <= place < ends[1] for place in before)
+
+
+def test_a_copy_of_the_network_stays_where_it_is():
+    net = network()
+    descent = Descent(net)
+    copy = deepcopy(net)
+    descent.step(loss_of(net, 0), rate=1e-2, max_norm=1e9)
+    assert_equal(copy, network(), atol=0)
+
+
+def test_what_the_optimiser_remembers_is_saved_and_read_back():
+    net = network()
+    descent = Descent(net)
+    for step in range(3):
+        descent.step(loss_of(net, step), rate=1e-2, max_norm=1e9)
+    again = network(seed=1)
+    again.load_state_dict(net.state_dict())
+    restored, forgetful = Descent(again), deepcopy(net)
+    restored.adam.load_state_dict(deepcopy(descent.adam.state_dict()))
+    for step in range(3, 6):
+        for one, its in ((net, descent), (again, restored)):
+            its.step(loss_of(one, step), rate=1e-2, max_norm=1e9)
+    assert_equal(again, net, atol=0)
+    forgot = Descent(forgetful)
+    for step in range(3, 6):
+        forgot.step(loss_of(forgetful, step), rate=1e-2, max_norm=1e9)
+    assert (forgetful[0].weight - net[0].weight).abs().max() > 1e-4
