@@ -33,13 +33,13 @@ def made_by() -> str:
     return f"Made by `{facts['command']}` on {facts['hardware']}, {facts['started']}, {versions}."
 
 
-def write_results(out: Path | None, table: Table, data: dict[str, Any]) -> None:
+def write_results(out: Path | None, table: Table | str, data: dict[str, Any]) -> None:
     """Print a table; with ``out`` also keep it as ``.md`` and the data as ``.json``."""
     print(table)
     keep_results(out, table, data)
 
 
-def keep_results(out: Path | None, table: Table, data: dict[str, Any]) -> None:
+def keep_results(out: Path | None, table: Table | str, data: dict[str, Any]) -> None:
     """Keep a table as ``.md`` and its data as ``.json``, unless ``out`` is None."""
     if out is None:
         return

@@ -12,8 +12,14 @@ _BY_LIDAR: dict[str, Any] = {
     "logarithm": True,
 }
 
+_SURPRISED: dict[str, Any] = {"prioritised": True, "dueling": True, "n_step": 5, "updates": 6}
+
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
-    ("dqn", "robolearn/CartPoleBalance-v0"): {"n_step": 5, "updates": 12},
+    ("dqn", "CartPole-v1"): _SURPRISED,
+    ("dqn", "robolearn/CartPoleBalance-v0"): _SURPRISED,
+    ("ppo", "LunarLander-v3"): {"gamma": 0.999, "gae_lambda": 0.98, "entropy": 0.01},
+    ("ppo", "robolearn/CartPoleDMC-v0"): {"num_envs": 64, "minibatch": 1024, "gamma": 0.995},
+    ("reinforce", "InvertedPendulum-v5"): {"learning_rate": 3e-3},
     ("ppo", "robolearn/CartPoleBalance-v0"): {"learning_rate": 3e-3, "epochs": 10},
     ("dqn", "robolearn/NavLidar-v0"): {
         "num_envs": 32,
@@ -44,7 +50,15 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
 
 
 STEPS: dict[tuple[str, str], int] = {
+    ("a2c", "InvertedPendulum-v5"): 1_000_000,
+    ("dqn", "CartPole-v1"): 50_000,
     ("dqn", "robolearn/CartPoleBalance-v0"): 60_000,
+    ("ppo", "Acrobot-v1"): 1_000_000,
+    ("ppo", "InvertedDoublePendulum-v5"): 1_000_000,
+    ("ppo", "InvertedPendulum-v5"): 1_000_000,
+    ("ppo", "LunarLander-v3"): 1_000_000,
+    ("ppo", "robolearn/CartPoleDMC-v0"): 2_000_000,
+    ("reinforce", "InvertedPendulum-v5"): 3_000_000,
     ("dqn", "robolearn/NavLidar-v0"): 150_000,
     ("ppo", "robolearn/CartPoleSwingUp-v0"): 300_000,
     ("ppo", "robolearn/NavDepth-v0"): 300_000,

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, TypeAlias
@@ -13,13 +13,14 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from robolearn.accelerate import choose_device, one_thread
+from robolearn.accelerate import choose_device, threads
 from robolearn.baselines.rows import Algorithm, SB3Row, row_for
 from robolearn.baselines.servable import require_servable
 from robolearn.environments import SEED_SPACING, EnvConfig
@@ -212,6 +213,8 @@ def train_sb3(
     *,
     hyper: SB3Row | None = None,
     device: str = "cpu",
+    cores: int = 1,
+    watch: Callable[[SB3Agent], bool] | None = None,
 ) -> SB3Agent:
     """Train with SB3, on one CPU thread as our agents do, and without a word from it.
 
@@ -222,6 +225,8 @@ def train_sb3(
         seed: Fixes everything random.
         hyper: Hyper-parameters; None for the frozen ones of this environment.
         device: 'auto', 'cpu' or 'cuda'.
+        cores: CPU threads of the networks.
+        watch: Sees the agent after each update; False ends the training.
 
     Raises:
         RobolearnError: No steps, or an environment or device that SB3 cannot use.
@@ -233,13 +238,29 @@ def train_sb3(
     start = time.perf_counter()
     envs = SB3VecEnv(env.make_vec(row.num_envs))
     try:
-        with one_thread(), _known_warnings():
+        with threads(cores), _known_warnings():
             model, normaliser = _build(algorithm, envs, row, steps, seed, device)
             envs.seed(SEED_SPACING * seed)  # as our agents: seeds 0, 1, ... share no stream
-            model.learn(steps)
+            seen = SB3Agent(model, normaliser, 0.0)
+            model.learn(steps, callback=_Watch(seen, watch) if watch else None)
     finally:
         envs.close()
     return SB3Agent(model, normaliser, time.perf_counter() - start)
+
+
+class _Watch(BaseCallback):
+    """Shows the agent around after each update."""
+
+    def __init__(self, agent: SB3Agent, watch: Callable[[SB3Agent], bool]) -> None:
+        super().__init__()
+        self._agent, self._watch, self._go_on = agent, watch, True
+
+    def _on_rollout_start(self) -> None:  # after an update; ends can be told at a step only
+        if self._agent.steps:
+            self._go_on = self._watch(self._agent)
+
+    def _on_step(self) -> bool:
+        return self._go_on
 
 
 def _build(

@@ -1,8 +1,8 @@
 """Environments whose exact values are known.
 
-``Walk`` runs in all three autoreset modes. Its state walks 0, 1, 2, 0, 1, 2, ... whatever is done, and is truncated (or, on request,
-terminated) every ``limit`` steps. An episode begins in state 0 and the observation is the state,
-one-hot. With the limit 5 the last step leaves state 1 and reaches state 2, and the next episode
+``Walk`` runs in all three autoreset modes. Its state walks 0, 1, 2, 0, 1, 2, ... whatever is done,
+and is truncated (or, on request, terminated) every ``limit`` steps. An episode begins in state 0
+and the observation is the state, one-hot. With the limit 5 the last step leaves state 1 and reaches state 2, and the next episode
 begins in state 0: what was left, what was reached and what the reset gives all differ, and each
 is also visited in mid-episode, so that its value is learned.
 
@@ -150,6 +150,11 @@ CHOICES = _table(
 )
 """Action 0 leads from state 0 to 1, which pays 1. Action 1 leads to 2, which pays 1.5 for action
 0 and -1.5 for action 1. Episodes begin in all three."""
+
+TWO_STEPS = _table(
+    np.eye(3), [[0.0, 0.0], [-1.0, -1.0], [1.0, 1.0]], [[1, 2], [END] * 2, [END] * 2], starts=(0,)
+)
+"""The first action decides what the second step pays: -1 after action 0 and 1 after action 1."""
 
 CREDIT = _table(
     np.eye(7),

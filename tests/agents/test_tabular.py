@@ -1,0 +1,270 @@
+"""Q-learning and SARSA in a table, against arithmetic, slow loops and planning."""
+
+import inspect
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from probe_env import MODES, STATES, Walk
+
+from robolearn.agents.dqn import DQN
+from robolearn.agents.tabular import (
+    SARSA,
+    QLearning,
+    QLearningConfig,
+    SARSAConfig,
+    learn_targets,
+    state_sizes,
+    states,
+)
+from robolearn.agents.value_iteration import policy_value, value_iteration
+from robolearn.errors import RobolearnError
+from robolearn.spaces import flatten_batch
+from robolearn_envs.first_steps.finite import FiniteMDP
+
+GAME, RECOMMENDER = "robolearn/RandomGame-v0", "robolearn/Recommender-v0"
+
+every_agent = pytest.mark.parametrize("agent_class", [QLearning, SARSA])
+every_mode = pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
+
+
+class Ring(VectorEnv):
+    """One environment: action a leads from state s to s + 1 + a (mod 3) and pays s + 2 a.
+
+    Episodes begin in state 0; the next ones, where every step ``ends`` one, in state 2.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 - as Gymnasium has it
+    num_envs = 1
+    single_observation_space = spaces.Discrete(3)
+    single_action_space = spaces.Discrete(2)
+    observation_space = batch_space(single_observation_space, 1)
+    action_space = batch_space(single_action_space, 1)
+
+    def __init__(self, ends=None):
+        self.ends, self.seen = ends, []
+
+    def reset(self, *, seed=None, options=None):
+        self.state = 2 if options else 0
+        return np.array([self.state]), {}
+
+    def step(self, actions):
+        action = int(actions[0])
+        self.seen.append((self.state, action))
+        reward, self.state = self.state + 2.0 * action, (self.state + 1 + action) % 3
+        flags = (np.array([self.ends == end]) for end in ("terminated", "truncated"))
+        return np.array([self.state]), np.array([reward]), *flags, {}
+
+
+class Counted(Walk):
+    """The walk, whose states are told as numbers."""
+
+    def __init__(self, mode, **options):
+        super().__init__(mode, **options)
+        self.single_observation_space = spaces.Discrete(STATES)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    def _observe(self):
+        return self._elapsed % STATES
+
+
+class Played(VectorEnv):
+    """Plays a finite process fast; episodes begin in any state and are cut after any step.
+
+    What an action earns is its expected reward, which does not change any value.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+
+    def __init__(self, mdp, num_envs=256):
+        self.num_envs, self.reward = num_envs, mdp.reward
+        self.edges = mdp.continues.cumsum(axis=2)
+        self.single_observation_space = spaces.Discrete(mdp.reward.shape[0])
+        self.single_action_space = spaces.Discrete(mdp.reward.shape[1])
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.state = np.zeros(num_envs, dtype=np.int64)
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        mask = options["reset_mask"] if options else np.ones(self.num_envs, dtype=bool)
+        self.state[mask] = self.rng.integers(len(self.reward), size=int(mask.sum()))
+        return self.state.copy(), {}
+
+    def step(self, actions):
+        reward, edges = self.reward[self.state, actions], self.edges[self.state, actions]
+        following = (edges < self.rng.random((self.num_envs, 1))).sum(axis=1)
+        terminated = following == len(self.reward)  # the row sums to less than was drawn
+        self.state = np.where(terminated, self.state, following)
+        truncated = self.rng.random(self.num_envs) < 0.05
+        return self.state.copy(), reward, terminated, truncated, {}
+
+
+def build(agent_class, env, *, seed=0, kwargs=None, **options):
+    return agent_class(env, agent_class.Config(**options), seed=seed, **(kwargs or {}))
+
+
+def trained(agent_class, env, steps, **options):
+    agent = build(agent_class, env, **options).learn(steps)
+    agent.close()
+    return agent
+
+
+def table(agent):
+    return agent.table.q.numpy()
+
+
+# One update.
+
+
+@every_agent
+@pytest.mark.parametrize(
+    ("ends", "expected"), [(None, 6.65), ("truncated", 6.65), ("terminated", 3.5)]
+)
+def test_one_update_is_worked_out_by_hand(agent_class, ends, expected):
+    envs = Ring(ends)
+    options = {"gamma": 0.9, "learning_rate": 0.5, "learning_rate_power": 0.0}
+    agent = build(agent_class, envs, epsilon_start=0.0, epsilon_end=0.0, **options)
+    before = np.array([[0.0, 5.0], [1.0, 2.0], [7.0, 3.0]])
+    table(agent)[:] = before
+    agent.learn(1)
+    # From 0 the best action, 1, leads to 2 and pays 2. The best there is worth 7:
+    # 5 + 0.5 (2 + 0.9 * 7 - 5) = 6.65. Death is worth nothing: 5 + 0.5 (2 - 5) = 3.5.
+    assert table(agent)[0, 1] == pytest.approx(expected)
+    before[0, 1] = expected
+    np.testing.assert_allclose(table(agent), before)
+    assert agent.table.visits.tolist() == [[0, 1], [0, 0], [0, 0]]
+
+
+@every_agent
+def test_at_a_time_limit_the_state_reached_counts_and_not_that_of_the_reset(agent_class):
+    envs = Ring("truncated")
+    options = {"gamma": 0.9, "learning_rate": 0.5, "learning_rate_power": 0.0}
+    agent = build(agent_class, envs, epsilon_start=0.0, epsilon_end=0.0, **options)
+    table(agent)[:] = [[5.0, 0.0], [1.0, 2.0], [7.0, 3.0]]
+    agent.learn(2)
+    # From 0 action 0 leads to 1, worth 2, and pays 0: 5 + 0.5 (0 + 0.9 * 2 - 5) = 3.4. Then from
+    # the reset, 2, action 0 is best (in 1 it was 1), leads to 0, worth 3.4, and pays 2:
+    # 7 + 0.5 (2 + 0.9 * 3.4 - 7) = 6.03.
+    np.testing.assert_allclose(table(agent), [[3.4, 0.0], [1.0, 2.0], [6.03, 3.0]])
+    assert envs.seen == [(0, 0), (2, 0)]
+
+
+def test_sarsa_learns_from_the_actions_that_it_takes_next():
+    # Retold by a loop over what the environment saw; its last action is needed for the one before.
+    steps, gamma = 40, 0.9
+    envs = Ring()
+    agent = build(SARSA, envs, gamma=gamma, learning_rate=0.5, epsilon_end=1.0)
+    agent.learn(steps - 1)
+    learned = table(agent).copy()
+    agent.learn(1)
+    q, visits = np.zeros((3, 2)), np.zeros((3, 2))
+    for (s, a), (s_next, a_next) in zip(envs.seen[:-1], envs.seen[1:], strict=True):
+        visits[s, a] += 1
+        target = s + 2.0 * a + gamma * q[s_next, a_next]
+        q[s, a] += 0.5 / visits[s, a] ** 0.5 * (target - q[s, a])
+    np.testing.assert_allclose(learned, q, rtol=1e-6)
+    assert (visits > 3).all()
+
+
+def test_q_learning_learns_of_the_best_action_whichever_it_takes():
+    envs = Ring()
+    agent = build(QLearning, envs, gamma=0.9, learning_rate=0.5, epsilon_end=1.0).learn(40)
+    q, visits = np.zeros((3, 2)), np.zeros((3, 2))
+    for s, a in envs.seen:
+        visits[s, a] += 1
+        target = s + 2.0 * a + 0.9 * q[(s + 1 + a) % 3].max()
+        q[s, a] += 0.5 / visits[s, a] ** 0.5 * (target - q[s, a])
+    np.testing.assert_allclose(table(agent), q, rtol=1e-6)
+    assert agent.table.visits.tolist() == visits.tolist()
+
+
+# Several environments in the same state.
+
+
+def moved(entry, target, *, rate, power):
+    q, visits = np.array([10.0, 0.0, 4.0]), np.array([0, 1, 3])
+    learn_targets(q, visits, np.array(entry), np.array(target), rate=rate, power=power)
+    return q.tolist(), visits.tolist()
+
+
+def test_with_rate_and_power_1_an_entry_is_the_mean_of_all_its_targets():
+    # Entry 0 had none: (1 + 2 + 6) / 3 = 3. Entry 2 had three with mean 4: (3 * 4 + 10 + 8) / 5.
+    q, visits = moved([0, 2, 0, 2, 0], [1.0, 10.0, 2.0, 8.0, 6.0], rate=1.0, power=1.0)
+    assert q == pytest.approx([3.0, 0.0, 6.0])
+    assert visits == [3, 1, 5]
+
+
+def test_at_a_constant_rate_two_visits_at_once_go_as_far_as_two_in_a_row():
+    # Twice half of the way to the mean, 4: 10 -> 7 -> 5.5.
+    q, visits = moved([0, 0], [2.0, 6.0], rate=0.5, power=0.0)
+    assert q == pytest.approx([5.5, 0.0, 4.0])
+    assert visits == [2, 1, 3]
+
+
+def test_the_rate_falls_with_the_power_of_the_visits():
+    # The fourth visit: 0.8 / sqrt(4) = 0.4 of the way from 4 to 10.
+    assert moved([2], [10.0], rate=0.8, power=0.5)[0] == pytest.approx([10.0, 0.0, 6.4])
+
+
+def test_the_order_of_environments_does_not_matter():
+    entry, target = [0, 1, 0, 2, 0, 2], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    one = moved(entry, target, rate=0.7, power=0.6)
+    other = moved(entry[::-1], target[::-1], rate=0.7, power=0.6)
+    assert one[0] == pytest.approx(other[0], rel=1e-14)
+    assert one[1] == other[1]
+
+
+def test_no_visit_changes_nothing():
+    assert moved([], [], rate=1.0, power=0.0) == ([10.0, 0.0, 4.0], [0, 1, 3])
+
+
+# Time limits and resets.
+
+
+@every_mode
+@every_agent
+def test_an_endless_walk_cut_by_a_time_limit_has_the_values_of_the_endless_one(agent_class, mode):
+    # Reward 1 on leaving state 0, every third step, for ever: V(0) = 1 / (1 - g^3), V(2) = g V(0)
+    # and V(1) = g^2 V(0). Nothing is left to chance, so that the rate may be 1.
+    agent = trained(agent_class, Counted(mode), 2000, gamma=0.8, learning_rate_power=0.0)
+    v0 = 1 / (1 - 0.8**3)
+    expected = np.array([v0, 0.8**2 * v0, 0.8 * v0])
+    np.testing.assert_allclose(table(agent), np.stack([expected, expected], axis=1), rtol=1e-6)
+
+
+@every_mode
+@every_agent
+def test_death_is_worth_nothing(agent_class, mode):
+    # Reward 1 on leaving state 1; the walk 0 1 2 0 1 and then death: half of the steps from 1 are
+    # the last. V(1) = 1 + g^3 V(1) / 2 * 0 + ... : V(1) = 1 + g^3 / 2, V(0) = g V(1), V(2) = g^2.
+    options = {"gamma": 0.8, "learning_rate_power": 1.0}
+    envs = Counted(mode, rewards=(0.0, 1.0, 0.0), terminates=True)
+    agent = trained(agent_class, envs, 40_000, **options)
+    v1 = 1 + 0.8**3 / 2
+    # From state 2 the walk goes on to the second 1 alone, but the table knows one 1 only.
+    assert table(agent)[1] == pytest.approx(v1, rel=0.2)
+    assert table(agent)[1].max() < 1 / (1 - 0.8**3) * 0.9
+
+
+# Learning.
+
+
+def toy_text(env_id):
+    return FiniteMDP.from_toy_text(gym.make(env_id).unwrapped.P)
+
+
+def soft_q(mdp, gamma, epsilon):
+    """Q of the epsilon-greedy policy that is greedy by its own Q, by policy iteration."""
+    count, actions = mdp.reward.shape
+    q = np.zeros((count, actions))
+    while True:
+        policy = np.full((count, actions), epsilon / actions)
+        policy[np.arange(count), q.argmax(axis=1)] += 1 - epsilon
+        before, q = q, mdp.reward + gamma * mdp.continues @ policy_value(mdp, policy, gamma)
+        if np.allclose(q, before, rtol=0, atol=1e-12):
+            return q
