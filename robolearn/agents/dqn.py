@@ -28,6 +28,9 @@ from robolearn_envs.names import did_you_mean
 RETURNS = ("mean", "categorical", "quantile")
 """What a network may tell of a return."""
 
+_ROWS = 1024
+"""Transitions the target network is asked about at once, at most: more fall out of the cache."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DQNConfig(QConfig):
@@ -133,17 +136,21 @@ def td_target(returns: Returns, batch: Batch, next_output: Tensor, chooser: Tens
     return returns.target(batch.reward, batch.discount, best)
 
 
-def td_loss(returns: Returns, told: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Return the error of what the network told, averaged over the valid transitions.
+def shares(weight: Tensor) -> Tensor:
+    """Return weights over how many transitions are valid: those with a weight. Shape (..., B)."""
+    return weight / (weight > 0).sum(dim=-1, keepdim=True).clamp_min(1)
+
+
+def td_loss(returns: Returns, told: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    """Return the error of what the network told, as a weighted sum over the batch.
 
     Args:
         returns: What is told of a return, and what error is made in it.
         told: By the online network, of the actions taken. Shape (B, width).
         target: What it should have told. Shape (B, width).
-        weight: Of each transition; 0 is none. Shape (B,).
+        share: Of each transition in the loss. Shape (B,).
     """
-    loss = returns.error(told, target) * weight
-    return loss.sum() / (weight > 0).sum().clamp_min(1)
+    return (returns.error(told, target) * share).sum()
 
 
 class DQN(QLearner[DQNConfig]):
@@ -213,9 +220,9 @@ class DQN(QLearner[DQNConfig]):
         if self.updates == 0 and config.support is None and config.reward_bounds is None:
             self._measure_support(replay)
         total = torch.zeros(2, device=self.device)
-        left = config.updates
+        left, at_once = config.updates, max(_ROWS // config.batch, 1)
         while left:
-            frozen = min(left, config.target_period - self.updates % config.target_period)
+            frozen = min(left, config.target_period - self.updates % config.target_period, at_once)
             total += self._descend(replay, frozen, rate, beta)
             self.updates += frozen
             left -= frozen
@@ -246,18 +253,23 @@ class DQN(QLearner[DQNConfig]):
             next_output = self.target(batches.next_obs, noise)
             choosers = returns.mean(next_output)
             outside = self._outside(batches, next_output, choosers)
+            targets = td_target(returns, batches, next_output, choosers)
+        share = shares(batches.weight)
         losses, surprises = [], []
-        for k in range(count):
-            batch = Batch(*(field[k] for field in batches))
-            with torch.no_grad():
-                chooser = self._online_q(batch.next_obs) if config.double else choosers[k]
-                target = td_target(returns, batch, next_output[k], chooser)
+        each = zip(*(field.unbind() for field in batches), strict=True)
+        for k, batch in enumerate(map(Batch._make, each)):
+            target = targets[k]
+            if config.double:
+                with torch.no_grad():
+                    chooser = self._online_q(batch.next_obs)
+                    target = td_target(returns, batch, next_output[k], chooser)
             noise = self.online.draw_noise(1, generator=self._rng)
             told = taken(self.online(batch.obs, noise), batch.action)
-            loss = td_loss(returns, told, target, batch.weight)
+            loss = td_loss(returns, told, target, share[k])
             self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
             losses.append(loss.detach())
-            surprises.append(returns.surprise(told.detach(), target))
+            if config.prioritised:
+                surprises.append(returns.surprise(told.detach(), target))
         if config.prioritised:
             priority = (torch.stack(surprises).double() + 1e-6) ** config.priority_exponent
             self._tree.update(where.flatten(), priority.flatten())

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -91,23 +91,16 @@ def taken(output: Tensor, action: Tensor) -> Tensor:
     return output.gather(-2, index).squeeze(-2)
 
 
-class Whims(NamedTuple):
-    """Coins of epsilon-greedy exploration, and the actions that are taken where they fall."""
+def draw_whims(
+    *shape: int, actions: int, epsilon: float, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw for each environment and step whether it is to act at random, and how.
 
-    fell: Tensor
-    """Any shape, bool."""
-    action: Tensor
-    """Same shape, int64."""
-
-    def over(self, best: Tensor) -> Tensor:
-        """Return the best actions, shape as the coins, but for those that are random."""
-        return torch.where(self.fell, self.action, best)
-
-
-def draw_whims(*shape: int, actions: int, epsilon: float, rng: torch.Generator) -> Whims:
-    """Draw for each environment and step a coin of its own that falls in ``epsilon`` of cases."""
+    Returns:
+        Coins that fell, in ``epsilon`` of all cases; and random actions, bool and int64.
+    """
     coins = torch.rand(shape, generator=rng, device=rng.device)
-    return Whims(coins < epsilon, torch.randint(actions, shape, generator=rng, device=rng.device))
+    return coins < epsilon, torch.randint(actions, shape, generator=rng, device=rng.device)
 
 
 class QLearner(Learner[Q]):
@@ -146,22 +139,23 @@ class QLearner(Learner[Q]):
             return 0.0
         return falling(config.epsilon_start, config.epsilon_end, config.epsilon_fraction, done)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _explore(
         self, collector: Collector, length: int, epsilon: float
     ) -> tuple[Sequence[Step], Tensor]:
-        """Act for ``length`` steps and return them and the actions, shape (length, N)."""
+        """Act for ``length`` steps and return them and the actions, shape (length, N), int64."""
         shape, count = (length, collector.num_envs), action_width(self._actions)
         whims = draw_whims(*shape, actions=count, epsilon=epsilon, rng=self._rng)
+        fell, whim = (drawn.cpu().numpy() for drawn in whims)
         noise = self.online.draw_noise(*shape, generator=self._rng)
         steps, actions = [], []
         for t in range(length):
             obs = torch.from_numpy(collector.obs).to(self.device)
-            q = self.online.q(obs, noise and [part[t] for part in noise])
-            action = torch.where(whims.fell[t], whims.action[t], q.argmax(dim=-1))
-            steps.append(collector.step(to_env_action(self._actions, action.cpu().numpy())))
+            best = self.online.q(obs, noise and [part[t] for part in noise]).argmax(dim=-1)
+            action = np.where(fell[t], whim[t], best.cpu().numpy())
+            steps.append(collector.step(to_env_action(self._actions, action)))
             actions.append(action)
-        return steps, torch.stack(actions)
+        return steps, torch.from_numpy(np.stack(actions)).to(self.device)
 
     def _online_q(self, obs: Tensor) -> Tensor:
         """Return expected returns, by weights with fresh noise if they have any."""
@@ -175,8 +169,8 @@ class QLearner(Learner[Q]):
         noise = self.online.draw_noise(len(obs), generator=self._play)
         best = self.online.q(obs, noise).argmax(dim=-1)
         epsilon, count = self._epsilon(1.0), action_width(self._actions)
-        whims = draw_whims(len(obs), actions=count, epsilon=epsilon, rng=self._play)
-        return whims.over(best), state
+        fell, whim = draw_whims(len(obs), actions=count, epsilon=epsilon, rng=self._play)
+        return torch.where(fell, whim, best), state
 
     def q_values(self, observation: Any) -> np.ndarray:
         """Return Q of N observations, in units of reward. Shape (N, actions)."""

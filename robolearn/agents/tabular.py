@@ -201,9 +201,9 @@ class Tabular(Learner[T]):
 
     def _draw(self, state: np.ndarray, epsilon: float, rng: torch.Generator) -> np.ndarray:
         """Return epsilon-greedy actions; of equally good ones the first is taken. Shape (N,)."""
-        whims = draw_whims(len(state), actions=self._q.shape[1], epsilon=epsilon, rng=rng)
-        best = torch.from_numpy(self._q[state].argmax(axis=1)).to(rng.device)
-        return whims.over(best).cpu().numpy()
+        drawn = draw_whims(len(state), actions=self._q.shape[1], epsilon=epsilon, rng=rng)
+        fell, whim = (tensor.cpu().numpy() for tensor in drawn)
+        return np.where(fell, whim, self._q[state].argmax(axis=1))
 
     def _learn(self, step: Step, action: np.ndarray, next_q: np.ndarray) -> float:
         """Learn R + gamma Q(s', a') for the actions taken; only death makes Q(s', a') 0.

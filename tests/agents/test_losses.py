@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robolearn.agents.dqn import return_bounds, td_loss, td_target
+from robolearn.agents.dqn import return_bounds, shares, td_loss, td_target
 from robolearn.agents.ppo import Lesson, adapted, clipped_policy_loss, value_loss
 from robolearn.agents.pqn import Lesson as QLesson
 from robolearn.agents.pqn import q_loss
@@ -47,7 +47,7 @@ def loss_of(online, target, batch, *, double):
         next_output = target(batch.next_obs)
         chooser = MEAN.mean(online(batch.next_obs) if double else next_output)
         goal = td_target(MEAN, batch, next_output, chooser)
-    return td_loss(MEAN, taken(online(batch.obs), batch.action), goal, batch.weight)
+    return td_loss(MEAN, taken(online(batch.obs), batch.action), goal, shares(batch.weight))
 
 
 @pytest.mark.parametrize(
