@@ -78,6 +78,12 @@ class Collector:
 
         Args:
             actions: As the environments take them. Shape (N, ...).
+
+        Returns:
+            Arrays of their own, whatever the environments do with theirs.
+
+        Raises:
+            DivergedError: A reward or an observation that is not finite.
         """
         obs, valid = self.obs, ~self._ended
         self.raw, reward, terminated, truncated, info = self.envs.step(actions)
@@ -108,7 +114,7 @@ class Collector:
         self._total[over] = 0.0
         self._length[over] = 0
         self._cut_at[over] = -1
-        return Step(obs, reward.astype(np.float32), next_obs, terminated, over, valid)
+        return Step(obs, reward.astype(np.float32), next_obs, terminated.copy(), over, valid)
 
     def _final(self, reached: np.ndarray, done: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """Return ``reached`` with the last observations of ended episodes put back."""

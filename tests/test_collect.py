@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from robolearn.collect import Collector
 from robolearn.environments import EnvConfig, TrainingEnvs
+from robolearn.errors import DivergedError
 
 MODES = list(AutoresetMode)
 every_mode = pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
@@ -224,4 +225,171 @@ def test_environments_that_need_not_honour_a_reset_mask_are_not_staggered():
         step = collector.step(np.zeros(8, np.int64))
         # Pushing left for ever drops the pole in some ten steps: every end is a fall.
         np.testing.assert_array_equal(step.done, step.terminated)
+    envs.close()
+
+
+class Thrifty(gym.vector.VectorWrapper):
+    """Hands out the same arrays at every step, written over, as a fast environment may."""
+
+    def __init__(self, envs):
+        super().__init__(envs)
+        self.kept = None
+
+    def step(self, actions):
+        *arrays, info = self.env.step(actions)
+        if self.kept is None:
+            self.kept = [array.copy() for array in arrays]
+        for mine, new in zip(self.kept, arrays, strict=True):
+            mine[...] = new
+        return *self.kept, info
+
+
+@every_mode
+def test_steps_are_not_changed_by_what_environments_do_with_their_arrays_later(mode):
+    def steps(wrap):
+        envs = SyncVectorEnv([lambda: Counting(2), lambda: Counting(3)], autoreset_mode=mode)
+        collector = Collector(wrap(envs), seed=0)
+        seen = []
+        for _ in range(6):
+            start = collector.starts
+            seen.append((*collector.step(np.zeros(2, np.int64)), start))
+        envs.close()
+        return seen
+
+    for thrifty, plain in zip(steps(Thrifty), steps(lambda envs: envs), strict=True):
+        for one, other in zip(thrifty, plain, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+# Beginning anew.
+
+
+def counting(mode):
+    return SyncVectorEnv([lambda: Counting(2), lambda: Counting(3)], autoreset_mode=mode)
+
+
+@every_mode
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4])
+def test_after_a_restart_every_environment_is_at_the_first_step_of_an_episode(mode, steps):
+    collector = Collector(counting(mode), seed=0)
+    for _ in range(steps):
+        collector.step(np.zeros(2, np.int64))
+    handed_out = len(collector.pop_episodes())
+    collector.restart()
+    np.testing.assert_array_equal(collector.obs, [[0.0], [0.0]])
+    np.testing.assert_array_equal(collector.raw, collector.obs)
+    assert collector.starts.all()
+    rewards = np.zeros(2)
+    for count in (1, 2):
+        step = collector.step(np.zeros(2, np.int64))
+        assert step.valid.all()  # also where a reset was due
+        np.testing.assert_array_equal(step.next_obs, [[count], [count]])
+        rewards += step.reward
+    # What was earned and lived before the restart is in no episode: 1 + 10 or 1 + 10 + 100.
+    for _ in range(2):
+        collector.step(np.zeros(2, np.int64))
+    found = collector.pop_episodes()
+    assert handed_out + len(found) >= 2
+    for env in (0, 1):
+        first = next(episode for episode in found if episode.env == env)
+        assert (first.total, first.length) in ((11.0, 2), (111.0, 3))
+    np.testing.assert_array_equal(rewards, [11.0, 11.0])
+    collector.envs.close()
+
+
+@every_mode
+def test_episodes_that_ended_before_a_restart_are_still_handed_out(mode):
+    collector = Collector(counting(mode), seed=0)
+    for _ in range(2):
+        collector.step(np.zeros(2, np.int64))
+    collector.restart()
+    assert [episode.env for episode in collector.pop_episodes()] == [0]
+    collector.envs.close()
+
+
+@every_mode
+def test_episodes_begun_by_a_restart_are_not_staggered(mode):
+    envs = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="analytic").make_vec(8, mode)
+    collector = Collector(envs, 0, stagger=40)
+    collector.restart()
+    for _ in range(499):
+        assert not collector.step(np.zeros((8, 1), np.float32)).done.any()
+    assert collector.step(np.zeros((8, 1), np.float32)).done.all()
+    assert [episode.length for episode in collector.pop_episodes()] == [500] * 8
+    envs.close()
+
+
+def test_a_restart_goes_on_with_the_random_streams_unless_it_is_seeded():
+    envs = EnvConfig(id="CartPole-v1").make_vec(2)
+    collector = Collector(envs, 1)
+    first = collector.obs
+    collector.restart()
+    assert not np.array_equal(collector.obs, first)
+    collector.restart(1)
+    np.testing.assert_array_equal(collector.obs, first)
+    envs.close()
+
+
+# Numbers that are none.
+
+
+class Failing(gym.Env):
+    """Episodes of 3 steps; on request a number of one of them is infinite or none."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, what="", number=0.0):
+        self.what, self.number, self.episodes = what, number, 0
+
+    def _observe(self):
+        observation = np.full(2, self.steps, np.float32)
+        wrong = {"reset": 0, "observation": 1, "final observation": 3}.get(self.what)
+        if self.steps == wrong and self.episodes == 2:
+            observation[1] = self.number
+        return observation
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.episodes = 0, self.episodes + 1
+        return self._observe(), {}
+
+    def step(self, action):
+        self.steps += 1
+        wrong = self.what == "reward" and self.steps == 2 and self.episodes == 2
+        reward = self.number if wrong else 1.0
+        return self._observe(), reward, self.steps == 3, False, {}
+
+
+@every_mode
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("what", "after"),
+    # In the second episode, whose first step is the 4th, or the 5th where a reset takes one.
+    [("reward", 5), ("observation", 4), ("final observation", 6), ("reset", 3)],
+)
+def test_numbers_that_are_none_are_refused_where_they_come_up(mode, what, after, number):
+    makers = [Failing, lambda: Failing(what, number), Failing]
+    collector = Collector(SyncVectorEnv(makers, autoreset_mode=mode), seed=0)
+    after += mode is AutoresetMode.NEXT_STEP
+    same_step = mode is AutoresetMode.SAME_STEP
+    named = (
+        what if what == "reward" or (what == "final observation" and same_step) else ("observation")
+    )
+    place = "" if what == "reward" else " in entry 1"
+    message = f"The {named} of environment 1 is {number}{place} after step {after};"
+    for _ in range(after - 1):
+        collector.step(np.zeros(3, np.int64))
+    with pytest.raises(DivergedError, match=message) as refusal:
+        collector.step(np.zeros(3, np.int64))
+    assert refusal.value.exit_code == 4
+    assert "\n" not in str(refusal.value)
+    collector.envs.close()
+
+
+def test_first_observations_that_are_no_numbers_are_refused():
+    envs = SyncVectorEnv([Failing, lambda: Failing("reset", np.nan)])
+    envs.envs[1].episodes = 1
+    with pytest.raises(DivergedError, match="of environment 1 is nan in entry 1 after step 0;"):
+        Collector(envs, seed=0)
     envs.close()

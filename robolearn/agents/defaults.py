@@ -15,8 +15,26 @@ _BY_LIDAR: dict[str, Any] = {
 _SURPRISED: dict[str, Any] = {"prioritised": True, "dueling": True, "n_step": 5, "updates": 6}
 
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("dqn", "Acrobot-v1"): {
+        "prioritised": True,
+        "dueling": True,
+        "returns": "categorical",
+        "epsilon_end": 0.01,
+    },
     ("dqn", "CartPole-v1"): _SURPRISED,
+    ("dqn", "LunarLander-v3"): {
+        "prioritised": True,
+        "updates": 16,
+        "capacity": 100_000,
+        "epsilon_fraction": 0.1,
+    },
     ("dqn", "robolearn/CartPoleBalance-v0"): _SURPRISED,
+    ("ppo", "InvertedDoublePendulum-v5"): {
+        "rollout_steps": 128,
+        "minibatch": 1024,
+        "epochs": 10,
+        "learning_rate": 5e-4,
+    },
     ("ppo", "LunarLander-v3"): {"gamma": 0.999, "gae_lambda": 0.98, "entropy": 0.01},
     ("ppo", "robolearn/CartPoleDMC-v0"): {"num_envs": 64, "minibatch": 1024, "gamma": 0.995},
     ("reinforce", "InvertedPendulum-v5"): {"learning_rate": 3e-3},
@@ -43,6 +61,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("ppo", "robolearn/CartPoleSwingUp-v0"): {
         "num_envs": 64,
         "minibatch": 1024,
+        "gamma": 0.995,
         "learning_rate": 2e-3,
         "entropy": 0.005,
     },

@@ -99,8 +99,9 @@ class DQNConfig(QConfig):
             )
         if self.support is None or self.reward_bounds is None:
             return
-        needed = return_bounds(*self.reward_bounds, self.gamma)
-        if not (self.support[0] <= needed[0] and needed[1] <= self.support[1]):
+        needed, (low, high) = return_bounds(*self.reward_bounds, self.gamma), self.support
+        slack = 1e-6 * (high - low)  # 1 / (1 - 0.9) is a little more than 10
+        if not (low <= needed[0] + slack and needed[1] - slack <= high):
             raise RobolearnError(
                 f"support must hold returns from {needed[0]:g} to {needed[1]:g}, which rewards in "
                 f"{self.reward_bounds} and gamma={self.gamma:g} make possible, got {self.support}."

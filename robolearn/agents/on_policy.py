@@ -144,7 +144,7 @@ class OnPolicy(Learner[P]):
         """Learn from ``steps`` more environment steps, reporting after each update."""
         config = self.config
         collector = self.envs.collector(config.num_envs, self.seed)
-        buffer = RolloutBuffer(config.rollout_steps, config.num_envs, collector.width, self.device)
+        buffer = RolloutBuffer(self.device)
         start = self.steps
         while self.steps < start + steps:
             left = start + steps - self.steps

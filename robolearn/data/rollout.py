@@ -58,75 +58,64 @@ class Rollout(NamedTuple):
 
 
 class RolloutBuffer:
-    """Fills a :class:`Rollout` step by step; its memory is used again for the next one."""
+    """Gathers a :class:`Rollout` step by step."""
 
-    def __init__(self, steps: int, num_envs: int, width: int, device: torch.device) -> None:
-        """Hold up to ``steps`` steps of ``num_envs`` environments, observations of ``width``."""
+    def __init__(self, device: torch.device) -> None:
+        """Gather for a learner on ``device``."""
         self._device = device
-        self._size = (steps, num_envs)
-        self._obs = torch.empty((steps + 1, num_envs, width), device=device)
-        self._start = torch.empty((steps + 1, num_envs), dtype=torch.bool, device=device)
-        self._reward = np.empty((steps, num_envs), np.float32)
-        self._terminated = np.empty((steps, num_envs), np.bool_)
-        self._done = np.empty((steps, num_envs), np.bool_)
-        self._valid = np.empty((steps, num_envs), np.bool_)
-        self._action: Tensor | None = None
-        self._steps = 0
-        self._final: list[np.ndarray] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._seen: list[tuple[np.ndarray, np.ndarray]] = []
+        self._steps: list[Step] = []
+        self._actions: list[Tensor] = []
 
     def see(self, obs: np.ndarray, start: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Store what is acted on next; before each step, and once more after the last.
+        """Take note of what is acted on next; before each step, and once more after the last.
+
+        Its arrays, and those of steps, are kept as they are: they must not change afterwards.
 
         Args:
             obs: Shape (N, D), float32.
             start: They are the first of an episode. Shape (N,), bool.
 
         Returns:
-            The same on the device, until the next rollout.
+            The same on the device.
         """
-        t = self._steps
-        self._obs[t].copy_(torch.from_numpy(obs))
-        self._start[t].copy_(torch.from_numpy(start))
-        return self._obs[t], self._start[t]
+        self._seen.append((obs, start))
+        return self._on_device(obs), self._on_device(start)
 
     def put(self, step: Step, action: Tensor) -> None:
-        """Store the step from what was seen.
+        """Take note of the step from what was seen.
 
         Args:
             step: What happened.
             action: What the policy chose, on the device. Shape (N, ...).
         """
-        if self._action is None:
-            shape = (*self._size, *action.shape[1:])
-            with torch.inference_mode(False):  # gradients will be taken through what it says
-                self._action = torch.empty(shape, dtype=action.dtype, device=self._device)
-        t = self._steps
-        self._action[t] = action
-        self._reward[t] = step.reward
-        self._terminated[t] = step.terminated
-        self._done[t] = step.done
-        self._valid[t] = step.valid
-        if step.done.any():
-            self._final.append(step.next_obs[step.done])
-        self._steps += 1
+        self._steps.append(step)
+        self._actions.append(action)
 
     def finish(self) -> Rollout:
-        """Return the stored steps as a rollout and begin the next one."""
-        steps, action = self._steps, self._action
-        assert action is not None, "finished before it began"
-        none = np.empty((0, self._obs.shape[-1]), np.float32)
-        rollout = Rollout(
-            self._obs[: steps + 1],
-            self._start[: steps + 1],
-            action[:steps],
-            self._on_device(self._reward[:steps]),
-            self._on_device(self._terminated[:steps]),
-            self._on_device(self._done[:steps]),
-            self._on_device(self._valid[:steps]),
-            self._on_device(np.concatenate([none, *self._final])),
-        )
-        self._steps, self._final = 0, []
+        """Return all of it as a rollout and begin the next one."""
+        obs, start = (np.stack(arrays) for arrays in zip(*self._seen, strict=True))
+        final = [step.next_obs[step.done] for step in self._steps if step.done.any()]
+        none = np.empty((0, obs.shape[-1]), np.float32)
+        with torch.inference_mode(False):  # gradients will be taken through what it says
+            rollout = Rollout(
+                self._on_device(obs),
+                self._on_device(start),
+                torch.stack(self._actions),
+                self._stacked("reward"),
+                self._stacked("terminated"),
+                self._stacked("done"),
+                self._stacked("valid"),
+                self._on_device(np.concatenate([none, *final])),
+            )
+        self._begin()
         return rollout
+
+    def _stacked(self, field: str) -> Tensor:
+        return self._on_device(np.stack([getattr(step, field) for step in self._steps]))
 
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)

@@ -17,7 +17,7 @@ from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig
-from robolearn.errors import RobolearnError
+from robolearn.errors import DivergedError, RobolearnError
 from robolearn.evaluation import evaluate
 
 
@@ -132,7 +132,7 @@ def whole_episodes(agent):
     config = agent.config
     collector = agent.envs.collector(config.num_envs, agent.seed)
     shape = (config.rollout_steps, config.num_envs, collector.width)
-    return agent._collect(collector, RolloutBuffer(*shape, agent.device), config.rollout_steps)
+    return agent._collect(collector, RolloutBuffer(agent.device), config.rollout_steps)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
@@ -511,3 +511,43 @@ def test_options_beside_an_env_config_are_refused_not_ignored(name):
 def test_seeds_beyond_those_of_training_are_refused(name):
     with pytest.raises(RobolearnError, match=r"seed must lie in 0\.\.99999, got 100000"):
         build(name, seed=100_000).learn(64)
+
+
+# Numbers that are none.
+
+
+class Failing(gym.vector.VectorWrapper):
+    """Walks whose third has a number that is none at step 38, where an episode of it ends."""
+
+    def __init__(self, what, number):
+        super().__init__(Walk(AutoresetMode.SAME_STEP))
+        self.what, self.number, self.count = what, number, 0
+
+    def step(self, actions):
+        observation, reward, *ends, info = self.env.step(actions)
+        self.count += 1
+        if self.count == 38:
+            assert ends[1][2]
+            if self.what == "reward":
+                reward[2] = self.number
+            elif self.what == "observation":
+                observation[2, 1] = self.number
+            else:
+                info["final_obs"][2][1] = self.number
+        return observation, reward, *ends, info
+
+
+@every_variant
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+@pytest.mark.parametrize("what", ["reward", "observation", "final observation"])
+def test_nothing_is_learned_from_numbers_that_are_none(name, changes, what, number):
+    agent = build(name, Failing(what, number), gamma=0.9, **changes)
+    untaught = weights(agent)
+    message = f"The {what} of environment 2 is {number}.* after step 38; nothing was learned"
+    with pytest.raises(DivergedError, match=message) as refusal:
+        for report in agent.iterate(1000):
+            taught, steps = weights(agent), report.steps
+    assert refusal.value.exit_code == 4
+    assert weights(agent) == taught != untaught
+    assert agent.steps == steps <= 4 * 37
+    agent.close()

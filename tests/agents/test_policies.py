@@ -1,5 +1,7 @@
 """What PPO, A2C and REINFORCE can be asked for, and what their figures say."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,8 @@ def test_only_a_learned_baseline_is_learned(name):
         before = [parameter.clone() for parameter in agent.net.critic.parameters()]
         agent.learn(128)
         agent.close()
-        same = [torch.equal(old, new) for old, new in zip(before, agent.net.critic.parameters())]  # noqa: B905
+        pairs = zip(before, agent.net.critic.parameters(), strict=True)
+        same = [torch.equal(old, new) for old, new in pairs]
         assert not any(same) if baseline else all(same)
 
 
@@ -95,11 +98,11 @@ def test_a_policy_that_changes_too_little_learns_faster_up_to_a_limit():
 
 def test_each_learning_rate_follows_from_the_update_before():
     found, agent = rates(2e-3, steps=1024)
-    for (rate, kl), (following, _) in zip(found, found[1:], strict=False):
+    for (rate, kl), (following, _) in pairwise(found):
         assert following == pytest.approx(adapted(rate, kl, 2e-3))
     assert agent.rate == pytest.approx(adapted(*found[-1], 2e-3))
     assert len({rate for rate, _ in found}) > 2
-    assert any(rate == following for (rate, _), (following, _) in zip(found, found[1:]))  # noqa: B905
+    assert any(rate == following for (rate, _), (following, _) in pairwise(found))
 
 
 def test_an_adapted_learning_rate_is_read_back_and_goes_on(tmp_path):

@@ -10,8 +10,16 @@ from gymnasium.vector import AutoresetMode
 from probe_env import ALL_STATES, MODES, Walk
 from small_agents import BALANCE, build, trained
 
+from robolearn.accelerate import one_thread
 from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.errors import RobolearnError
+
+
+@pytest.fixture(autouse=True)
+def one_thread_as_in_learning():
+    with one_thread():
+        yield
+
 
 every_mode = pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
 
@@ -161,11 +169,11 @@ def test_new_steps_are_as_urgent_as_what_surprised_most_and_resets_never():
     mode = AutoresetMode.NEXT_STEP
     agent = build("dqn", walk(mode, rewards=(9.0, 0.0, 0.0)), prioritised=True).learn(256)
     assert agent._highest > 1
-    steps, actions = agent._explore(agent.envs.collector(4, 0), 10, 1.0)
+    steps, actions = agent._explore(agent.envs.collector(4, 0), 12, 1.0)
     agent._remember(agent._replay, steps, actions)
-    found = agent._tree.get(256 + torch.arange(40)).view(10, 4)
+    found = agent._tree.get(256 + torch.arange(48)).view(12, 4)
     valid = torch.from_numpy(np.stack([step.valid for step in steps]))
-    assert (~valid).sum() == 7  # 10 rows, each environment reset at every sixth
+    assert (~valid).sum() == 8  # of 12 rows every sixth only reset, which one by environment
     assert torch.equal(found, valid * agent._highest)
 
 

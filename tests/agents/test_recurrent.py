@@ -57,7 +57,7 @@ def two_rollouts(agent):
     """Return what was seen in two rollouts on end, of 12 steps and of 9."""
     config = agent.config
     collector = agent.envs.collector(config.num_envs, agent.seed)
-    buffer = RolloutBuffer(config.rollout_steps, config.num_envs, 2, agent.device)
+    buffer = RolloutBuffer(agent.device)
     for length in (config.rollout_steps, 9):
         yield agent._collect(collector, buffer, length)
     agent.close()

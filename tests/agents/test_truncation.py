@@ -93,7 +93,7 @@ def test_ppo_values_a_terminal_step_at_its_reward_alone():
 def collected(envs, seed, steps, policy):
     """Return a rollout of ``steps`` rows and the collector after it."""
     collector = Collector(envs, seed)
-    buffer = RolloutBuffer(steps, envs.num_envs, collector.width, torch.device("cpu"))
+    buffer = RolloutBuffer(torch.device("cpu"))
     for _ in range(steps):
         buffer.see(collector.obs, collector.starts)
         action = policy(collector.obs)

@@ -163,3 +163,48 @@ def test_the_same_generator_state_draws_the_same_batch():
     replay = stored(recorded(0, 9), rows=4)
     one, other = (sampled(replay, 64, 3, 0.9, torch.Generator().manual_seed(5)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_put_says_where_steps_lie_and_which_were_only_a_reset():
+    # Rows of 3 in a ring of 4: after 3 rows the next two are 3 and, from the start again, 0.
+    replay, stream = stored(recorded(0, 3), rows=4), recorded(1, 2)
+    where, valid = replay.put(stream, torch.zeros(2, ENVS, dtype=torch.int64))
+    assert where.tolist() == [9, 10, 11, 0, 1, 2]
+    assert valid.tolist() == [float(one) for step in stream for one in step.valid]
+    batch = replay.read(where, 1, 0.9)
+    assert torch.equal(batch.obs, torch.from_numpy(np.concatenate([step.obs for step in stream])))
+    assert torch.equal(batch.weight, valid)
+
+
+def test_of_more_steps_than_there_is_room_for_the_newest_are_stored():
+    replay, stream = Replay(2 * ENVS, ENVS, 2, CPU), recorded(0, 7)
+    where, valid = replay.put(stream, torch.arange(7)[:, None].expand(7, ENVS))
+    assert len(where) == len(valid) == len(replay) == 6
+    batch = replay.read(where, 1, 0.9)
+    assert batch.obs[:, 0].tolist() == [5, 5, 5, 6, 6, 6]
+    assert batch.action.tolist() == [5, 5, 5, 6, 6, 6]
+
+
+def test_what_is_drawn_has_the_shape_asked_for_and_so_has_what_is_read():
+    replay = stored(recorded(0, 9), rows=4)
+    where = replay.draw(5, 7, rng=torch.Generator().manual_seed(0))
+    assert where.shape == (5, 7)
+    batch = replay.read(where, 3, 0.9)
+    assert batch.obs.shape == batch.next_obs.shape == (5, 7, 2)
+    flat = replay.read(where.flatten(), 3, 0.9)
+    for whole, part in zip(batch, flat, strict=True):
+        assert whole.shape[:2] == (5, 7)
+        assert torch.equal(whole.flatten(0, 1), part)
+
+
+def test_reward_bounds_are_those_of_what_is_stored():
+    replay = one_env([1, -2, 4])
+    assert replay.reward_bounds() == (-2.0, 4.0)
+    one = recorded(0, 1)[0]
+    part = Replay(10, 1, 1, CPU)  # with room left, where anything may lie
+    for earned in (3.0, 7.0):
+        reward = np.array([earned], np.float32)
+        step = Step(*(field[:1] for field in one))._replace(obs=one.obs[:1, :1])
+        step = step._replace(reward=reward, next_obs=step.obs)
+        part.put([step], torch.zeros(1, 1, dtype=torch.int64))
+    assert part.reward_bounds() == (3.0, 7.0)

@@ -24,7 +24,7 @@ def step(t, done=(), terminated=(), invalid=()):
 
 
 def filled(steps):
-    buffer = RolloutBuffer(8, ENVS, 1, CPU)
+    buffer = RolloutBuffer(CPU)
     for t, one in enumerate(steps):
         buffer.see(one.obs, np.arange(ENVS) == t)
         buffer.put(one, torch.full((ENVS,), t))
@@ -75,7 +75,7 @@ def test_a_time_limit_is_done_but_not_terminated():
 
 
 def test_a_finished_buffer_begins_anew():
-    buffer = RolloutBuffer(2, ENVS, 1, CPU)
+    buffer = RolloutBuffer(CPU)
     never = np.zeros(ENVS, np.bool_)
     for t in range(2):
         buffer.see(step(t).obs, ~never)
@@ -92,22 +92,8 @@ def test_a_finished_buffer_begins_anew():
     assert rollout.action.tolist() == [[1, 1, 1]]
 
 
-def test_later_changes_of_the_environments_arrays_do_not_reach_the_buffer():
-    buffer = RolloutBuffer(1, ENVS, 1, CPU)
-    one, start = step(3, done=[0]), np.zeros(ENVS, np.bool_)
-    buffer.see(one.obs, start)
-    buffer.put(one, torch.zeros(ENVS))
-    one.obs[:], one.next_obs[:], one.reward[:], start[:] = -1, -1, -1, True
-    buffer.see(np.zeros((ENVS, 1), np.float32), start)
-    rollout = buffer.finish()
-    assert rollout.obs[0, :, 0].tolist() == [30, 31, 32]
-    assert rollout.start.tolist() == [[False] * 3, [True] * 3]
-    assert rollout.final_obs.tolist() == [[1030]]
-    assert rollout.reward.tolist() == [[15, 15.5, 16]]
-
-
 def test_what_is_seen_comes_back_as_it_is_stored():
-    buffer = RolloutBuffer(1, ENVS, 1, CPU)
+    buffer = RolloutBuffer(CPU)
     obs, start = buffer.see(step(4).obs, np.arange(ENVS) == 1)
     assert obs.squeeze(1).tolist() == [40, 41, 42]
     assert start.tolist() == [False, True, False]
