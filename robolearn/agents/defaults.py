@@ -36,7 +36,12 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "learning_rate": 5e-4,
     },
     ("ppo", "LunarLander-v3"): {"gamma": 0.999, "gae_lambda": 0.98, "entropy": 0.01},
-    ("ppo", "robolearn/CartPoleDMC-v0"): {"num_envs": 64, "minibatch": 1024, "gamma": 0.995},
+    ("ppo", "robolearn/CartPoleDMC-v0"): {
+        "num_envs": 64,
+        "minibatch": 1024,
+        "gamma": 0.995,
+        "entropy": 0.005,
+    },
     ("reinforce", "InvertedPendulum-v5"): {"learning_rate": 3e-3},
     ("ppo", "robolearn/CartPoleBalance-v0"): {"learning_rate": 3e-3, "epochs": 10},
     ("dqn", "robolearn/NavLidar-v0"): {
