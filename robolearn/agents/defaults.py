@@ -12,8 +12,6 @@ _BY_LIDAR: dict[str, Any] = {
     "logarithm": True,
 }
 
-_SURPRISED: dict[str, Any] = {"prioritised": True, "dueling": True, "n_step": 5, "updates": 6}
-
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("dqn", "Acrobot-v1"): {
         "prioritised": True,
@@ -21,14 +19,14 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "returns": "categorical",
         "epsilon_end": 0.01,
     },
-    ("dqn", "CartPole-v1"): _SURPRISED,
+    ("dqn", "CartPole-v1"): {"returns": "categorical"},
     ("dqn", "LunarLander-v3"): {
         "prioritised": True,
         "updates": 16,
         "capacity": 100_000,
         "epsilon_fraction": 0.1,
     },
-    ("dqn", "robolearn/CartPoleBalance-v0"): _SURPRISED,
+    ("dqn", "robolearn/CartPoleBalance-v0"): {"returns": "categorical"},
     ("ppo", "InvertedDoublePendulum-v5"): {
         "rollout_steps": 128,
         "minibatch": 1024,

@@ -21,7 +21,7 @@ class CompareOptions:
     """Train agents and SB3's on the same seeds, in turn, and print a table."""
 
     agents: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Any of ppo, dqn, sb3-ppo, sb3-dqn."""
+    """Ours, e.g. ppo, and SB3's, e.g. sb3-ppo; `robolearn list` names them all."""
     where: Annotated[EnvOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=EnvOptions)
     steps: int = 100_000
     """Environment steps each agent learns from."""
