@@ -169,6 +169,33 @@ def test_final_observations_of_dictionaries_are_put_back(wrap):
     collector.envs.close()
 
 
+class Reusing(gym.vector.VectorWrapper):
+    """Gives the same arrays at every step, filled anew."""
+
+    def step(self, actions):
+        arrays = self.env.step(actions)[:4]
+        self.kept = getattr(self, "kept", [array.copy() for array in arrays])
+        for kept, array in zip(self.kept, arrays, strict=True):
+            kept[:] = array
+        return *self.kept, {}
+
+
+def test_steps_stay_what_they_were_though_environments_use_their_arrays_again():
+    def steps(wrap):
+        envs = SyncVectorEnv([lambda: Counting(2), lambda: Counting(3)])  # of NEXT_STEP
+        collector = Collector(wrap(envs), seed=0)
+        seen = [(collector.starts, collector.step(np.zeros(2, np.int64))) for _ in range(7)]
+        envs.close()
+        return seen
+
+    for (start, step), (other_start, other) in zip(
+        steps(lambda envs: envs), steps(Reusing), strict=True
+    ):
+        np.testing.assert_array_equal(other_start, start)
+        for field, same in zip(step, other, strict=True):
+            np.testing.assert_array_equal(same, field)
+
+
 def test_the_seed_decides_the_first_observations():
     def first(seed):
         envs = EnvConfig(id="CartPole-v1").make_vec(2)

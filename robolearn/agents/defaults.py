@@ -1,4 +1,8 @@
-"""Tuned hyper-parameters per agent and environment, over the defaults in each config class."""
+"""Tuned hyper-parameters per agent and environment, over the defaults in each config class.
+
+Found with ``python -m benchmarks.tune``: a handful of settings a task, on one to three seeds. What
+they reach on further seeds is measured by ``python -m benchmarks.learning``.
+"""
 
 from dataclasses import fields
 from typing import Any
@@ -17,6 +21,8 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "prioritised": True,
         "dueling": True,
         "returns": "categorical",
+        "n_step": 5,
+        "capacity": 100_000,
         "epsilon_end": 0.01,
     },
     ("dqn", "CartPole-v1"): {"returns": "categorical"},

@@ -1,6 +1,7 @@
 """Q-learning and SARSA in a table, against arithmetic, slow loops and planning."""
 
 import inspect
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -266,3 +267,24 @@ def soft_q(mdp, gamma, epsilon):
         before, q = q, mdp.reward + gamma * mdp.continues @ policy_value(mdp, policy, gamma)
         if np.allclose(q, before, rtol=0, atol=1e-12):
             return q
+
+
+class Problem(NamedTuple):
+    """A process, how it is played, and how long and with what power it takes to learn it."""
+
+    mdp: FiniteMDP
+    env: Any
+    kwargs: dict[str, int]
+    num_envs: int
+    steps: int
+    power: float
+
+
+def problem(name):
+    if name == "game":
+        return Problem(gym.make(GAME).unwrapped.mdp(), GAME, {}, 64, 40_000, 0.6)
+    if name == "recommender":
+        few = {"users": 3, "items": 4}
+        return Problem(gym.make(RECOMMENDER, **few).unwrapped.mdp(), RECOMMENDER, few, 128, 80_000, 0.7)
+    lake = toy_text("FrozenLake-v1")  # as slippery as it is; begun anywhere, or some never learn
+    return Problem(lake, Played(lake), {}, 256, 400_000, 0.6)
