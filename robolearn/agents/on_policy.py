@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from robolearn.accelerate import threads
@@ -109,6 +109,12 @@ class OnPolicy(Learner[P]):
 
     def _build(self, weights: torch.Generator) -> None:
         config, count = self.config, action_width(self._actions)
+        discrete = isinstance(self._actions, Discrete)
+        bounded = isinstance(self._actions, Box) and self._actions.is_bounded()
+        if config.squash and not (discrete or bounded):
+            raise RobolearnError(
+                f"squash needs actions with finite bounds, got {self._actions}. Leave it out."
+            )
         perception = Perception(
             self.envs.observation_space,
             features=config.features,
@@ -116,7 +122,6 @@ class OnPolicy(Learner[P]):
             normalise=config.normalise,
             generator=weights,
         )
-        discrete = isinstance(self._actions, Discrete)
         scale: dict[str, Any] = {"state_std": config.state_std, "squash": config.squash}
         self.net = ActorCritic(
             perception,

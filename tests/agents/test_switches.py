@@ -17,7 +17,7 @@ LEARNING = {
     "hidden": (32, 64),
     "layer_norm": False,
     "normalise": False,
-    "learning_rate": 0.006,
+    "learning_rate": 0.01,
     "final_learning_rate": 0.0,
     "epsilon_start": 1.0,
     "epsilon_end": 1.0,
@@ -34,7 +34,9 @@ LEARNING = {
 }
 """300 gradient steps, in 25 rounds after the warm-up."""
 
-SWITCHES = list(product([False, True], [False, True], [1, 3], [False, True], [False, True], RETURNS))
+SWITCHES = list(
+    product([False, True], [False, True], [1, 3], [False, True], [False, True], RETURNS)
+)
 
 
 def named(switches):
