@@ -120,7 +120,9 @@ class PPO(OnPolicy[PPOConfig]):
             experience.rollout, value, final, lam=self.config.gae_lambda
         )
         log_prob = net.head.log_prob(net.policy(latent[:-1]), action)
-        before = net.values(value[:-1, :, None]).squeeze(-1)
+        before = value[:-1]
+        if self.config.normalise:
+            before = net.values(before[..., None]).squeeze(-1)
         return Lesson(action, advantage, before, target, log_prob)
 
     def _step(self, latent: Tensor, batch: Lesson) -> Tensor:

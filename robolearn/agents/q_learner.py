@@ -13,7 +13,6 @@ from robolearn.agents.learner import Learner
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.rollout import Step
-from robolearn.errors import RobolearnError
 from robolearn.nn.perception import Perception
 from robolearn.nn.q_network import QNetwork, Returns
 from robolearn.spaces import action_width, flatten_any, to_env_action
@@ -57,8 +56,6 @@ class QConfig:
         ranges |= {name: (0, math.inf) for name in weights}
         parts = ("gamma", "epsilon_start", "epsilon_end", "epsilon_fraction")
         check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
-        if not self.hidden:
-            raise RobolearnError("hidden must have one width at least, got ().")
 
 
 Q = TypeVar("Q", bound=QConfig)

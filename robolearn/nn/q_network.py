@@ -43,7 +43,7 @@ class QNetwork(nn.Module):
             perception: Makes features of observations.
             actions: How many there are.
             returns: What is told of an action's return.
-            hidden: Widths of the hidden layers, one at least.
+            hidden: Widths of the hidden layers.
             layer_norm: Normalise hidden layers (Ba et al., 2016).
             dueling: Tell values of states and advantages of actions apart.
             noisy: Put noise into the last hidden layer and the output.
@@ -52,15 +52,15 @@ class QNetwork(nn.Module):
         super().__init__()
         self.perception, self.returns = perception, returns
         self._actions = actions
-        *before, last = (perception.width, *hidden)
+        widths = (perception.width, *hidden)
         self.trunk = Chain()
-        for inputs, outputs in pairwise(before):
-            self.trunk.extend(_hidden(linear(inputs, outputs, 2**0.5, generator), layer_norm))
-        sizes = (before[-1], last)
-        self.advantage = _Stream(*sizes, actions * returns.width, layer_norm, noisy, generator)
-        self.value = (
-            _Stream(*sizes, returns.width, layer_norm, noisy, generator) if dueling else None
-        )
+        for inputs, outputs in pairwise(widths[:-1]):
+            self.trunk.extend(
+                [linear(inputs, outputs, 2**0.5, generator), *_between(outputs, layer_norm)]
+            )
+        how = (layer_norm, noisy, generator)
+        self.advantage = _Stream([*widths[-2:], actions * returns.width], *how)
+        self.value = _Stream([*widths[-2:], returns.width], *how) if dueling else None
 
         self.noisy = noisy
         self._noisy = [layer for layer in self.modules() if isinstance(layer, NoisyLinear)]
@@ -77,12 +77,13 @@ class QNetwork(nn.Module):
             noise: Of the noisy layers. Leading shape as ``obs``, or 1 for the same in all.
         """
         features = self.trunk(self.perception(obs))
-        drawn = [None] * 4 if noise is None else [*noise, None, None]
-        advantage = self.advantage(features, *drawn[:2])
+        drawn: Sequence[Tensor | None] = noise or [None] * 4
+        half = len(drawn) // 2 if self.value is not None else len(drawn)
+        advantage = self.advantage(features, drawn[:half])
         advantage = advantage.unflatten(-1, (self._actions, self.returns.width))
         if self.value is None:
             return advantage
-        value = self.value(features, *drawn[2:4])[..., None, :]
+        value = self.value(features, drawn[half:])[..., None, :]
         return value + advantage - advantage.mean(dim=-2, keepdim=True)
 
     def q(self, obs: Tensor, noise: Noise = None) -> Tensor:
@@ -91,37 +92,30 @@ class QNetwork(nn.Module):
 
 
 class _Stream(nn.Module):
-    """A hidden layer and an output layer, noisy or not."""
+    """Linear layers, noisy or not, and what is between them."""
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        outputs: int,
-        layer_norm: bool,
-        noisy: bool,
-        generator: torch.Generator,
+        self, widths: Sequence[int], layer_norm: bool, noisy: bool, generator: torch.Generator
     ) -> None:
         super().__init__()
         self._noisy = noisy
-        self.first = (
-            NoisyLinear(inputs, hidden, generator)
+        gains = [2**0.5] * (len(widths) - 2) + [1.0]
+        self.layers = nn.ModuleList(
+            NoisyLinear(inputs, outputs, generator)
             if noisy
-            else linear(inputs, hidden, 2**0.5, generator)
+            else linear(inputs, outputs, gain, generator)
+            for (inputs, outputs), gain in zip(pairwise(widths), gains, strict=True)
         )
-        self.between = Chain(*([nn.LayerNorm(hidden)] if layer_norm else []), nn.ReLU())
-        self.last = (
-            NoisyLinear(hidden, outputs, generator)
-            if noisy
-            else linear(hidden, outputs, 1.0, generator)
-        )
+        self.between = nn.ModuleList(Chain(*_between(w, layer_norm)) for w in widths[1:-1])
 
-    def forward(self, x: Tensor, first: Tensor | None, last: Tensor | None) -> Tensor:
-        if self._noisy:
-            return self.last(self.between(self.first(x, first)), last)
-        return self.last(self.between(self.first(x)))
+    def forward(self, x: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
+        for k, layer in enumerate(self.layers):
+            x = layer(x, noise[k]) if self._noisy else layer(x)
+            if k < len(self.between):
+                x = self.between[k](x)
+        return x
 
 
-def _hidden(layer: nn.Linear, layer_norm: bool) -> list[nn.Module]:
-    norm = [nn.LayerNorm(layer.out_features)] if layer_norm else []
-    return [layer, *norm, nn.ReLU()]
+def _between(width: int, layer_norm: bool) -> list[nn.Module]:
+    """Return what is between two linear layers."""
+    return [*([nn.LayerNorm(width)] if layer_norm else []), nn.ReLU()]

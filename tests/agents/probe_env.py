@@ -2,9 +2,9 @@
 
 ``Walk`` runs in all three autoreset modes. Its state walks 0, 1, 2, 0, 1, 2, ... whatever is done,
 and is truncated (or, on request, terminated) every ``limit`` steps. An episode begins in state 0
-and the observation is the state, one-hot. With the limit 5 the last step leaves state 1 and reaches state 2, and the next episode
-begins in state 0: what was left, what was reached and what the reset gives all differ, and each
-is also visited in mid-episode, so that its value is learned.
+and the observation is the state, one-hot. With the limit 5 the last step leaves state 1 and reaches
+state 2, and the next episode begins in state 0: what was left, what was reached and what the reset
+gives all differ, and each is also visited in mid-episode, so that its value is learned.
 
 ``Probe`` is any small table of rewards and successors. ``Cue`` can be valued from memory alone.
 """
@@ -152,9 +152,9 @@ CHOICES = _table(
 0 and -1.5 for action 1. Episodes begin in all three."""
 
 TWO_STEPS = _table(
-    np.eye(3), [[0.0, 0.0], [-1.0, -1.0], [1.0, 1.0]], [[1, 2], [END] * 2, [END] * 2], starts=(0,)
+    np.eye(3), [[0.0, 0.0], [-8.0, -8.0], [8.0, 8.0]], [[1, 2], [END] * 2, [END] * 2], starts=(0,)
 )
-"""The first action decides what the second step pays: -1 after action 0 and 1 after action 1."""
+"""The first action decides what the second step pays: -8 after action 0 and 8 after action 1."""
 
 CREDIT = _table(
     np.eye(7),

@@ -12,6 +12,7 @@ from small_agents import POLICIES, SMALL, build, every_policy, trained
 from robolearn.agents import agent_class
 from robolearn.agents.ppo import PPO, PPOConfig, adapted
 from robolearn.agents.pqn import PQNConfig
+from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 
@@ -113,6 +114,28 @@ def test_an_adapted_learning_rate_is_read_back_and_goes_on(tmp_path):
     first = next(iter(again.iterate(64))).metrics["learning_rate"]
     again.close()
     assert first == agent.rate
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_values_before_an_update_are_measured_as_their_targets_are(normalise):
+    # A critic that says about 50 everywhere, of rewards of 1; both in deviations of the returns,
+    # or both as they are, beyond where a normaliser would clip them.
+    agent = build("ppo", normalise=normalise, gamma=0.98)
+    with torch.no_grad():
+        agent.net.critic[-1].bias.fill_(50.0)
+    collector = agent.envs.collector(4, 0)
+    experience = agent._collect(collector, RolloutBuffer(agent.device), 16)
+    with torch.no_grad():
+        value = agent.net.value(experience.latent[:-1])
+    assert value.min() > 40
+    lesson = agent._lesson(experience)
+    agent.close()
+    moments = agent.net.values
+    shift, scale = moments.mean.item(), moments.variance.item() ** 0.5
+    assert (scale != 1.0) is normalise
+    expected = ((value - shift) / scale).clamp(-10, 10) if normalise else value
+    torch.testing.assert_close(lesson.value, expected, rtol=1e-4, atol=1e-4)
+    assert lesson.target.abs().max() > (1 if normalise else 10)
 
 
 # Minibatches.

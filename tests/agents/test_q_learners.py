@@ -58,6 +58,13 @@ def warmed_up(**changes):
     agent = build("dqn", **{**options, "learning_rate": 1e-2, **changes}).learn(64)
     assert agent.updates == 0
     assert len(agent._replay) == 64
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # so that the two networks differ about the best action
+        for parameter in agent.online.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=rng), alpha=0.3)
+    stored = agent._replay.read(torch.arange(64), 1, 0.9).next_obs
+    best = [net.q(stored).argmax(dim=1) for net in nets(agent)]
+    assert (best[0] != best[1]).float().mean() > 0.2
     return agent
 
 
@@ -217,7 +224,7 @@ def test_noisy_weights_explore_instead_of_random_actions():
     obs = np.full((500, 4), 0.1, np.float32)
     values = agent.q_values(obs)
     assert (values == values[0]).all()  # asked for its opinion it has but one
-    for layer in (agent.online.advantage.first, agent.online.advantage.last):
+    for layer in (agent.online.advantage.layers[0], agent.online.advantage.layers[1]):
         torch.nn.init.constant_(layer.weight_sigma, 1.0)
     assert set(agent.predict(obs)[0].tolist()) == {0, 1}
     assert len(set(agent.predict(obs, deterministic=True)[0].tolist())) == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from probe_env import TWO_STEPS, Probe
 
-from robolearn.agents.dqn import RETURNS, DQN, DQNConfig
+from robolearn.agents.dqn import DQN, RETURNS, DQNConfig
 
 GAMMA = 0.8
 STATES = np.eye(3, dtype=np.float32)
@@ -28,7 +28,7 @@ LEARNING = {
     "updates": 12,
     "target_period": 10,
     "atoms": 11,
-    "support": (-1.0, 1.0),
+    "support": (-8.0, 8.0),
     "priority_exponent": 0.6,
     "importance_start": 0.4,
 }
@@ -51,11 +51,11 @@ def require_learned(config):
     agent = DQN(Probe(TWO_STEPS, config.num_envs), config, seed=0, device="cpu").learn(560)
     agent.close()
     assert agent.predict(STATES[0], deterministic=True)[0] == 1
-    # Action 1 leads to state 2, where both actions pay 1: Q(0, 1) = 0.8. What noise in the weights
+    # Action 1 leads to state 2, where both actions pay 8: Q(0, 1) = 0.8 * 8. What noise in weights
     # does on average is not exactly what their means do, until it has died down.
     tolerance = 0.05 if config.noisy or config.returns == "quantile" else 0.02
     q = agent.q_values(STATES)
-    assert q[0, 1] == pytest.approx(GAMMA, rel=tolerance)
+    assert q[0, 1] == pytest.approx(GAMMA * 8, rel=tolerance)
     assert q[0, 0] < 0
 
 

@@ -15,8 +15,6 @@ from robolearn.agents.dqn import DQN
 from robolearn.agents.tabular import (
     SARSA,
     QLearning,
-    QLearningConfig,
-    SARSAConfig,
     learn_targets,
     state_sizes,
     states,
@@ -270,7 +268,7 @@ def soft_q(mdp, gamma, epsilon):
 
 
 class Problem(NamedTuple):
-    """A process, how it is played, and how long and with what power it takes to learn it."""
+    """A process, where to learn it, and how."""
 
     mdp: FiniteMDP
     env: Any
@@ -285,6 +283,180 @@ def problem(name):
         return Problem(gym.make(GAME).unwrapped.mdp(), GAME, {}, 64, 40_000, 0.6)
     if name == "recommender":
         few = {"users": 3, "items": 4}
-        return Problem(gym.make(RECOMMENDER, **few).unwrapped.mdp(), RECOMMENDER, few, 128, 80_000, 0.7)
-    lake = toy_text("FrozenLake-v1")  # as slippery as it is; begun anywhere, or some never learn
-    return Problem(lake, Played(lake), {}, 256, 400_000, 0.6)
+        mdp = gym.make(RECOMMENDER, **few).unwrapped.mdp()
+        return Problem(mdp, RECOMMENDER, few, 128, 80_000, 0.7)
+    lake = toy_text("FrozenLake-v1")  # whoever begins at its start seldom sees all of it
+    return Problem(lake, Played(lake), {}, 256, 300_000, 0.9)
+
+
+def learned(agent_class, task, epsilon):
+    agent = trained(
+        agent_class,
+        task.env,
+        task.steps,
+        kwargs=task.kwargs,
+        num_envs=task.num_envs,
+        gamma=0.8,
+        learning_rate_power=task.power,
+        epsilon_start=epsilon,
+        epsilon_end=epsilon,
+    )
+    return table(agent)
+
+
+every_problem = pytest.mark.parametrize("name", ["game", "recommender", "lake"])
+
+
+@every_problem
+def test_q_learning_finds_the_values_of_the_best_policy_acting_at_random(name):
+    task = problem(name)
+    optimal = value_iteration(task.mdp, 0.8)
+    q = learned(QLearning, task, 1.0)
+    np.testing.assert_allclose(q, optimal, rtol=0, atol=0.02 * optimal.max())
+
+
+@every_problem
+def test_sarsa_finds_the_values_of_its_own_exploring_policy(name):
+    task = problem(name)
+    own = soft_q(task.mdp, 0.8, 0.3)
+    # It is told apart from the best policy, whose values are up to 5 % higher.
+    assert (value_iteration(task.mdp, 0.8) - own).max() > 0.04 * own.max()
+    np.testing.assert_allclose(learned(SARSA, task, 0.3), own, rtol=0, atol=0.02 * own.max())
+
+
+def test_where_nothing_slips_a_rate_of_1_is_exact():
+    # Gymnasium's own lake, not slippery: each target is the truth once the next state's is.
+    options = {"kwargs": {"is_slippery": False}, "gamma": 0.9, "learning_rate_power": 0.0}
+    agent = trained(QLearning, "FrozenLake-v1", 30_000, epsilon_end=1.0, **options)
+    lake = gym.make("FrozenLake-v1", is_slippery=False).unwrapped.P
+    np.testing.assert_allclose(
+        table(agent), value_iteration(FiniteMDP.from_toy_text(lake), 0.9), atol=1e-6
+    )
+
+
+@every_agent
+def test_without_a_report_s_remainder_as_many_steps_are_made_as_asked_for(agent_class):
+    # 4 environments: 101 steps are 26 rows, 104 steps; reports after rows 16 and 26.
+    agent = build(agent_class, GAME, num_envs=4)
+    assert [report.steps for report in agent.iterate(101)] == [64, 104]
+    agent.close()
+
+
+@every_agent
+def test_epsilon_falls_while_it_learns(agent_class):
+    # 4 environments, 512 steps: 8 reports, of which the first begins after 0/8 of the steps; the
+    # fall from 1 to 0.2 takes 4 of them.
+    agent = build(agent_class, GAME, num_envs=4, epsilon_end=0.2)
+    epsilon = [report.metrics["epsilon"] for report in agent.iterate(512)]
+    agent.close()
+    assert epsilon == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2, 0.2])
+
+
+@every_agent
+def test_the_same_seed_learns_the_same_table_and_another_seed_another(agent_class):
+    one, same, other = (
+        trained(agent_class, GAME, 500, seed=seed, num_envs=4) for seed in (3, 3, 4)
+    )
+    assert (table(one) == table(same)).all()
+    assert (one.table.visits == same.table.visits).all()
+    assert (one.table.visits != other.table.visits).any()
+
+
+@every_agent
+def test_predicting_does_not_change_what_is_learned_next(agent_class):
+    quiet, asked = (build(agent_class, GAME, num_envs=4) for _ in range(2))
+    asked.predict(np.arange(11))
+    assert (table(quiet.learn(300)) == table(asked.learn(300))).all()
+    quiet.close()
+    asked.close()
+
+
+# Acting, saving, spaces.
+
+
+@every_agent
+def test_predict_has_the_signature_of_the_other_agents(agent_class):
+    assert inspect.signature(agent_class.predict) == inspect.signature(DQN.predict)
+
+
+@every_agent
+def test_predict_takes_the_best_action_or_explores_at_the_last_rate(agent_class):
+    agent = build(agent_class, GAME, epsilon_end=0.4)
+    table(agent)[3] = [1.0, 2.0]
+    best, state = agent.predict(3, "kept", deterministic=True)
+    assert (int(best), np.ndim(best), state) == (1, 0, "kept")
+    assert agent.predict(np.array([3, 2]), deterministic=True)[0].tolist() == [1, 0]
+    # epsilon 0.4, two actions: the other one in 20 % of 20,000 draws; 4 deviations of 57.
+    drawn = agent.predict(np.full(20_000, 3))[0]
+    assert abs(int((drawn == 0).sum()) - 4000) < 4 * 57
+    np.testing.assert_array_equal(agent.q_values(np.array([3, 0])), [[1.0, 2.0], [0.0, 0.0]])
+
+
+@every_agent
+def test_an_agent_read_back_is_the_one_written_and_learns_on(agent_class, tmp_path):
+    agent = trained(agent_class, GAME, 512, num_envs=4, gamma=0.5, seed=5)
+    agent.save(tmp_path / "agent")
+    files = {path.name for path in (tmp_path / "agent").iterdir()}
+    names = ("state.json", "manifest.json", "table.safetensors", "random.safetensors")
+    assert files == set(names)
+    again, twin = (agent_class.load(tmp_path / "agent") for _ in range(2))
+    assert (again.steps, again.config, again.seed) == (512, agent.config, 5)
+    assert (table(again) == table(agent)).all()
+    assert (again.table.visits == agent.table.visits).all()
+    places = np.arange(11)
+    assert (again.predict(places)[0] == agent.predict(places)[0]).all()
+    twin.predict(places)
+    assert (table(again.learn(64)) == table(twin.learn(64))).all()
+    assert again.steps == 576
+    again.close()
+    twin.close()
+
+
+@every_agent
+def test_observations_that_are_no_numbers_of_a_few_are_refused_in_a_line(agent_class):
+    refused = rf"^{agent_class.__name__} keeps a table, .* Discrete .*got Box\(.*Use DQN or PPO\.$"
+    with pytest.raises(RobolearnError, match=refused):
+        agent_class("CartPole-v1")
+
+
+def test_a_table_too_large_to_learn_is_refused_in_a_line():
+    envs = Ring()
+    envs.single_observation_space = spaces.MultiDiscrete([1000, 1000, 1000])
+    with pytest.raises(RobolearnError, match=r"1,000,000,000 states and 2 actions"):
+        QLearning(envs)
+
+
+@pytest.mark.parametrize(
+    ("space", "sizes"),
+    [
+        (spaces.Discrete(4, start=2), (4,)),
+        (spaces.MultiDiscrete([[2, 3], [4, 5]]), (2, 3, 4, 5)),
+        (spaces.Tuple([spaces.Discrete(2), spaces.MultiDiscrete([3, 2])]), (2, 3, 2)),
+        (spaces.Dict({"a": spaces.Discrete(3), "b": spaces.Discrete(2)}), (3, 2)),
+        (spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1)]), None),
+        (spaces.MultiBinary(3), None),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_the_sizes_of_a_table_are_those_of_the_space(space, sizes):
+    assert state_sizes(space) == sizes
+
+
+def test_every_observation_of_a_tuple_has_a_row_of_its_own():
+    space = spaces.Tuple([spaces.Discrete(2, start=5), spaces.Discrete(3)])
+    every = [(a, b) for a in (5, 6) for b in range(3)]
+    flat = np.stack([flatten_batch(space, one, None) for one in every])
+    assert states(flat, (2, 3)).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@every_agent
+def test_blackjack_is_learned_in_a_table_of_its_tuples(agent_class):
+    agent = trained(agent_class, "Blackjack-v1", 2000)
+    assert table(agent).shape == (32 * 11 * 2, 2)
+    seen = np.flatnonzero(agent.table.visits.sum(dim=1).numpy())
+    # Nobody's turn comes with more than 21, nor with less than 4, against no card, of 32 x 11 x 2.
+    hand, dealer, _ = np.unravel_index(seen, (32, 11, 2))
+    assert (hand >= 4).all()
+    assert (hand <= 21).all()
+    assert (dealer >= 1).all()
+    assert agent.predict((21, 5, 0), deterministic=True)[0] == 0  # sticks at 21

@@ -66,11 +66,11 @@ def test_advantages_add_nothing_to_the_value_on_average(returns, noisy):
     noise = net.draw_noise(5, generator=rng(2))
     noise = noise and doubles(noise)
     features = net.trunk(net.perception(obs))
-    value = net.value(features, *(noise[2:] if noise else (None, None)))
+    value = net.value(features, noise[2:] if noise else (None, None))
     told = net(obs, noise)
     torch.testing.assert_close(told.mean(dim=-2), value)
     # What is added differs from action to action as the advantages do.
-    advantage = net.advantage(features, *(noise[:2] if noise else (None, None)))
+    advantage = net.advantage(features, noise[:2] if noise else (None, None))
     advantage = advantage.unflatten(-1, (ACTIONS, returns.width))
     torch.testing.assert_close(told - told[:, :1], advantage - advantage[:, :1])
     assert (told - told[:, :1])[:, 1:].abs().min() > 1e-6
@@ -81,8 +81,8 @@ def test_a_network_by_hand():
     # (-3, 0, 0) gives relu(-5) = 0. Outputs are 1, 2, 3, 4 times that plus 0, 10, 20, 30.
     net = network(hidden=(1,), layer_norm=False)
     for layer, weight, bias in (
-        (net.advantage.first, [[2.0, 0.0, 0.0]], [1.0]),
-        (net.advantage.last, [[1.0], [2.0], [3.0], [4.0]], [0.0, 10.0, 20.0, 30.0]),
+        (net.advantage.layers[0], [[2.0, 0.0, 0.0]], [1.0]),
+        (net.advantage.layers[1], [[1.0], [2.0], [3.0], [4.0]], [0.0, 10.0, 20.0, 30.0]),
     ):
         layer.weight.copy_(torch.tensor(weight))
         layer.bias.copy_(torch.tensor(bias))
@@ -91,10 +91,24 @@ def test_a_network_by_hand():
     # A value of 3 * relu(7 or -5) + 5 besides: the means, 32.5 and 15, make room for 26 and 5.
     duel = network(hidden=(1,), layer_norm=False, dueling=True)
     duel.advantage.load_state_dict(net.advantage.state_dict())
-    duel.value.first.load_state_dict(net.advantage.first.state_dict())
-    duel.value.last.weight.fill_(3.0)
-    duel.value.last.bias.fill_(5.0)
+    duel.value.layers[0].load_state_dict(net.advantage.layers[0].state_dict())
+    duel.value.layers[1].weight.fill_(3.0)
+    duel.value.layers[1].bias.fill_(5.0)
     assert duel.q(obs).tolist() == [[0.5, 17.5, 34.5, 51.5], [-10, 0, 10, 20]]
+
+
+@dueling_or_not
+@pytest.mark.parametrize("noisy", [False, True])
+def test_without_hidden_layers_values_are_linear_in_what_is_seen(dueling, noisy):
+    net = network(hidden=(), dueling=dueling, noisy=noisy)
+    one, other = seen(2)
+    nothing = net.q(torch.zeros_like(one))
+    torch.testing.assert_close(
+        net.q(one + other) - nothing, (net.q(one) - nothing) + (net.q(other) - nothing)
+    )
+    if noisy:
+        noise = doubles(net.draw_noise(2, generator=rng(1)))
+        assert not torch.equal(net.q(torch.stack([one, one]), noise), net.q(torch.stack([one] * 2)))
 
 
 @pytest.mark.parametrize(("layer_norm", "count"), [(True, 2), (False, 0)])
@@ -121,7 +135,7 @@ def test_the_last_hidden_layer_and_the_output_are_noisy(dueling):
     net = network(dueling=dueling, noisy=True)
     layers = [name for name, module in net.named_modules() if isinstance(module, NoisyLinear)]
     streams = ("advantage", "value") if dueling else ("advantage",)
-    assert layers == [f"{stream}.{layer}" for stream in streams for layer in ("first", "last")]
+    assert layers == [f"{stream}.{layer}" for stream in streams for layer in ("layers.0", "layers.1")]
     # f_in and f_out of 16 to 8, and of 8 to 4 actions or 1 value.
     widths = [16 + 8, 8 + 4, 16 + 8, 8 + 1][: len(layers)]
     noise = net.draw_noise(2, 5, generator=rng(2))
@@ -174,7 +188,7 @@ def test_the_noise_of_a_copy_is_as_good_as_its_own():
     for generator in (rng(3), rng(3)):
         noise = doubles(copy.draw_noise(5, generator=generator))
         assert torch.equal(net(obs, noise), copy(obs, noise))
-    copy.advantage.last.weight_sigma.zero_()
+    copy.advantage.layers[1].weight_sigma.zero_()
     assert not torch.equal(net(obs, noise), copy(obs, noise))
 
 
