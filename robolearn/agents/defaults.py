@@ -28,7 +28,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("dqn", "CartPole-v1"): {"returns": "categorical"},
     ("dqn", "LunarLander-v3"): {
         "prioritised": True,
-        "updates": 16,
+        "updates": 32,
         "capacity": 100_000,
         "epsilon_fraction": 0.1,
     },
