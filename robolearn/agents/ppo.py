@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,6 +87,17 @@ def adapted(rate: float, kl: float, target: float) -> float:
     return min(rate * 1.5, 1e-2) if kl < target / 2 else rate
 
 
+class Told(NamedTuple):
+    """What the networks told of a minibatch before they learned from it."""
+
+    output: Tensor
+    """Of the policy. Shape (B, width)."""
+    log_prob: Tensor
+    """Of the actions taken. Shape (B,)."""
+    policy_loss: Tensor
+    critic_loss: Tensor
+
+
 class PPO(OnPolicy[PPOConfig]):
     """PPO with generalised advantages and exact bootstrap at time limits, many envs at once."""
 
@@ -99,14 +111,12 @@ class PPO(OnPolicy[PPOConfig]):
         net, config, rollout = self.net, self.config, experience.rollout
         lesson = self._lesson(experience)
         obs = net.perception.prepare(rollout.obs[:-1])
-        figures: list[Tensor] = []
+        told: list[tuple[Told, Lesson]] = []
         for _ in range(config.epochs):
             shuffled = minibatches(net, experience, obs, lesson, config.minibatch, self._rng)
-            figures = [self._step(latent, batch) for latent, batch in shuffled]
+            told = [(self._step(latent, batch), batch) for latent, batch in shuffled]
         net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
-        names = ("policy_loss", "value_loss", "entropy", "approximate_kl")
-        means = torch.stack(figures).mean(dim=0).tolist()
-        metrics: dict[str, float] = dict(zip(names, means, strict=True))
+        metrics = self._figures(told)
         if config.target_kl:
             self.rate = adapted(self.rate, metrics["approximate_kl"], config.target_kl)
         return metrics
@@ -125,17 +135,27 @@ class PPO(OnPolicy[PPOConfig]):
             before = net.values(before[..., None]).squeeze(-1)
         return Lesson(action, advantage, before, target, log_prob)
 
-    def _step(self, latent: Tensor, batch: Lesson) -> Tensor:
-        """Take one gradient step; return policy loss, value loss, entropy and KL. Shape (4,)."""
+    def _step(self, latent: Tensor, batch: Lesson) -> Told:
+        """Take one gradient step."""
         net, config = self.net, self.config
         output = net.policy(latent)
         log_prob = net.head.log_prob(output, batch.action)
         policy_loss = clipped_policy_loss(log_prob, batch, config.clip)
         critic_loss = value_loss(net.critic(latent).squeeze(-1), batch, config.value_clip)
-        with torch.set_grad_enabled(config.entropy > 0):
-            entropy = net.head.entropy(output).mean()
-        self._descend(policy_loss + critic_loss - config.entropy * entropy)
-        with torch.no_grad():
-            log_ratio = log_prob - batch.log_prob
+        loss = policy_loss + critic_loss
+        if config.entropy:
+            loss = loss - config.entropy * net.head.entropy(output).mean()
+        self._descend(loss)
+        return Told(output.detach(), log_prob.detach(), policy_loss.detach(), critic_loss.detach())
+
+    def _figures(self, told: list[tuple[Told, Lesson]]) -> dict[str, float]:
+        """Return means over the minibatches of the last epoch."""
+        rows = []
+        for one, batch in told:
+            log_ratio = one.log_prob - batch.log_prob
             kl = (log_ratio.exp() - 1 - log_ratio).mean()  # Schulman (2020), the k3 estimator
-            return torch.stack([policy_loss, critic_loss, entropy, kl])
+            with torch.no_grad():
+                entropy = self.net.head.entropy(one.output).mean()
+            rows.append(torch.stack([one.policy_loss, one.critic_loss, entropy, kl]))
+        names = ("policy_loss", "value_loss", "entropy", "approximate_kl")
+        return dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
