@@ -33,6 +33,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "epsilon_fraction": 0.1,
     },
     ("dqn", "robolearn/CartPoleBalance-v0"): {"returns": "categorical"},
+    ("pqn", "CartPole-v1"): {"gamma": 0.98},
     ("ppo", "InvertedDoublePendulum-v5"): {
         "rollout_steps": 128,
         "minibatch": 1024,

@@ -135,7 +135,9 @@ def test_the_last_hidden_layer_and_the_output_are_noisy(dueling):
     net = network(dueling=dueling, noisy=True)
     layers = [name for name, module in net.named_modules() if isinstance(module, NoisyLinear)]
     streams = ("advantage", "value") if dueling else ("advantage",)
-    assert layers == [f"{stream}.{layer}" for stream in streams for layer in ("layers.0", "layers.1")]
+    assert layers == [
+        f"{stream}.{layer}" for stream in streams for layer in ("layers.0", "layers.1")
+    ]
     # f_in and f_out of 16 to 8, and of 8 to 4 actions or 1 value.
     widths = [16 + 8, 8 + 4, 16 + 8, 8 + 1][: len(layers)]
     noise = net.draw_noise(2, 5, generator=rng(2))
