@@ -65,5 +65,5 @@ class Perception(nn.Module):
 
     def learn_moments(self, obs: Tensor, valid: Tensor) -> None:
         """Let flat observations, shape (..., D), count in the normaliser where ``valid``."""
-        if self._normalise:
+        if self._normalise and len(self.rest):
             self.observations.update(obs[..., self.rest][valid] if self.images else obs[valid])
