@@ -97,7 +97,7 @@ class DQNConfig(QConfig):
                 "With gamma=1 no bounds of rewards bound their sum, got support=None. Give the "
                 "least and greatest return."
             )
-        if self.support is None or self.reward_bounds is None:
+        if self.support is None or self.reward_bounds is None or self.gamma == 1:
             return
         needed, (low, high) = return_bounds(*self.reward_bounds, self.gamma), self.support
         slack = 1e-6 * (high - low)  # 1 / (1 - 0.9) is a little more than 10

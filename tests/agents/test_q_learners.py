@@ -268,6 +268,12 @@ def nets(agent):
     return agent.online, agent.target
 
 
+def test_without_discount_a_support_asked_for_is_taken_as_it_is():
+    # Rewards of an endless episode have no bounded sum: nothing to hold the support against.
+    config = DQNConfig(returns="categorical", gamma=1.0, support=(0, 9), reward_bounds=(0, 1))
+    assert config.support == (0, 9)
+
+
 def test_the_support_holds_what_rewards_met_during_the_warm_up_make_possible():
     # Rewards 1, 0 and -2 and gamma 0.8: -2 / (1 - 0.8) = -10 and 1 / (1 - 0.8) = 5.
     agent = build("dqn", walk(rewards=(1.0, 0.0, -2.0)), returns="categorical", gamma=0.8)
