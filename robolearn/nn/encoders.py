@@ -12,7 +12,7 @@ L = TypeVar("L", nn.Linear, nn.Conv2d)
 
 
 class Chain(nn.Sequential):
-    """Layers one after the other, without the bookkeeping of hooks: a third of small ones' time."""
+    """Layers one after the other, without the bookkeeping of hooks, which small ones feel."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return what the last layer makes of the input."""
