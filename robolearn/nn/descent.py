@@ -8,8 +8,9 @@ class Descent:
     """Adam (Kingma & Ba, 2015) on all parameters of a module, which come to lie side by side.
 
     Zeroing, clipping and stepping one long tensor instead of a dozen short ones saves about a
-    sixth of a gradient step of networks as small as ours. The module's parameters become views of the vector:
-    they can be read and written, also by ``load_state_dict``, but not moved to another device.
+    sixth of a gradient step of networks as small as ours. The module's parameters become views of
+    the vector: they can be read and written, also by ``load_state_dict``, but not moved to another
+    device.
     """
 
     def __init__(self, module: nn.Module, *, eps: float = 1e-8) -> None:
