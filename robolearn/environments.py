@@ -1,8 +1,10 @@
 """Making environments: ours by name, or any that Gymnasium knows."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -10,15 +12,18 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import robolearn_envs
 from robolearn.collect import Collector
-from robolearn.config import from_dict
+from robolearn.config import check_ranges, from_dict, to_dict
 from robolearn.errors import RobolearnError
+from robolearn.snapshots import Rewindable
 from robolearn.spaces import space_from_json, space_to_json
+from robolearn.workers.vector import WorkerVectorEnv
 from robolearn_envs.names import did_you_mean
 from robolearn_envs.tasks import TASKS
-from robolearn_envs.vector import RoboVectorEnv
+from robolearn_envs.vector import ON_NAN, OnNan, RoboVectorEnv
 
 SEED_SPACING = 10_000
 """Seeds of training environments that belong to one seed of an agent."""
+_MOST_WORKERS = 256
 HELD_OUT = 1_000_000_000
 """Seeds from here on are for evaluation; no training environment has one."""
 
@@ -33,9 +38,20 @@ class EnvConfig:
     """Physics engine of a robolearn environment; None for its default."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the environment, e.g. action, randomize."""
+    workers: int = 0
+    """Processes that step a batch of environments; 0 for this one. They pay where a step is slow,
+    as with Bullet, and keep a crash or a hang of an environment to themselves."""
+    step_timeout: float = 60.0
+    """Seconds after which a worker that has not answered is replaced by another one."""
+    on_nan: OnNan = "stop"
+    """What becomes of an environment whose numbers are no longer finite: stop ends the training,
+    reset begins a new episode."""
 
     def __post_init__(self) -> None:
-        """Refuse an id nobody knows, and an engine for a foreign environment."""
+        """Refuse an id nobody knows, an engine for a foreign environment, senseless numbers."""
+        check_ranges(self, {"workers": (0, _MOST_WORKERS), "step_timeout": (0.01, math.inf)})
+        if self.on_nan not in ON_NAN:
+            raise RobolearnError(did_you_mean("on_nan", self.on_nan, ON_NAN))
         if self.id not in gym.registry:
             raise RobolearnError(did_you_mean("environment", self.id, gym.registry))
         if self.engine is not None and not self.native:
@@ -60,7 +76,8 @@ class EnvConfig:
         kept = {name: value for name, value in self.kwargs.items() if name != "curriculum"}
         return replace(self, kwargs={**kept, "split": split})
 
-    def _arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments that Gymnasium makes the environment with."""
         engine = {"engine": self.engine} if self.engine is not None else {}
         return {**self.kwargs, **engine}
 
@@ -74,19 +91,51 @@ class EnvConfig:
             RobolearnError: The environment refuses its arguments.
         """
         with _refusals():
-            return gym.make(self.id, **self._arguments(), **options)
+            return gym.make(self.id, **self.arguments(), **options)
 
     def make_vec(self, num_envs: int, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> VectorEnv:
         """Return a batch: ours natively, a foreign one as Gymnasium's synchronous vector.
 
         Raises:
-            RobolearnError: The environment refuses its arguments.
+            RobolearnError: The environment refuses its arguments, or the mode is another one than
+                SAME_STEP with workers.
         """
-        how: dict[str, Any] = {"autoreset_mode": mode}
-        if not self.native:
-            how = {"vectorization_mode": "sync", "vector_kwargs": how}
-        with _refusals():
-            return gym.make_vec(self.id, num_envs=num_envs, **how, **self._arguments())
+        if not self.workers:
+            return _make_batch(self, mode, num_envs)
+        if mode is not AutoresetMode.SAME_STEP:
+            raise RobolearnError(f"Workers need autoreset mode SAME_STEP, got {mode.name}.")
+        make = partial(_make_batch, self, mode)
+        return WorkerVectorEnv(make, num_envs, self.workers, step_timeout=self.step_timeout)
+
+
+def _make_batch(config: EnvConfig, mode: AutoresetMode, num_envs: int) -> VectorEnv:
+    """Return a batch in this process."""
+    how: dict[str, Any] = {"autoreset_mode": mode}
+    if config.native:
+        how["on_nan"] = config.on_nan
+    else:
+        wrappers = (Rewindable,)
+        how = {"vectorization_mode": "sync", "vector_kwargs": how, "wrappers": wrappers}
+    with _refusals():
+        return gym.make_vec(config.id, num_envs=num_envs, **how, **config.arguments())
+
+
+def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
+    """Return the config that a file describes, None where it describes none.
+
+    Raises:
+        RobolearnError: Not a description, or one that would have other files read.
+    """
+    if data is None:
+        return None
+    config = from_dict(EnvConfig, data)
+    for name, value in config.kwargs.items():
+        if isinstance(value, str) and ("/" in value or "\\" in value):
+            raise RobolearnError(
+                f"kwargs of the environment: {name} is {value!r}, expected no path: what is loaded "
+                "names no files. Load it with environments of your own: load(env=...)."
+            )
+    return config
 
 
 @contextmanager
@@ -98,14 +147,16 @@ def _refusals() -> Iterator[None]:
         raise RobolearnError(str(error)) from error
 
 
-def _time_limit(envs: VectorEnv) -> int:
+def _time_limit(envs: VectorEnv, config: EnvConfig | None) -> int:
     """Return after how many steps an episode is truncated; 0 where no single one can be cut."""
     base = envs.unwrapped
+    if config is not None and config.native:
+        return TASKS[config.id.split("/")[-1]].max_steps
     if isinstance(base, RoboVectorEnv):
         return base.task.max_steps
-    if isinstance(base, SyncVectorEnv) and base.spec:  # others need not honour a reset mask
+    if isinstance(base, SyncVectorEnv | WorkerVectorEnv) and base.spec:
         return base.spec.max_episode_steps or 0
-    return 0
+    return 0  # others need not honour a reset mask
 
 
 def check_seed(seed: int) -> None:
@@ -188,9 +239,10 @@ class TrainingEnvs:
                         "without one: give it to load(folder, env=...) to go on learning."
                     )
                 self._envs = self.config.make_vec(num_envs)
-            self._collector = Collector(
-                self._envs, SEED_SPACING * seed, stagger=_time_limit(self._envs)
-            )
+            stagger = _time_limit(self._envs, self.config)
+            on_nan = self.config.on_nan if self.config else "stop"
+            first = SEED_SPACING * seed
+            self._collector = Collector(self._envs, first, stagger=stagger, on_nan=on_nan)
         return self._collector
 
     def elsewhere(
@@ -242,16 +294,19 @@ class TrainingEnvs:
         """Return a description ``from_json`` reads back."""
         config = self.config
         return {
-            "env": config
-            and {"id": config.id, "engine": config.engine, "kwargs": dict(config.kwargs)},
+            "env": config and to_dict(config),
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TrainingEnvs":
-        """Return the environments described; nothing is made yet."""
-        config = from_dict(EnvConfig, data["env"]) if data["env"] else None
+        """Return the environments described; nothing is made yet.
+
+        Raises:
+            RobolearnError: Not a description, or one that would have other files read.
+        """
+        config = described(data["env"])
         observation_space = space_from_json(data["observation_space"])
         return cls(config, observation_space, space_from_json(data["action_space"]))
 

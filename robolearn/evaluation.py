@@ -12,6 +12,7 @@ from robolearn.agents.base import Predictor
 from robolearn.collect import Collector, Episode
 from robolearn.environments import HELD_OUT, EnvConfig, check_seed
 from robolearn.errors import RobolearnError
+from robolearn.runs.stopping import check_stop
 
 _BATCH = 25  # environments at most: few enough for Bullet's memory, enough to be fast
 
@@ -138,7 +139,7 @@ def evaluate_made(
     envs = env.make_vec(num_envs)
     try:
         with one_thread():
-            collector = Collector(envs, HELD_OUT + 1000 * seed)
+            collector = Collector(envs, HELD_OUT + 1000 * seed, on_nan=env.on_nan)
             finished = _run(make(envs), collector, quota, deterministic)
     finally:
         envs.close()
@@ -161,6 +162,7 @@ def _run(
     taken: list[list[Episode]] = [[] for _ in quota]
     state = None
     while any(len(own) < share for own, share in zip(taken, quota, strict=True)):
+        check_stop()
         actions, state = agent.predict(collector.raw, state, collector.starts, deterministic)
         collector.step(actions)
         for episode in collector.pop_episodes():

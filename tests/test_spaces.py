@@ -1,6 +1,7 @@
 """Observations become vectors and actions what the environment takes, by hand."""
 
 import json
+import tracemalloc
 from collections import OrderedDict
 
 import gymnasium as gym
@@ -187,6 +188,105 @@ def test_spaces_without_a_description_are_refused():
         space_to_json(spaces.Text(5))
     with pytest.raises(RobolearnError, match="Unknown kind of space 'Txt'"):
         space_from_json({"kind": "Txt"})
+
+
+BOX = {"kind": "Box", "dtype": "float32", "shape": [2], "low": [0, 0], "high": 1}
+MULTI = {"kind": "MultiDiscrete", "nvec": [2, 3], "start": [0, 0]}
+NAMED = [["a", BOX], ["a", BOX]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "seen must be a space with its 'kind', got None."),
+        ([BOX], "seen must be a space with its 'kind', got [{"),
+        ({}, "seen must be a space with its 'kind', got {}."),
+        ({"kind": ["Box"]}, "Unknown kind of space ['Box'] at seen."),
+        ({"kind": "Box"}, "seen must be a space with its 'dtype', got {'kind': 'Box'}."),
+        (BOX | {"dtype": "O"}, "seen.dtype must be one of float16, float32, "),
+        (BOX | {"dtype": "f4,f4"}, "seen.dtype must be one of float16, float32, "),
+        (BOX | {"shape": 2}, "seen.shape must be a list of at most 16 whole numbers, got 2."),
+        (BOX | {"shape": [1.5]}, "seen.shape must be a whole number in [1, 10000000], got 1.5."),
+        (BOX | {"shape": [-1]}, "seen.shape must be a whole number in [1, 10000000], got -1."),
+        (BOX | {"shape": [True]}, "seen.shape must be a whole number in [1, 10000000], got True."),
+        (BOX | {"shape": [1] * 17}, "seen.shape must be a list of at most 16 whole numbers, got "),
+        (BOX | {"low": [0]}, "seen.low must be a number or numbers of shape (2,), got [0]."),
+        (BOX | {"low": "abc"}, "seen.low must be numbers of float32, got 'abc'."),
+        (BOX | {"low": ["0", 0]}, "seen.low must be numbers of float32, got '0'."),
+        (BOX | {"low": None}, "seen.low must be numbers of float32, got None."),
+        (BOX | {"low": np.nan}, "seen.low must be numbers of float32, got nan."),
+        (BOX | {"low": 10**400}, "seen.low must be numbers of float32, got 1000000"),
+        (BOX | {"low": [[0], [0]]}, "seen.low must be numbers of float32, got [0]."),
+        (BOX | {"low": 2}, "seen.low must lie below seen.high"),
+        (BOX | {"low": np.inf, "high": np.inf}, "seen.low must lie below seen.high"),
+        (BOX | {"low": -np.inf, "high": -np.inf}, "seen.low must lie below seen.high"),
+        (BOX | {"dtype": "uint8", "low": -1}, "seen.low must be numbers of uint8, got -1."),
+        (BOX | {"dtype": "uint8", "low": 0.5}, "seen.low must be numbers of uint8, got 0.5."),
+        (BOX | {"dtype": "bool"}, "seen.low must be numbers of bool, got 0."),
+        ({"kind": "Discrete", "n": 0, "start": 0}, "seen.n must be a whole number in [1, 1000000]"),
+        ({"kind": "Discrete", "n": 2}, "seen must be a space with its 'start', got {'kind': "),
+        ({"kind": "Discrete", "n": 2, "start": 2**63}, "seen.start must be a whole number in"),
+        (MULTI | {"nvec": 5}, "seen.nvec must be a list of whole numbers, got 5."),
+        (MULTI | {"nvec": []}, "seen.nvec must be a list of whole numbers, got []."),
+        (MULTI | {"nvec": [[1, 2], [3]]}, "seen.nvec must be lists of 2, got [3]."),
+        (MULTI | {"nvec": [1, [3]]}, "seen.nvec must be a whole number in [1, 1000000], got [3]."),
+        (MULTI | {"start": [0]}, "seen.start must be numbers of shape (2,), got [0]."),
+        ({"kind": "MultiBinary", "n": [2, 0]}, "seen.n must be a whole number in [1, 10000000]"),
+        ({"kind": "Dict", "spaces": {"a": BOX}}, "seen.spaces must be a list, got {'a'"),
+        ({"kind": "Dict", "spaces": [BOX]}, "seen.spaces[0] must be a name and a space, got {"),
+        ({"kind": "Dict", "spaces": NAMED}, "seen.spaces[1] must be a name not used yet, got 'a'."),
+        ({"kind": "Tuple", "spaces": [BOX, 5]}, "seen.spaces[1] must be a space with its 'kind'"),
+    ],
+    ids=lambda item: item[:40] if isinstance(item, str) else "",
+)
+def test_a_malformed_description_is_refused_by_key(data, message):
+    with pytest.raises(RobolearnError) as caught:
+        space_from_json(data, "seen")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def boxes(*widths):
+    """Return a tuple of boxes with equal bounds, described in a few bytes."""
+    box = {"kind": "Box", "dtype": "float32", "low": 0, "high": 1}
+    return {"kind": "Tuple", "spaces": [box | {"shape": [width]} for width in widths]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        boxes(10**9),
+        {**boxes(1)["spaces"][0], "shape": [100_000, 100_000]},
+        {"kind": "MultiBinary", "n": 10**12},
+        {"kind": "MultiBinary", "n": [10**5, 10**5]},
+        {"kind": "Discrete", "n": 1_000_001, "start": 0},
+        {"kind": "MultiDiscrete", "nvec": [1_000_000] * 11, "start": [0] * 11},
+        boxes(*[1_000_000] * 11),
+        boxes(*[1] * 1000),
+    ],
+    ids=["box", "product", "bits", "bits-product", "choices", "sum", "together", "parts"],
+)
+def test_a_huge_space_is_refused_before_it_is_made(data):
+    tracemalloc.start()
+    try:
+        with pytest.raises(RobolearnError, match=r"too large|must be a whole number in"):
+            space_from_json(data)
+        assert tracemalloc.get_traced_memory()[1] < 150e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_space_of_ten_million_numbers_is_made():
+    assert flat_size(space_from_json(boxes(5_000_000, 5_000_000))) == 10_000_000
+
+
+def test_spaces_may_be_sixteen_levels_deep_but_not_seventeen():
+    data = {"kind": "Discrete", "n": 2, "start": 0}
+    for _ in range(16):
+        data = {"kind": "Tuple", "spaces": [data]}
+    assert flat_size(space_from_json(data)) == 2
+    with pytest.raises(RobolearnError, match="at most 16 levels"):
+        space_from_json({"kind": "Tuple", "spaces": [data]})
 
 
 def test_a_dict_space_keeps_the_order_of_its_keys_and_a_multi_discrete_its_start():

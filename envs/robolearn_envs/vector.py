@@ -1,7 +1,8 @@
 """The one environment: N copies of a task on an engine, as a Gymnasium vector environment."""
 
+import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -11,8 +12,8 @@ from gymnasium.vector.utils import batch_space
 
 from robolearn_envs.arenas.layouts import parked
 from robolearn_envs.engines import ENGINES, make_engine
-from robolearn_envs.engines.base import Rows
-from robolearn_envs.names import pick
+from robolearn_envs.engines.base import EngineError, Rows
+from robolearn_envs.names import did_you_mean, pick
 from robolearn_envs.observations import copy_rows, within, zeros_like
 from robolearn_envs.rendering import Window, make_pictures
 from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
@@ -21,6 +22,10 @@ from robolearn_envs.tasks import action_kind, make_task
 from robolearn_envs.tasks.base import ActionKind, Memory, Noise, Observation
 
 Info = dict[str, Any]
+OnNan = Literal["stop", "reset"]
+_OWN = {"keys", "episodes", "elapsed", "done", "won", "strength"}
+"""Attributes of environments, shape (N, ...), in a snapshot."""
+ON_NAN: tuple[OnNan, ...] = get_args(OnNan)
 
 
 class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
@@ -49,6 +54,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         width: int | None = None,
         height: int | None = None,
         threads: int = 0,
+        on_nan: OnNan = "stop",
         **task_options: Any,
     ) -> None:
         """Build the environments.
@@ -70,6 +76,9 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 map, 640 for the chase alone).
             height: Of rendered frames, in pixels; by default 480.
             threads: Threads of the MuJoCo engine, 0 for one per core. Results do not depend on it.
+            on_nan: What becomes of an environment whose simulation breaks down: 'stop' raises an
+                EngineError, 'reset' truncates the episode, without a reward, and says so in
+                ``info["lost"]``, bool of shape (N,).
             **task_options: What the task takes: ``robot``, and for navigation ``level``,
                 ``split`` and ``curriculum``.
 
@@ -80,6 +89,9 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self.task = make_task(task, task_options)
         self.engine_name = engine or self.task.engines[0]
         self._check(task, num_envs, randomize, render_mode)
+        if on_nan not in ON_NAN:
+            raise ValueError(did_you_mean("on_nan", on_nan, ON_NAN))
+        self._on_nan = on_nan
         self.num_envs = num_envs
         self._engine = make_engine(
             self.engine_name, self.task.robot, self.task.timestep, num_envs, threads
@@ -343,7 +355,10 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             )
         command = self._command(actions)
         self._advance(command)
+        broken = self._broken()
         reward, terminated, truncated = self._judge(command)
+        if broken is not None:
+            reward[broken], terminated[broken], truncated[broken] = 0.0, False, True
         if ended.any():  # NEXT_STEP: this step is their reset, and its action counts for nothing
             ids = np.flatnonzero(ended)
             self._restart(ids)
@@ -351,6 +366,8 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self._done = terminated | truncated
         observation = self._observe()
         info = self._finish(observation, terminated) if self._done.any() else {}
+        if broken is not None:
+            info |= {"lost": broken, "_lost": broken}
         if self.render_mode == "human":
             self.render()
         return observation, reward, terminated, truncated, info
@@ -363,6 +380,28 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self._memory |= self.task.advance(self._engine, qpos, qvel, self._memory)
         if self.render_mode is not None:
             self._pictures.follow(qpos)
+
+    def _broken(self) -> np.ndarray | None:
+        """Return which simulations broke down in this step, shape (N,), bool; None for none.
+
+        Raises:
+            EngineError: One did, and the caller is to know.
+        """
+        if not self._engine.broken.any():
+            return None
+        if self._on_nan == "stop":
+            env = int(self._engine.broken.argmax())
+            raise EngineError(
+                f"{self.engine_name}: the state of env {env} is no longer finite.", env
+            )
+        broken = self._engine.broken.copy()
+        warnings.warn(
+            f"{self.engine_name}: the state of env {', '.join(map(str, np.flatnonzero(broken)))} "
+            "is no longer finite: its episode was truncated.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return broken
 
     def _judge(self, command: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return reward, terminated and truncated of the step just made, each of shape (N,)."""
@@ -406,9 +445,55 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             "_final_info": done.copy(),
         }
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Return what ``restore`` needs to go on exactly from here, but for pictures."""
+        own = {name: getattr(self, f"_{name}").copy() for name in _OWN}
+        memory = {f"memory/{name}": rows.copy() for name, rows in self._memory.items()}
+        factors = {f"factor/{name}": rows.copy() for name, rows in self._factors.items()}
+        engine = {f"engine/{name}": part for name, part in self._engine.snapshot().items()}
+        return own | memory | factors | engine
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Go back to a snapshot of environments made like these.
+
+        Raises:
+            ValueError: It is one of others.
+        """
+        parts: dict[str, dict[str, np.ndarray]] = {"memory": {}, "factor": {}, "engine": {}}
+        for name, array in snapshot.items():
+            kind, _, rest = name.rpartition("/")
+            if kind in parts:
+                parts[kind][rest] = array.copy()
+        if parts["factor"].keys() != self._factors.keys() or not snapshot.keys() >= _OWN:
+            raise ValueError(f"This is no snapshot of {type(self.task).__name__}.")
+        for name in _OWN:
+            getattr(self, f"_{name}")[:] = snapshot[name]
+        self._seeded = True
+        self._memory = parts["memory"]
+        for name, factors in self._factors.items():
+            factors[:] = parts["factor"][name]
+        everyone = np.arange(self.num_envs)
+        at_rest = np.zeros_like(self._engine.qpos), np.zeros_like(self._engine.qvel)
+        self._engine.reset(everyone, *at_rest, self._factors if self._randomize else None)
+        self.task.furnish(self._engine, slice(None), self._memory)
+        self._engine.restore(parts["engine"])
+
     def state(self) -> tuple[np.ndarray, np.ndarray]:
         """Return copies of all positions and velocities, shapes (N, positions), (N, velocities)."""
         return self._engine.qpos.copy(), self._engine.qvel.copy()
+
+    def pictured(self) -> dict[str, np.ndarray]:
+        """Return all that ``show`` draws, by name, shapes (N, ...); true until the next reset."""
+        qpos, qvel = self.state()
+        return {"qpos": qpos, "qvel": qvel, **self._memory}
+
+    def show(self, pictured: Mapping[str, np.ndarray]) -> None:
+        """Put all environments into states of ``pictured``, to be drawn."""
+        memory = dict(pictured)
+        qpos, qvel = memory.pop("qpos"), memory.pop("qvel")
+        self._engine.reset(np.arange(self.num_envs), qpos, qvel, None)
+        self._memory = memory
+        self._pictures.follow(qpos)
 
     @property
     def memory(self) -> Memory:

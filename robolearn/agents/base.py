@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from robolearn.collect import Episode
+from robolearn.collect import Collector, Episode
 from robolearn.environments import TrainingEnvs
 
 
@@ -43,6 +43,11 @@ class Agent(Predictor, Protocol):
     @property
     def steps(self) -> int:
         """Environment steps learned from so far."""
+        ...
+
+    @property
+    def collector(self) -> Collector:
+        """Of the training environments; they are made at the first call."""
         ...
 
     def iterate(self, steps: int) -> Iterator[Progress]:

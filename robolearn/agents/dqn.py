@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.base import Progress
 from robolearn.agents.q_learner import QConfig, QLearner, falling, taken
 from robolearn.agents.saving import Parts
+from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.priority import SumTree, importance_weights, stratified
 from robolearn.data.replay import Batch, Replay
@@ -23,6 +23,7 @@ from robolearn.errors import RobolearnError
 from robolearn.nn.descent import Descent
 from robolearn.nn.q_network import Returns
 from robolearn.nn.value_distributions import CategoricalReturn, Expectation, QuantileReturn
+from robolearn.spaces import flat_size
 from robolearn_envs.names import did_you_mean
 
 RETURNS = ("mean", "categorical", "quantile")
@@ -166,7 +167,9 @@ class DQN(QLearner[DQNConfig]):
         self.online = self._network(self._returns(), weights, **parts)
         self.target = deepcopy(self.online).requires_grad_(False)
         self._descent = Descent(self.online)
-        self._replay: Replay | None = None
+        width = flat_size(self.envs.observation_space)
+        self._replay = Replay(config.capacity, config.num_envs, width, self.device)
+        self._tree = SumTree(self._replay.capacity if config.prioritised else 1, self.device)
         self.updates = 0
         self._warned = False
 
@@ -177,35 +180,22 @@ class DQN(QLearner[DQNConfig]):
             return CategoricalReturn(config.atoms, *(config.support or bounds))
         return QuantileReturn(config.atoms) if config.returns == "quantile" else Expectation()
 
-    def iterate(self, steps: int) -> Iterator[Progress]:
-        """Learn from ``steps`` more environment steps, reporting after each round."""
-        config = self.config
-        collector = self.envs.collector(config.num_envs, self.seed)
-        if self._replay is None:
-            shape = (config.capacity, config.num_envs, collector.width)
-            self._replay = Replay(*shape, self.device)
-            self._tree = SumTree(self._replay.capacity, self.device)
-            self._highest = torch.ones((), dtype=torch.float64, device=self.device)
-        start = self.steps
-        while self.steps < start + steps:
-            left = start + steps - self.steps
-            length = min(config.collect_steps, math.ceil(left / config.num_envs))
-            with one_thread():
-                done = 1 - left / steps
-                ready = len(self._replay) >= min(config.warmup, self._replay.capacity)
-                epsilon = self._epsilon(done) if ready else 1.0
-                self._remember(self._replay, *self._explore(collector, length, epsilon))
-                self.steps += length * config.num_envs
-                metrics = {"epsilon": epsilon}
-                if ready:
-                    metrics |= self._update(self._replay, done)
-            yield Progress(self.steps, metrics, collector.pop_episodes())
+    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
+        config, replay = self.config, self._replay
+        length = min(config.collect_steps, math.ceil(left / config.num_envs))
+        done = 1 - share
+        with one_thread():
+            ready = len(replay) >= min(config.warmup, replay.capacity)
+            epsilon = self._epsilon(done) if ready else 1.0
+            self._remember(*self._explore(collector, length, epsilon))
+            self.steps += length * config.num_envs
+            return {"epsilon": epsilon, **(self._update(done) if ready else {})}
 
-    def _remember(self, replay: Replay, steps: Sequence[Step], actions: Tensor) -> None:
+    def _remember(self, steps: Sequence[Step], actions: Tensor) -> None:
         """Store steps, which are replayed first as if nothing had surprised more."""
-        where, valid = replay.put(steps, actions)
+        where, valid = self._replay.put(steps, actions)
         if self.config.prioritised:
-            self._tree.update(where, valid * self._highest)
+            self._tree.update(where, valid * self._tree.highest)
         self.online.perception.learn_moments(
             *(
                 torch.from_numpy(np.stack(arrays)).to(self.device)
@@ -213,27 +203,28 @@ class DQN(QLearner[DQNConfig]):
             )
         )
 
-    def _update(self, replay: Replay, done: float) -> dict[str, float]:
+    def _update(self, done: float) -> dict[str, float]:
         """Take a round of gradient steps and return figures of it."""
         config = self.config
         rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
         beta = falling(config.importance_start, 1.0, 1.0, done)
         if self.updates == 0 and config.support is None and config.reward_bounds is None:
-            self._measure_support(replay)
+            self._measure_support()
         total = torch.zeros(2, device=self.device)
         left, at_once = config.updates, max(_ROWS // config.batch, 1)
         while left:
             frozen = min(left, config.target_period - self.updates % config.target_period, at_once)
-            total += self._descend(replay, frozen, rate, beta)
+            total += self._descend(frozen, rate, beta)
             self.updates += frozen
             left -= frozen
             if self.updates % config.target_period == 0:
                 self.target.load_state_dict(self.online.state_dict())
+        self._descent.check()
         loss, outside = (total / config.updates).tolist()
         self._warn_of_saturation(outside)
         return {"td_loss": loss, "learning_rate": rate}
 
-    def _descend(self, replay: Replay, count: int, rate: float, beta: float) -> Tensor:
+    def _descend(self, count: int, rate: float, beta: float) -> Tensor:
         """Take ``count`` gradient steps between which the target network stays as it is.
 
         Transitions are drawn, and the target network asked, once for all of them, which changes
@@ -243,11 +234,11 @@ class DQN(QLearner[DQNConfig]):
             Sums over the steps of the loss and of the probability outside the support. Shape (2,).
         """
         config, returns = self.config, self.online.returns
-        where = self._draw(replay, count)
-        batches = replay.read(where, config.n_step, config.gamma)
+        where = self._draw(count)
+        batches = self._replay.read(where, config.n_step, config.gamma)
         if config.prioritised:
             priority = self._tree.get(where)
-            weight = importance_weights(priority, self._tree.total, len(replay), beta)
+            weight = importance_weights(priority, self._tree.total, len(self._replay), beta)
             batches = batches._replace(weight=weight.float())
         with torch.no_grad():
             noise = self.target.draw_noise(count, 1, generator=self._rng)
@@ -274,14 +265,13 @@ class DQN(QLearner[DQNConfig]):
         if config.prioritised:
             priority = (torch.stack(surprises).double() + 1e-6) ** config.priority_exponent
             self._tree.update(where.flatten(), priority.flatten())
-            self._highest = torch.maximum(self._highest, priority.max())
         return torch.stack([torch.stack(losses).sum(), outside * count])
 
-    def _draw(self, replay: Replay, count: int) -> Tensor:
+    def _draw(self, count: int) -> Tensor:
         """Return where the transitions of ``count`` gradient steps lie. Shape (count, B)."""
         size = self.config.batch
         if not self.config.prioritised:
-            return replay.draw(count, size, rng=self._rng)
+            return self._replay.draw(count, size, rng=self._rng)
         drawn = stratified(self._tree, count * size, self._rng)  # ascending
         return drawn.view(size, count).T
 
@@ -293,9 +283,9 @@ class DQN(QLearner[DQNConfig]):
         best = taken(next_output[0], choosers[0].argmax(dim=-1))
         return returns.clipped(batches.reward[0], batches.discount[0], best).mean()
 
-    def _measure_support(self, replay: Replay) -> None:
+    def _measure_support(self) -> None:
         """Spread the atoms over the returns that rewards met so far make possible."""
-        low, high = return_bounds(*replay.reward_bounds(), self.config.gamma)
+        low, high = return_bounds(*self._replay.reward_bounds(), self.config.gamma)
         for net in (self.online, self.target):
             if isinstance(net.returns, CategoricalReturn) and low < high:
                 net.returns.span(low, high)
@@ -313,10 +303,11 @@ class DQN(QLearner[DQNConfig]):
         )
 
     def parts(self) -> Parts:
-        """Return what of the agent changes while it learns, but for the replay memory."""
+        """Return what of the agent changes while it learns."""
         return Parts(
             modules={"online": self.online, "target": self.target},
             optimizer=self._descent.adam,
             generators={"train": self._rng, "play": self._play},
             counters=("steps", "updates"),
+            keepers={"replay": self._replay, "priorities": self._tree},
         )

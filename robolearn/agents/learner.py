@@ -1,5 +1,6 @@
 """What all our agents share: how they are built, asked for actions, written and read back."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,10 @@ from robolearn.accelerate import choose_device
 from robolearn.agents.base import Progress
 from robolearn.agents.defaults import usual_config
 from robolearn.agents.saving import Parts, load_saved, save_agent
+from robolearn.collect import Collector
 from robolearn.environments import EnvConfig, TrainingEnvs
+from robolearn.errors import DivergedError
+from robolearn.nn.descent import REMEDY
 from robolearn.spaces import flatten_any, require_action_space, to_env_action
 
 C = TypeVar("C")
@@ -75,6 +79,7 @@ class Learner(ABC, Generic[C]):
             count = self.envs.batch_size(num_envs) or asked.num_envs
             self.config = replace(asked, num_envs=count)
         self.seed, self.steps = seed, 0
+        self.began = self.until = 0  # steps at which the learning under way began, and will end
         self.device = choose_device(device)
         self._rng = torch.Generator(self.device).manual_seed(seed)  # training
         self._play = torch.Generator(self.device).manual_seed(seed)  # predict
@@ -89,8 +94,14 @@ class Learner(ABC, Generic[C]):
         """
 
     @abstractmethod
-    def iterate(self, steps: int) -> Iterator[Progress]:
-        """Learn from ``steps`` more environment steps, reporting after each update."""
+    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
+        """Act for a while, learn from it, count the steps, and return figures of it.
+
+        Args:
+            collector: Of the training environments.
+            left: Steps there are to go.
+            share: The same as a part of all that were asked for.
+        """
 
     @abstractmethod
     def _act(
@@ -101,6 +112,33 @@ class Learner(ABC, Generic[C]):
     @abstractmethod
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
+
+    def iterate(self, steps: int) -> Iterator[Progress]:
+        """Learn from ``steps`` more environment steps, reporting after each update.
+
+        Raises:
+            DivergedError: A number is not finite; the networks are as before it.
+            Stopped: On request, where ``runs.stopping`` listens; ``proceed`` goes on there.
+        """
+        self.began, self.until = self.steps, self.steps + steps
+        return self.proceed()
+
+    def proceed(self) -> Iterator[Progress]:
+        """Go on with the learning under way, to the end of what ``iterate`` was asked for."""
+        collector = self.collector
+        while self.steps < self.until:
+            left = self.until - self.steps
+            metrics = self._round(collector, left, left / (self.until - self.began))
+            for name, figure in metrics.items():
+                if not math.isfinite(figure):
+                    raise DivergedError(f"{name} is {figure} after {self.steps} steps. {REMEDY}")
+            yield Progress(self.steps, metrics, collector.pop_episodes())
+
+    @property
+    def collector(self) -> Collector:
+        """Of the training environments; they are made at the first call."""
+        settings: Any = self.config
+        return self.envs.collector(settings.num_envs, self.seed)
 
     def learn(self, steps: int) -> Self:
         """Learn from ``steps`` more environment steps."""

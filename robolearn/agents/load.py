@@ -1,12 +1,12 @@
 """Reading any agent back."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from robolearn.agents import agent_class
-from robolearn.errors import RobolearnError
-from robolearn.runs.run import find_checkpoint
+from robolearn.agents.saving import load_learning
+from robolearn.files import read_json
+from robolearn.runs.run import RunFolder, find_checkpoint, first_sound
 
 
 def load_agent(path: Path, *, device: str = "auto") -> Any:
@@ -16,8 +16,22 @@ def load_agent(path: Path, *, device: str = "auto") -> Any:
         RobolearnError: No agent there, or a damaged one.
     """
     folder = find_checkpoint(path)
-    try:
-        name = json.loads((folder / "state.json").read_text()).get("agent")
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RobolearnError(f"{folder} is damaged: {error}.") from error
-    return agent_class(str(name)).load(folder, device=device)
+    return _class_of(folder).load(folder, device=device)
+
+
+def load_run(run: RunFolder, *, device: str = "auto") -> tuple[Any, dict[str, Any], bool, Path]:
+    """Return a run's agent where its training stopped, to go on from there.
+
+    Returns:
+        The agent, the session, whether its environments are where they were, and the checkpoint:
+        the newest one that is not damaged.
+
+    Raises:
+        RobolearnError: None that training can go on from.
+    """
+    folder = first_sound(run, ())
+    return *load_learning(_class_of(folder), folder, device), folder
+
+
+def _class_of(folder: Path) -> Any:
+    return agent_class(str(read_json(folder / "state.json").get("agent")))

@@ -2,7 +2,6 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -12,7 +11,6 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from robolearn.accelerate import threads
-from robolearn.agents.base import Progress
 from robolearn.agents.experience import Experience
 from robolearn.agents.learner import Learner
 from robolearn.agents.saving import Parts
@@ -26,6 +24,7 @@ from robolearn.nn.descent import Descent
 from robolearn.nn.encoders import ACTIVATIONS
 from robolearn.nn.heads import CategoricalHead, GaussianHead
 from robolearn.nn.perception import Perception
+from robolearn.runs.stopping import check_stop
 from robolearn.spaces import action_width, flatten_any, to_env_action
 from robolearn_envs.names import did_you_mean
 
@@ -133,7 +132,7 @@ class OnPolicy(Learner[P]):
             memory=config.memory,
             generator=weights,
         ).to(self.device)
-        self._latent = torch.zeros(config.num_envs, self.net.width, device=self.device)
+        self._buffer = RolloutBuffer(config.num_envs, self.net.width, self.device)
         self._descent = Descent(self.net, eps=1e-5)
         self.rate = config.learning_rate
 
@@ -145,48 +144,46 @@ class OnPolicy(Learner[P]):
     def _update(self, experience: Experience) -> dict[str, float]:
         """Learn from a rollout and return figures of the update."""
 
-    def iterate(self, steps: int) -> Iterator[Progress]:
-        """Learn from ``steps`` more environment steps, reporting after each update."""
+    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
         config = self.config
-        collector = self.envs.collector(config.num_envs, self.seed)
-        buffer = RolloutBuffer(self.device)
-        start = self.steps
-        while self.steps < start + steps:
-            left = start + steps - self.steps
-            length = min(config.rollout_steps, math.ceil(left / config.num_envs))
-            rate = self.rate = self._learning_rate(left / steps)
-            with threads(config.threads):
-                experience = self._collect(collector, buffer, length)
-                metrics = self._update(experience) if experience.rollout.valid.any() else {}
-            self.steps += experience.rollout.valid.numel()
-            episodes = collector.pop_episodes()
-            yield Progress(self.steps, {**metrics, "learning_rate": rate}, episodes)
+        length = min(config.rollout_steps, math.ceil(left / config.num_envs))
+        rate = self.rate = self._learning_rate(share)
+        with threads(config.threads):
+            experience = self._collect(collector, length)
+            metrics = self._update(experience) if experience.rollout.valid.any() else {}
+        self._descent.check()
+        self.steps += experience.rollout.valid.numel()
+        return {**metrics, "learning_rate": rate}
 
     @torch.inference_mode()
-    def _collect(self, collector: Collector, buffer: RolloutBuffer, length: int) -> Experience:
-        """Act for ``length`` steps, or until each environment has ended an episode."""
-        net = self.net
-        noise = net.head.draw_noise(length, collector.num_envs, generator=self._rng)
-        if self.whole_episodes:
-            collector.restart()
-        playing = np.ones(collector.num_envs, dtype=np.bool_)
-        before, latents = self._latent, []
-        for t in range(length):
-            obs, start = buffer.see(collector.obs, collector.starts)
-            self._latent = net.perceive(obs, self._latent, start)
-            latents.append(self._latent)
-            action = net.head.sample(net.policy(self._latent), noise[t])
+    def _collect(self, collector: Collector, length: int) -> Experience:
+        """Act for ``length`` steps, or until each environment has ended an episode.
+
+        Raises:
+            Stopped: On request, between two steps; the next call goes on there.
+        """
+        net, buffer = self.net, self._buffer
+        if not buffer.length:
+            if self.whole_episodes:
+                collector.restart()
+            shape = (length, collector.num_envs)
+            buffer.begin(net.head.draw_noise(*shape, generator=self._rng))
+        while len(buffer) < buffer.length and buffer.playing.any():
+            check_stop()
+            starts = collector.starts
+            obs, start = buffer.on_device(collector.obs, starts)
+            latent = net.perceive(obs, buffer.latent, start)
+            action = net.head.sample(net.policy(latent), buffer.noise[len(buffer)])
             executed = net.head.executed(action).cpu().numpy()
             step = collector.step(to_env_action(self._actions, executed))
             if self.whole_episodes:
-                step = step._replace(valid=step.valid & playing)
-                playing &= ~step.done
-            buffer.put(step, action)
-            if not playing.any():
-                break
-        obs, start = buffer.see(collector.obs, collector.starts)
-        latents.append(net.perceive(obs, self._latent, start))
-        rollout, latent = buffer.finish(), torch.stack(latents)
+                step = step._replace(valid=step.valid & buffer.playing)
+                buffer.playing &= ~step.done
+            buffer.put(starts, latent, action, step)
+        obs, start = buffer.on_device(collector.obs, collector.starts)
+        last, before = net.perceive(obs, buffer.latent, start), buffer.before
+        latent = torch.stack([*buffer.latents, last])
+        rollout = buffer.finish(collector.obs, collector.starts)
         ended = latent[:-1][rollout.done]
         going_on = torch.zeros(len(ended), dtype=torch.bool, device=self.device)
         final = net.perceive(rollout.final_obs, ended, going_on) if len(ended) else ended
@@ -307,6 +304,7 @@ class OnPolicy(Learner[P]):
             optimizer=self._descent.adam,
             generators={"train": self._rng, "play": self._play},
             counters=("steps", "rate"),
+            keepers={"rollout": self._buffer},
         )
 
 

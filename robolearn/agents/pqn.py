@@ -1,7 +1,7 @@
 """Parallel Q-learning (Gallici et al., 2025): no replay memory and no target network."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.base import Progress
 from robolearn.agents.q_learner import QConfig, QLearner, falling, taken
 from robolearn.agents.saving import Parts
+from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.returns import lambda_returns
 from robolearn.data.rollout import Step
@@ -80,22 +80,15 @@ class PQN(QLearner[PQNConfig]):
         self.online = self._network(Expectation(), weights, dueling=False, noisy=False)
         self._descent = Descent(self.online)
 
-    def iterate(self, steps: int) -> Iterator[Progress]:
-        """Learn from ``steps`` more environment steps, reporting after each update."""
+    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
         config = self.config
-        collector = self.envs.collector(config.num_envs, self.seed)
-        start = self.steps
-        while self.steps < start + steps:
-            left = start + steps - self.steps
-            length = min(config.rollout_steps, math.ceil(left / config.num_envs))
-            done = 1 - left / steps
-            epsilon = self._epsilon(done)
-            rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
-            with one_thread():
-                figures = self._update(*self._explore(collector, length, epsilon), rate)
-            self.steps += length * config.num_envs
-            metrics = {**figures, "epsilon": epsilon, "learning_rate": rate}
-            yield Progress(self.steps, metrics, collector.pop_episodes())
+        length = min(config.rollout_steps, math.ceil(left / config.num_envs))
+        epsilon = self._epsilon(1 - share)
+        rate = falling(config.learning_rate, config.final_learning_rate, 1.0, 1 - share)
+        with one_thread():
+            figures = self._update(*self._explore(collector, length, epsilon), rate)
+        self.steps += length * config.num_envs
+        return {**figures, "epsilon": epsilon, "learning_rate": rate}
 
     def _update(self, steps: Sequence[Step], actions: Tensor, rate: float) -> dict[str, float]:
         """Learn from a rollout and return figures of the update."""
@@ -111,6 +104,7 @@ class PQN(QLearner[PQNConfig]):
                 loss = q_loss(self.online.q(part.obs), part)
                 self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
                 losses.append(loss.detach())
+        self._descent.check()
         self.online.perception.learn_moments(lesson.obs, torch.ones_like(lesson.action).bool())
         return {"td_loss": torch.stack(losses).mean().item()}
 

@@ -1,20 +1,45 @@
 """Writing agents into folders and reading them back, whatever their algorithm."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import torch
+from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
+from robolearn.collect import Collector
 from robolearn.config import from_dict, to_dict
 from robolearn.environments import TrainingEnvs
-from robolearn.errors import RobolearnError
+from robolearn.errors import DivergedError, RobolearnError
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
+from robolearn.spaces import flat_size
 
 _KEYS = {"config", "seed", "counters", "env", "observation_space", "action_space"}
+_LEARNING = "learning"
+_MISFITS = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError)
+_SLACK = 1_000_000  # numbers nobody minds
+
+State: TypeAlias = dict[str, Any]
+"""What JSON can hold."""
+Tensors: TypeAlias = dict[str, dict[str, Tensor]]
+"""By file and name."""
+
+
+class Keeper(Protocol):
+    """What an agent remembers of steps, without which it acts as it does but learns otherwise."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all of it, by name; not copied."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to what ``state`` returned."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +52,7 @@ class Parts:
     generators: Mapping[str, torch.Generator]
     counters: tuple[str, ...]
     """Names of its attributes that count something."""
+    keepers: Mapping[str, Keeper] = field(default_factory=dict)
 
 
 class Saveable(Protocol):
@@ -35,7 +61,14 @@ class Saveable(Protocol):
     name: ClassVar[str]
     config: Any
     seed: int
+    began: int
+    until: int
     envs: TrainingEnvs
+
+    @property
+    def collector(self) -> Collector:
+        """Of the training environments."""
+        ...
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
@@ -51,7 +84,36 @@ def save_agent(agent: Saveable, folder: str | Path) -> None:
     Args:
         agent: The agent.
         folder: Where to; an agent already there is replaced.
+
+    Raises:
+        DivergedError: It has a number that is not finite; nothing was written.
     """
+    write_checkpoint(Path(folder), *_described(agent))
+
+
+def save_learning(agent: Saveable, folder: Path, session: State) -> None:
+    """Write an agent in the middle of its learning, with all it takes to go on exactly there.
+
+    Args:
+        agent: Has learned already, if only for no steps.
+        folder: Where to.
+        session: Of whoever lets it learn.
+
+    Raises:
+        DivergedError: It has a number that is not finite; nothing was written.
+    """
+    state, tensors = _described(agent)
+    learning: State = {"began": agent.began, "until": agent.until, "session": session}
+    taken = agent.collector.snapshot()
+    if taken is not None:
+        learning["collector"], arrays = taken
+        tensors["collector"] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    for name, keeper in agent.parts().keepers.items():
+        tensors[name] = keeper.state()
+    write_checkpoint(folder, {**state, _LEARNING: learning}, tensors)
+
+
+def _described(agent: Saveable) -> tuple[State, Tensors]:
     parts = agent.parts()
     state = {
         "agent": agent.name,
@@ -64,12 +126,19 @@ def save_agent(agent: Saveable, folder: str | Path) -> None:
     if parts.optimizer is not None:
         moments = parts.optimizer.state_dict()["state"].items()
         tensors["optimizer"] = {f"{i}.{k}": t for i, group in moments for k, t in group.items()}
+    for name, group in tensors.items():
+        for key, tensor in group.items():
+            if not tensor.isfinite().all():
+                raise DivergedError(
+                    f"{key} of the agent's {name} is not finite: it was not saved, and what was "
+                    "saved before is as it was."
+                )
     tensors["random"] = {name: rng.get_state() for name, rng in parts.generators.items()}
-    write_checkpoint(Path(folder), state, tensors)
+    return state, tensors
 
 
 def load_saved(cls: type[A], folder: str | Path, env: VectorEnv | None, device: str) -> A:
-    """Read what ``save_agent`` wrote.
+    """Read what ``save_agent`` or ``save_learning`` wrote, as far as it takes to act.
 
     Args:
         cls: The agent's class; built from environments, config, seed and device.
@@ -80,19 +149,56 @@ def load_saved(cls: type[A], folder: str | Path, env: VectorEnv | None, device: 
     Raises:
         RobolearnError: No agent there, a damaged one, or one of another algorithm.
     """
-    state, tensors = _read(Path(folder), cls.name)
+    return _built(cls, Path(folder), *_read(Path(folder), cls.name), env, device)
+
+
+def load_learning(cls: type[A], folder: Path, device: str) -> tuple[A, State, bool]:
+    """Read what ``save_learning`` wrote.
+
+    Returns:
+        The agent, the session, and whether its environments are where they were; if not, they
+        begin new episodes.
+
+    Raises:
+        RobolearnError: No learning there to go on with, a damaged one, or one of another algorithm.
+    """
+    state, tensors = _read(folder, cls.name)
+    if _LEARNING not in state:
+        raise RobolearnError(
+            f"{folder} holds an agent, but no learning to go on with. Use it with robolearn eval, "
+            "or robolearn record."
+        )
+    agent = _built(cls, folder, state, tensors, None, device)
+    exact = False
+    with fitting(folder):
+        learning = state[_LEARNING]
+        agent.began, agent.until = int(learning["began"]), int(learning["until"])
+        if "collector" in learning:
+            arrays = {name: tensor.numpy() for name, tensor in tensors["collector"].items()}
+            exact = agent.collector.resume(learning["collector"], arrays)
+        for name, keeper in agent.parts().keepers.items():
+            keeper.restore(tensors[name])
+        return agent, dict(learning["session"]), exact
+
+
+def _built(
+    cls: type[A], folder: Path, state: State, tensors: Tensors, env: VectorEnv | None, device: str
+) -> A:
     build: Any = cls
-    config = from_dict(build.Config, state["config"])
-    envs = TrainingEnvs.from_json(state) if env is None else env
-    agent: A = build(envs, config, seed=state["seed"], device=device)
-    parts = agent.parts()
-    _restore(parts, tensors)
-    for name in parts.counters:
-        setattr(agent, name, state["counters"][name])
+    with fitting(folder):
+        config = from_dict(build.Config, state["config"])
+        described = TrainingEnvs.from_json(state)
+        _require_contained(folder, config, described, tensors)
+        envs = described if env is None else env
+        agent: A = build(envs, config, seed=state["seed"], device=device)
+        parts = agent.parts()
+        _restore(parts, tensors)
+        for name in parts.counters:
+            setattr(agent, name, type(getattr(agent, name))(state["counters"][name]))
     return agent
 
 
-def _read(folder: Path, name: str) -> tuple[dict[str, Any], Mapping[str, Mapping[str, Tensor]]]:
+def _read(folder: Path, name: str) -> tuple[State, Tensors]:
     state, tensors = read_checkpoint(folder)
     if state.get("agent") != name:
         raise RobolearnError(f"{folder} holds a '{state.get('agent')}' agent, not '{name}'.")
@@ -102,17 +208,47 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Any], Mapping[str, Mapping
     return state, tensors
 
 
-def _restore(parts: Parts, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Put read tensors back into an agent's parts."""
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong when parts of a checkpoint do not fit together into our error."""
     try:
-        for name, module in parts.modules.items():
-            module.load_state_dict(tensors[name])
-        for name, rng in parts.generators.items():
-            rng.set_state(tensors["random"][name])
-        if parts.optimizer is not None:
-            _restore_moments(parts.optimizer, tensors["optimizer"])
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise RobolearnError(f"The checkpoint does not fit its config: {error}.") from error
+        yield
+    except _MISFITS as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise RobolearnError(f"{folder} does not fit its config: {lines[-1].strip()}.") from error
+
+
+def _require_contained(folder: Path, config: Any, envs: TrainingEnvs, tensors: Tensors) -> None:
+    """Make sure, before any is made, that networks are about as large as the files hold them.
+
+    Raises:
+        RobolearnError: The config declares larger ones.
+    """
+    held = sum(tensor.numel() for group in tensors.values() for tensor in group.values())
+    sizes = to_dict(config)
+    seen, hidden = flat_size(envs.observation_space), sizes.get("hidden", [])
+    features, memory = sizes.get("features", 0), sizes.get("memory", 0)
+    first = min(seen, features) if features else seen
+    layers = [first, *hidden] if hidden else []
+    declared = sum(a * b for a, b in itertools.pairwise(layers)) + memory * (memory + first)
+    if hidden and isinstance(envs.action_space, Discrete):
+        atoms = sizes.get("atoms", 1) if sizes.get("returns", "mean") != "mean" else 1
+        declared += hidden[-1] * int(envs.action_space.n) * atoms
+    if declared > held + _SLACK:
+        raise RobolearnError(
+            f"{folder} declares networks of at least {declared:,} numbers, but holds only "
+            f"{held:,}. It is damaged, or not to be trusted."
+        )
+
+
+def _restore(parts: Parts, tensors: Tensors) -> None:
+    """Put read tensors back into an agent's parts."""
+    for name, module in parts.modules.items():
+        module.load_state_dict(tensors[name])
+    for name, rng in parts.generators.items():
+        rng.set_state(tensors["random"][name])
+    if parts.optimizer is not None:
+        _restore_moments(parts.optimizer, tensors["optimizer"])
 
 
 def _restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
@@ -120,6 +256,6 @@ def _restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Ten
     whole = optimizer.state_dict()
     whole["state"] = {}
     for key, tensor in moments.items():
-        index, field = key.split(".")
-        whole["state"].setdefault(int(index), {})[field] = tensor
+        index, field_name = key.split(".")
+        whole["state"].setdefault(int(index), {})[field_name] = tensor
     optimizer.load_state_dict(whole)

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +12,6 @@ from gymnasium import Space, spaces
 from torch import Tensor, nn
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.base import Progress
 from robolearn.agents.learner import Learner
 from robolearn.agents.q_learner import draw_whims, falling
 from robolearn.agents.saving import Parts
@@ -145,6 +144,21 @@ class QTable(nn.Module):
         self.register_buffer("visits", torch.zeros(count, actions, dtype=torch.int64))
 
 
+class Choice:
+    """The actions an agent has chosen to take next, if it chooses before it learns."""
+
+    actions: np.ndarray | None = None
+    """Shape (N,)."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return them by name."""
+        return {} if self.actions is None else {"actions": torch.from_numpy(self.actions)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to what ``state`` returned."""
+        self.actions = state["actions"].numpy() if "actions" in state else None
+
+
 class Tabular(Learner[T]):
     """An agent with a table, without its update. The table is on the CPU, whatever the device."""
 
@@ -165,26 +179,21 @@ class Tabular(Learner[T]):
             )
         self._sizes = sizes
         self.table = QTable(math.prod(sizes), width)
+        self._choice = Choice()
 
     @property
     def _q(self) -> np.ndarray:
         """The table itself, as an array. Shape (S, A)."""
         return self.table.q.numpy()
 
-    def iterate(self, steps: int) -> Iterator[Progress]:
-        """Learn from ``steps`` more environment steps, reporting now and then."""
+    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
         config = self.config
-        collector = self.envs.collector(config.num_envs, self.seed)
-        start = self.steps
-        while self.steps < start + steps:
-            left = start + steps - self.steps
-            length = min(ROUND, math.ceil(left / config.num_envs))
-            epsilon = self._epsilon(1 - left / steps)
-            with one_thread():
-                errors = [self._advance(collector, epsilon) for _ in range(length)]
-            self.steps += length * config.num_envs
-            metrics = {"td_error": float(np.mean(errors)), "epsilon": epsilon}
-            yield Progress(self.steps, metrics, collector.pop_episodes())
+        length = min(ROUND, math.ceil(left / config.num_envs))
+        epsilon = self._epsilon(1 - share)
+        with one_thread():
+            errors = [self._advance(collector, epsilon) for _ in range(length)]
+        self.steps += length * config.num_envs
+        return {"td_error": float(np.mean(errors)), "epsilon": epsilon}
 
     @abstractmethod
     def _advance(self, collector: Collector, epsilon: float) -> float:
@@ -246,6 +255,7 @@ class Tabular(Learner[T]):
             optimizer=None,
             generators={"train": self._rng, "play": self._play},
             counters=("steps",),
+            keepers={"choice": self._choice},
         )
 
 
@@ -268,19 +278,15 @@ class SARSA(Tabular[SARSAConfig]):
     name = "sarsa"
     Config = SARSAConfig
 
-    def _build(self, weights: torch.Generator) -> None:
-        super()._build(weights)
-        self._chosen: np.ndarray | None = None  # the actions to take next, shape (N,)
-
     def _advance(self, collector: Collector, epsilon: float) -> float:
         """See the base; where an episode is cut, a' is drawn but a new episode has its own."""
-        if self._chosen is None:
-            self._chosen = self._draw(self._states(collector.obs), epsilon, self._rng)
-        action = self._chosen
+        if self._choice.actions is None:
+            self._choice.actions = self._draw(self._states(collector.obs), epsilon, self._rng)
+        action = self._choice.actions
         step = collector.step(to_env_action(self._actions, action))
         reached = self._states(step.next_obs)
         following = self._draw(reached, epsilon, self._rng)
         error = self._learn(step, action, self._q[reached, following])
         begun = self._draw(self._states(collector.obs), epsilon, self._rng)
-        self._chosen = np.where(step.done, begun, following)
+        self._choice.actions = np.where(step.done, begun, following)
         return error

@@ -3,9 +3,9 @@
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
@@ -14,9 +14,22 @@ from robolearn.agents.defaults import tuned, usual_steps
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
 from robolearn.errors import RobolearnError
-from robolearn.train import TrainConfig, train
+from robolearn.train import TrainConfig, TrainResult, train
 
 C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepingOptions:
+    """What keeps a training alive."""
+
+    workers: int = 0
+    """Processes that step the environments; 0 for this one. For Bullet, and environments of others
+    that may crash or hang."""
+    step_timeout: float = 60.0
+    """Seconds after which a worker that does not answer is replaced."""
+    on_nan: Literal["stop", "reset"] = "stop"
+    """Where numbers are no longer finite: stop with exit code 4, or reset that environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +37,9 @@ class TrainOptions(Generic[C]):
     """Train an agent and leave a run folder."""
 
     where: Annotated[EnvOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=EnvOptions)
+    keeping: Annotated[KeepingOptions, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=KeepingOptions
+    )
     hyper: Annotated[C, tyro.conf.OmitArgPrefixes]
     steps: int
     """Environment steps to learn from."""
@@ -37,6 +53,8 @@ class TrainOptions(Generic[C]):
     """Steps between evaluations; 0 for ten in all."""
     save_every: int = 0
     """Steps between checkpoints; 0 for one at each evaluation."""
+    save_minutes: float = 10.0
+    """Minutes after which there is a checkpoint in any case; 0 for never."""
     video_every: int = 0
     """Steps between videos; 0 for none."""
     json: bool = False
@@ -59,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         hyper=cls.Config(**tuned(name, env_id)), steps=usual_steps(name, env_id)
     )
     options = parse(TrainOptions[cls.Config], rest, f"train {name}", usual)
-    env = options.where.config()
+    env = replace(options.where.config(), **asdict(options.keeping))
     result = train(
         TrainConfig(
             agent=name,
@@ -71,21 +89,33 @@ def main(arguments: Sequence[str]) -> int:
             hyper=asdict(options.hyper),
             eval_every=options.eval_every,
             save_every=options.save_every,
+            save_minutes=options.save_minutes,
             video_every=options.video_every,
         )
     )
-    figures = {"run": str(result.run.path), "steps": result.steps, "seconds": result.seconds}
-    if options.json:
-        ended = {"interrupted": result.interrupted, "film_failures": list(result.film_failures)}
-        print_json({**figures, **ended, **result.evaluation.summary()})
-        return 0
-    stopped = "Stopped" if result.interrupted else "Done"
-    print(f"{stopped} after {result.steps:,} steps in {result.seconds:.1f} s.")
-    print(f"Final policy: {result.evaluation}")
+    print_result(result, as_json=options.json)
+    return 0
+
+
+def print_result(result: TrainResult, *, as_json: bool) -> None:
+    """Print what came of a run."""
+    run, found = result.run.path, result.evaluation
+    if as_json:
+        figures = {"run": str(run), "steps": result.steps, "seconds": result.seconds}
+        ended = {
+            "interrupted": result.interrupted,
+            "film_failures": list(result.film_failures),
+        }
+        print_json({**figures, **ended, **(found.summary() if found else {})})
+        return
     for failure in result.film_failures:
         print(f"No video: {failure}")
-    print(f"See it: robolearn record {result.run.path} --out videos/{result.run.path.name}.mp4")
-    return 0
+    if found is None:
+        print(f"Stopped after {result.steps:,} steps. Go on with: robolearn resume {run}")
+        return
+    print(f"Done after {result.steps:,} steps in {result.seconds:.1f} s.")
+    print(f"Final policy: {found}")
+    print(f"See it: robolearn record {run} --out videos/{run.name}.mp4")
 
 
 def _asked_env(arguments: Sequence[str]) -> str:

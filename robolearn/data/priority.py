@@ -1,5 +1,7 @@
 """Prioritised replay (Schaul et al., 2016): draws in proportion to priority, and their weights."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ class SumTree:
         self._levels = (capacity - 1).bit_length()
         self._first = 1 << self._levels  # node of leaf 0
         self._node = torch.zeros(2 * self._first, dtype=torch.float64, device=device)
+        self.highest = torch.ones((), dtype=torch.float64, device=device)
+        """The largest priority there ever was, and at least 1. Shape ()."""
 
     @property
     def total(self) -> Tensor:
@@ -36,6 +40,7 @@ class SumTree:
             priority: Finite and not negative. Shape (B,).
         """
         priority = priority.to(self._node.dtype)
+        self.highest = torch.maximum(self.highest, priority.max())
         leaves = self._node[self._first :]
         leaves.scatter_reduce_(0, leaf, priority, "amax", include_self=False)
         node = self._first + leaf
@@ -43,6 +48,15 @@ class SumTree:
             node = node >> 1
             left = 2 * node
             self._node.scatter_(0, node, self._node.take(left) + self._node.take(left + 1))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all of it, by name."""
+        return {"node": self._node, "highest": self.highest}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to what ``state`` returned."""
+        self._node.copy_(state["node"])
+        self.highest = state["highest"].to(self._node)
 
     def find(self, mass: Tensor) -> Tensor:
         """Return the leaves at which the running sum of priorities first exceeds ``mass``.

@@ -1,6 +1,6 @@
 """Replay memory of N environments, with n-step returns formed when it is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,10 @@ class Batch(NamedTuple):
     """0 where the environment only reset, else 1. Shape (...)."""
 
 
+_STORED = ("obs", "action", "reward", "next_obs", "terminated", "done", "valid")
+"""Attributes of a replay memory that hold a number for each step."""
+
+
 class Replay:
     """A ring of the latest steps, oldest overwritten first, on the learner's device.
 
@@ -43,16 +47,35 @@ class Replay:
             device: Where the memory lies.
         """
         self._rows = max(capacity // num_envs, 1)
-        self._num_envs = num_envs
-        size = self.capacity
-        self._obs = torch.empty(size, width, device=device)
-        self._next_obs = torch.empty(size, width, device=device)
+        self._num_envs, self._width, self._device = num_envs, width, device
+        self._put = 0  # rows ever written
+
+    def _allocate(self) -> None:
+        """Take the memory; not before there is something to store."""
+        size, device = self.capacity, self._device
+        self._obs = torch.empty(size, self._width, device=device)
+        self._next_obs = torch.empty(size, self._width, device=device)
         self._action = torch.empty(size, dtype=torch.int64, device=device)
         self._reward = torch.empty(size, device=device)
         self._terminated = torch.empty(size, dtype=torch.bool, device=device)
         self._done = torch.empty(size, dtype=torch.bool, device=device)
         self._valid = torch.empty(size, device=device)
-        self._put = 0  # rows ever written
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that is stored, by name."""
+        told = {"put": torch.tensor(self._put)}
+        if self._put:
+            told |= {name: getattr(self, f"_{name}")[: len(self)] for name in _STORED}
+        return told
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to what ``state`` returned."""
+        self._put = int(state["put"])
+        if self._put:
+            self._allocate()
+            for name in _STORED:
+                memory: Tensor = getattr(self, f"_{name}")
+                memory[: len(self)] = state[name].to(memory)
 
     @property
     def capacity(self) -> int:
@@ -74,8 +97,10 @@ class Replay:
             Where they lie, and 0 for those that were only a reset, else 1; each of shape (T * N,),
             T being no more than the ring has rows.
         """
+        if not self._put:
+            self._allocate()
         steps, actions = steps[-self._rows :], actions[-self._rows :]
-        device = self._reward.device
+        device = self._device
         rows = (self._put + torch.arange(len(steps), device=device)) % self._rows
         envs = torch.arange(self._num_envs, device=device)
         where = (rows[:, None] * self._num_envs + envs).flatten()
@@ -89,7 +114,7 @@ class Replay:
 
     def draw(self, *shape: int, rng: torch.Generator) -> Tensor:
         """Draw stored steps uniformly and return where they lie. Shape as asked for, int64."""
-        return torch.randint(len(self), shape, generator=rng, device=self._reward.device)
+        return torch.randint(len(self), shape, generator=rng, device=self._device)
 
     def reward_bounds(self) -> tuple[float, float]:
         """Return the least and greatest reward of the stored steps."""

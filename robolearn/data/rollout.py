@@ -1,5 +1,6 @@
 """On-policy storage: T steps of N environments."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -58,52 +59,75 @@ class Rollout(NamedTuple):
 
 
 class RolloutBuffer:
-    """Gathers a :class:`Rollout` step by step."""
+    """Gathers a :class:`Rollout` step by step; it can be put away in the middle of one."""
 
-    def __init__(self, device: torch.device) -> None:
-        """Gather for a learner on ``device``."""
+    def __init__(self, num_envs: int, width: int, device: torch.device) -> None:
+        """Gather for a learner on ``device`` that remembers ``width`` numbers of an environment."""
         self._device = device
-        self._begin()
+        self.latent = torch.zeros(num_envs, width, device=device)
+        """What the learner made of the latest observations it acted on. Shape (N, width)."""
+        self._clear()
 
-    def _begin(self) -> None:
+    def _clear(self) -> None:
+        self.noise = torch.empty(0)
+        """What actions are drawn with, one row a step; none between two rollouts."""
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []
+        self.latents: list[Tensor] = []
+        """Of the observations acted on so far. Shapes (N, width)."""
         self._steps: list[Step] = []
         self._actions: list[Tensor] = []
 
-    def see(self, obs: np.ndarray, start: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Take note of what is acted on next; before each step, and once more after the last.
+    def __len__(self) -> int:
+        """Return how many steps there are so far."""
+        return len(self._steps)
 
-        Its arrays, and those of steps, are kept as they are: they must not change afterwards.
+    @property
+    def length(self) -> int:
+        """Steps of the rollout under way at most; 0 between two rollouts."""
+        return len(self.noise)
+
+    def begin(self, noise: Tensor) -> None:
+        """Begin a rollout of at most as many steps as there are rows of noise."""
+        self.noise, self.before = noise, self.latent
+        self.playing = np.ones(len(self.latent), dtype=np.bool_)
+        """Environments whose steps count. Shape (N,), bool."""
+
+    def on_device(self, *arrays: np.ndarray) -> tuple[Tensor, ...]:
+        """Return arrays on the learner's device."""
+        return tuple(self._on_device(array) for array in arrays)
+
+    def put(self, start: np.ndarray, latent: Tensor, action: Tensor, step: Step) -> None:
+        """Take note of a step.
+
+        Its arrays are kept as they are: they must not change afterwards.
 
         Args:
-            obs: Shape (N, D), float32.
-            start: They are the first of an episode. Shape (N,), bool.
-
-        Returns:
-            The same on the device.
-        """
-        self._seen.append((obs, start))
-        return self._on_device(obs), self._on_device(start)
-
-    def put(self, step: Step, action: Tensor) -> None:
-        """Take note of the step from what was seen.
-
-        Args:
+            start: What was acted on is the first of an episode. Shape (N,), bool.
+            latent: What the learner made of it. Shape (N, width).
+            action: What it chose, on the device. Shape (N, ...).
             step: What happened.
-            action: What the policy chose, on the device. Shape (N, ...).
         """
-        self._steps.append(step)
+        self._seen.append((step.obs, start))
+        self.latents.append(latent)
         self._actions.append(action)
+        self._steps.append(step)
+        self.latent = latent
 
-    def finish(self) -> Rollout:
-        """Return all of it as a rollout and begin the next one."""
-        obs, start = (np.stack(arrays) for arrays in zip(*self._seen, strict=True))
+    def finish(self, obs: np.ndarray, start: np.ndarray) -> Rollout:
+        """Return all of it as a rollout and be ready for the next one.
+
+        Args:
+            obs: What the last step led to. Shape (N, D).
+            start: It is the first of an episode. Shape (N,), bool.
+        """
+        seen = zip(*self._seen, (obs, start), strict=True)
+        every_obs, starts = (np.stack(arrays) for arrays in seen)
         final = [step.next_obs[step.done] for step in self._steps if step.done.any()]
         none = np.empty((0, obs.shape[-1]), np.float32)
         with torch.inference_mode(False):  # gradients will be taken through what it says
             rollout = Rollout(
-                self._on_device(obs),
-                self._on_device(start),
+                self._on_device(every_obs),
+                self._on_device(starts),
                 torch.stack(self._actions),
                 self._stacked("reward"),
                 self._stacked("terminated"),
@@ -111,7 +135,7 @@ class RolloutBuffer:
                 self._stacked("valid"),
                 self._on_device(np.concatenate([none, *final])),
             )
-        self._begin()
+        self._clear()
         return rollout
 
     def _stacked(self, field: str) -> Tensor:
@@ -119,3 +143,33 @@ class RolloutBuffer:
 
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all of it, by name."""
+        told = {"latent": self.latent}
+        if not self.length:
+            return told
+        told |= {"noise": self.noise, "before": self.before}
+        told["playing"] = torch.from_numpy(self.playing.copy())
+        if self._steps:
+            told["latents"], told["actions"] = torch.stack(self.latents), torch.stack(self._actions)
+            told["starts"] = torch.from_numpy(np.stack([start for _, start in self._seen]))
+            told |= {f"step.{name}": self._stacked(name) for name in Step._fields}
+        return told
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to what ``state`` returned."""
+        self._clear()
+        self.latent = state["latent"].to(self._device)
+        if "noise" not in state:
+            return
+        self.noise, self.before = (state[name].to(self._device) for name in ("noise", "before"))
+        self.playing = state["playing"].numpy()
+        if "latents" not in state:
+            return
+        self.latents = list(state["latents"].to(self._device))
+        self._actions = list(state["actions"].to(self._device))
+        fields = (state[f"step.{name}"].cpu().numpy() for name in Step._fields)
+        self._steps = [Step(*arrays) for arrays in zip(*fields, strict=True)]
+        starts = state["starts"].numpy()
+        self._seen = [(step.obs, start) for step, start in zip(self._steps, starts, strict=True)]

@@ -13,12 +13,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from robolearn.errors import RobolearnError
+from robolearn.files import read_bytes, read_json
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the folder layout; raised whenever an older one can no longer be read."""
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _STATE = "state.json"
+_LARGEST_MANIFEST = 2**20  # bytes
 
 
 def write_checkpoint(
@@ -26,11 +28,9 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint so that it is either there whole or not at all.
 
-    Replacing an older one takes two renames; a kill between them leaves the old one as
-    ``.NAME.PID.old`` beside it.
-
-    The files go into a temporary sibling, are flushed to disk, listed in a manifest with their
-    size and sha256, and the folder is renamed into place.
+    The files go into a temporary sibling and are flushed to disk, the manifest with their sizes
+    and sha256 last; then the folder is renamed into place. Replacing an older one takes two
+    renames: a kill between them leaves the old one as ``.NAME.PID.old`` beside it.
 
     Args:
         folder: Where; an existing checkpoint there is replaced.
@@ -41,20 +41,23 @@ def write_checkpoint(
         RobolearnError: The folder exists and is no checkpoint.
         OSError: Disk full or not writable; what was there before is untouched.
     """
-    if folder.exists() and not (folder / _MANIFEST).is_file():
+    if folder.exists() and not (folder / MANIFEST).is_file():
         raise RobolearnError(f"{folder} exists and is no checkpoint; choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        (temporary / _STATE).write_text(json.dumps({"schema": SCHEMA, **state}, indent=2))
+        (temporary / _STATE).write_text(json.dumps(state, indent=2))
         for name, group in tensors.items():
             contiguous = {key: tensor.detach().contiguous() for key, tensor in group.items()}
             (temporary / f"{name}.safetensors").write_bytes(save(contiguous))
-        manifest = {path.name: _describe(path) for path in sorted(temporary.iterdir())}
-        (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=2))
-        for path in (*temporary.iterdir(), temporary):
+        files = sorted(temporary.iterdir())
+        for path in files:
+            _sync(path)
+        manifest = {path.name: _describe(path) for path in files}
+        (temporary / MANIFEST).write_text(_manifest_text(manifest))
+        for path in (temporary / MANIFEST, temporary):
             _sync(path)
         _replace(temporary, folder)
     finally:
@@ -62,9 +65,15 @@ def write_checkpoint(
     _sync(folder.parent)
 
 
+def _manifest_text(files: Mapping[str, Any]) -> str:
+    """Return the only text a manifest of these files may have, so that no bit of it is free."""
+    return json.dumps({"schema": SCHEMA, "files": files}, indent=2, sort_keys=True) + "\n"
+
+
 def _describe(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
 
 
 def _sync(path: Path) -> None:
@@ -99,28 +108,49 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, T
     Raises:
         RobolearnError: No checkpoint there, a damaged file, or another schema.
     """
-    manifest_path = folder / _MANIFEST
-    if not manifest_path.is_file():
-        raise RobolearnError(f"{folder} holds no checkpoint (no {_MANIFEST} in it).")
-    try:
-        manifest = json.loads(manifest_path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RobolearnError(f"{manifest_path} is damaged: {error}.") from error
-    if not isinstance(manifest, dict) or _STATE not in manifest:
-        raise RobolearnError(f"{manifest_path} is damaged: it does not list {_STATE}.")
-    for name, expected in manifest.items():
-        _verify(folder, name, expected)
-    state = json.loads((folder / _STATE).read_text())
-    if state.get("schema") != SCHEMA:
+    files = _verified(folder)
+    state = read_json(folder / _STATE)
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for name in files:
+        path = folder / name
+        if path.suffix == ".safetensors":
+            try:
+                tensors[path.stem] = load_file(path)
+            except safetensors.SafetensorError as error:
+                raise RobolearnError(f"{path} is damaged: {error}.") from error
+    return state, tensors
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return the state alone of a checkpoint, whose files are checked all the same.
+
+    Raises:
+        RobolearnError: As ``read_checkpoint``.
+    """
+    _verified(folder)
+    return read_json(folder / _STATE)
+
+
+def _verified(folder: Path) -> list[str]:
+    """Return the names of a checkpoint's files once all of them are as they were written."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise RobolearnError(f"{folder} holds no checkpoint (no {MANIFEST} in it).")
+    text = read_bytes(path, _LARGEST_MANIFEST)
+    manifest = read_json(path, _LARGEST_MANIFEST)
+    if manifest.get("schema") != SCHEMA:
         raise RobolearnError(
-            f"{folder} has schema {state.get('schema')}, expected {SCHEMA}. "
+            f"{path} has schema {manifest.get('schema')!r}, expected {SCHEMA}. "
             "Use the version of robolearn that wrote it."
         )
-    files = [folder / name for name in manifest if name.endswith(".safetensors")]
-    try:
-        return state, {path.stem: load_file(path) for path in files}
-    except safetensors.SafetensorError as error:
-        raise RobolearnError(f"{folder} is damaged: {error}.") from error
+    files = manifest.get("files")
+    if not isinstance(files, dict) or _STATE not in files:
+        raise RobolearnError(f"{path} is damaged: it does not list {_STATE}.")
+    if text != _manifest_text(files).encode():
+        raise RobolearnError(f"{path} is damaged: it is not what was written.")
+    for name, expected in files.items():
+        _verify(folder, name, expected)
+    return list(files)
 
 
 def _verify(folder: Path, name: str, expected: Any) -> None:

@@ -1,18 +1,26 @@
 """The run folder: where everything about a training run lies."""
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robolearn.config import read_yaml, write_yaml
-from robolearn.errors import RobolearnError
+from robolearn.errors import RobolearnError, RobolearnWarning
+from robolearn.files import read_bytes, read_json
+from robolearn.runs.checkpoint import MANIFEST, read_state
 from robolearn.runs.meta import meta
 
-_KEPT = 2  # step checkpoints, besides the best
+_KEPT = 2  # checkpoints, besides the best
+_NAME = re.compile(r"\d{9,18}")  # of a checkpoint
+_LONGEST_NAME = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -68,33 +76,100 @@ class RunFolder:
         return self.checkpoints / f"{steps:09d}"
 
     def point(self, name: str, checkpoint: Path) -> None:
-        """Let ``last`` or ``best`` name a checkpoint, and delete those no longer needed."""
-        target = self.checkpoints / name
-        temporary = target.with_suffix(".tmp")
-        temporary.write_text(checkpoint.name + "\n")
-        os.replace(temporary, target)
+        """Let ``last`` or ``best`` name a checkpoint, and delete those no longer needed.
+
+        Raises:
+            OSError: Disk full or not writable; the pointer is as it was.
+        """
+        write_whole(self.checkpoints / name, checkpoint.name + "\n")
         self._prune()
 
     def pointed(self, name: str) -> Path | None:
-        """Return the checkpoint ``last`` or ``best`` names, None where there is none yet."""
+        """Return the checkpoint ``last`` or ``best`` names, None where there is none yet.
+
+        Raises:
+            RobolearnError: It names something else.
+        """
         pointer = self.checkpoints / name
-        if not pointer.is_file():
+        if not pointer.is_symlink() and not pointer.is_file():
             return None
-        target = pointer.read_text(errors="replace").strip()
-        if not re.fullmatch(r"\d{9,}", target):
+        target = read_bytes(pointer, _LONGEST_NAME).decode(errors="replace").strip()
+        if not _NAME.fullmatch(target):
             raise RobolearnError(f"{pointer} must name a checkpoint folder, got {target[:40]!r}.")
         return self.checkpoints / target
 
+    def stored(self) -> list[Path]:
+        """Return all checkpoints there are, newest first."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = [p for p in self.checkpoints.iterdir() if _NAME.fullmatch(p.name)]
+        return sorted(found, key=lambda p: int(p.name), reverse=True)
+
+    def forget_after(self, checkpoint: Path) -> None:
+        """Delete checkpoints newer than the one training goes on from: they are damaged."""
+        for path in self.stored():
+            if int(path.name) > int(checkpoint.name):
+                shutil.rmtree(path)
+
     def _prune(self) -> None:
-        needed = {self.pointed("best"), self.pointed("last")}
-        stored = [p for p in self.checkpoints.iterdir() if re.fullmatch(r"\d{9,}", p.name)]
-        for path in sorted(stored, key=lambda p: int(p.name))[:-_KEPT]:
+        needed = {*_known(self, "best", "last"), *self.stored()[:_KEPT]}
+        for path in self.stored():
             if path not in needed:
                 shutil.rmtree(path)
 
+    def sweep(self) -> None:
+        """Delete what a killed process left half written."""
+        for path in self.checkpoints.glob(".*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training into this run meanwhile; a kill frees it.
+
+        Raises:
+            RobolearnError: Another one does so.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RobolearnError(
+                    f"{self.path} is being trained by another process. Wait for it, or stop it."
+                ) from error
+            yield
+
+    def tell(self, what: str, facts: Any) -> None:
+        """Add to a list in ``meta.json``."""
+        path = self.path / "meta.json"
+        told = read_json(path) if path.is_file() else {}
+        told.setdefault(what, []).append(facts)
+        write_whole(path, json.dumps(told, indent=2))
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the final evaluation is written."""
+        return (self.path / "eval.json").is_file()
+
+    def dump(self, steps: int, env: int) -> Path:
+        """Return where the last states of an environment that broke down go."""
+        return self.path / "dumps" / f"{steps:09d}-env{env}"
+
     def write_evaluation(self, figures: dict[str, Any]) -> None:
         """Write the final evaluation."""
-        (self.path / "eval.json").write_text(json.dumps(figures, indent=2))
+        write_whole(self.path / "eval.json", json.dumps(figures, indent=2))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it holds the text, or what it held before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def claim_folder(path: Path, kind: str) -> None:
@@ -120,13 +195,44 @@ def claim_folder(path: Path, kind: str) -> None:
 def find_checkpoint(path: Path) -> Path:
     """Return the checkpoint a user means by a run folder (its best, else its last) or its own.
 
+    A damaged one is passed over for another one of the run, newest first, and that is said.
+
     Raises:
-        RobolearnError: Neither a run with a checkpoint nor a checkpoint.
+        RobolearnError: Neither a run with a checkpoint nor a checkpoint, or all are damaged.
     """
-    if (path / "manifest.json").is_file():
+    if (path / MANIFEST).is_file():
+        read_state(path)
         return path
     run = RunFolder.open(path)
-    found = run.pointed("best") or run.pointed("last")
-    if found is None:
-        raise RobolearnError(f"{path} has no checkpoint yet.")
-    return found
+    return first_sound(run, _known(run, "best", "last"))
+
+
+def first_sound(run: RunFolder, wanted: Iterable[Path]) -> Path:
+    """Return the first checkpoint that is as it was written, of those wanted or else the newest.
+
+    Raises:
+        RobolearnError: There is none.
+    """
+    damage: list[str] = []
+    for checkpoint in dict.fromkeys([*wanted, *run.stored()]):
+        try:
+            read_state(checkpoint)
+        except RobolearnError as error:
+            damage.append(str(error))
+            continue
+        for one in damage:
+            warnings.warn(f"{one} Using {checkpoint} instead.", RobolearnWarning, stacklevel=2)
+        return checkpoint
+    raise RobolearnError(damage[0] if damage else f"{run.path} has no checkpoint yet.")
+
+
+def _known(run: RunFolder, *pointers: str) -> Iterator[Path]:
+    """Yield what pointers name, where they do; a damaged one is passed over, and that is said."""
+    for pointer in pointers:
+        try:
+            named = run.pointed(pointer)
+        except RobolearnError as error:
+            warnings.warn(f"{error} Looking at others.", RobolearnWarning, stacklevel=2)
+            continue
+        if named is not None:
+            yield named

@@ -1,14 +1,18 @@
 """Videos of a training run, made by another process so that training does not wait."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from robolearn.agents.base import Agent
+from robolearn.errors import RobolearnWarning
+from robolearn.runs.stopping import check_stop
 
 
 class _Job(NamedTuple):
@@ -36,7 +40,13 @@ class BackgroundFilms:
     def ask(self, agent: Agent, steps: int) -> None:
         """Ask for a video of the agent as it is now, called by its number of steps."""
         job = _Job(self._folder / f".{steps:09d}", self._folder / f"{steps:09d}.mp4")
-        agent.save(job.agent)
+        if job.video.exists():
+            return  # by the run before it was resumed
+        try:
+            agent.save(job.agent)
+        except OSError as error:
+            self._fail(job.video, error.strerror or str(error))
+            return
         self._waiting.append(job)
         self.poll()
 
@@ -61,16 +71,29 @@ class BackgroundFilms:
         if process.wait():
             complaints.seek(0)
             reason = complaints.read().decode(errors="replace").strip().splitlines()
-            self.failures.append(f"{job.video}: {reason[-1] if reason else process.returncode}")
+            self._fail(job.video, reason[-1] if reason else f"exit status {process.returncode}")
         complaints.close()
         shutil.rmtree(job.agent)
         self._running = None
 
+    def _fail(self, video: Path, reason: str) -> None:
+        if not self.failures:
+            warnings.warn(
+                f"No video {video}: {reason} Training goes on.", RobolearnWarning, stacklevel=3
+            )
+        self.failures.append(f"{video}: {reason}")
+
     def finish(self) -> None:
-        """Wait until every video asked for is done."""
+        """Wait until every video asked for is done.
+
+        Raises:
+            Stopped: On request.
+        """
         while self._running is not None or self._waiting:
+            check_stop()
             if self._running is not None:
-                self._running.process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._running.process.wait(timeout=0.2)
             self.poll()
 
     def cancel(self) -> None:

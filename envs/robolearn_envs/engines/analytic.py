@@ -1,16 +1,14 @@
 """The closed form: equations of motion written out, on NumPy or torch."""
 
-import math
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
 import array_api_compat.numpy as numpy_namespace
-import numpy as np
 
 from robolearn_envs import sensors
 from robolearn_envs.arrays import Array
-from robolearn_envs.engines.base import Rows, check_finite
+from robolearn_envs.engines.base import Rows, not_finite
 
 
 class ClosedFormRobot(Protocol):
@@ -59,6 +57,7 @@ class AnalyticEngine:
         self._joints = len(robot.joints)
         # One contiguous row per coordinate; (N, joints) views of them are handed out.
         self._state = xp.zeros((2 * self._joints, num_envs), dtype=xp.float64, device=device)
+        self.broken = xp.zeros(num_envs, dtype=xp.bool, device=device)
         self._ones = xp.ones(num_envs, dtype=xp.float64, device=device)
         self._cylinders = xp.zeros((num_envs, 0, 3), dtype=xp.float64, device=device)
         self._boxes = xp.zeros((num_envs, 0, 4), dtype=xp.float64, device=device)
@@ -78,6 +77,7 @@ class AnalyticEngine:
         for row in range(self._joints):
             self._state[row, ids] = qpos[:, row]
             self._state[self._joints + row, ids] = qvel[:, row]
+        self.broken[ids] = False
         if factors is not None:
             self._set_fields(ids, factors)
 
@@ -98,9 +98,18 @@ class AnalyticEngine:
             self._check()
 
     def _check(self) -> None:
-        positions = self._state[: self._joints]  # a broken velocity has just been added to them
-        if not math.isfinite(np.vdot(positions, positions)):  # 1 us, np.isfinite takes 2
-            check_finite("The closed form", positions.T)
+        broken = not_finite(self._state.T)
+        if broken is not None:
+            self.broken |= broken
+            self._state[:, broken] = 0.0
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return positions and velocities."""
+        return {"state": self._state + 0.0}
+
+    def restore(self, snapshot: Mapping[str, Array]) -> None:
+        """Go back to a snapshot."""
+        self._state[:] = snapshot["state"]
 
     def furnish(self, ids: Rows, cylinders: Array, boxes: Array) -> None:
         """Put obstacles around copies ``ids``."""

@@ -1,12 +1,15 @@
 # pyright: reportMissingModuleSource=false, reportAttributeAccessIssue=false
 """Bullet: one private world per copy."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from robolearn_envs import sensors
-from robolearn_envs.engines.base import Rows, check_finite
+from robolearn_envs.engines.base import Rows, not_finite
 from robolearn_envs.engines.bullet_scenery import BulletScenery
 from robolearn_envs.engines.bullet_world import BulletBody, connect, pybullet
+from robolearn_envs.engines.episodes import EpisodeLog
 from robolearn_envs.robots import CartPole, DiscRobot, Rover
 
 MAX_WORLDS = 512
@@ -36,16 +39,20 @@ class BulletEngine:
         base = 7 if robot.floating else 0
         self._qpos = np.zeros((num_envs, base + len(robot.joints)))
         self._qvel = np.zeros((num_envs, len(robot.joints) + (6 if robot.floating else 0)))
+        self.broken = np.zeros(num_envs, dtype=np.bool_)
+        widths = self._qpos.shape[1], self._qvel.shape[1], len(robot.actuated)
+        self._episodes = EpisodeLog(num_envs, *widths)
         self._unit = np.ones((num_envs, 1))  # m, the length that is 1 in this copy's world
         self._power = np.array([1.0, 0.0]) if isinstance(robot, CartPole) else 0.0  # of m
+        self._timestep = timestep
         self._clients = [connect() for _ in range(num_envs)]
-        self._bodies = [self._build(client, timestep) for client in self._clients]
+        self._bodies = [self._build(client) for client in self._clients]
         self._scenery: list[BulletScenery] = []
         if isinstance(robot, DiscRobot | Rover):
             self._scenery = [BulletScenery(client) for client in self._clients]
 
-    def _build(self, client: int, timestep: float) -> BulletBody:
-        pybullet.setTimeStep(timestep, physicsClientId=client)
+    def _build(self, client: int) -> BulletBody:
+        pybullet.setTimeStep(self._timestep, physicsClientId=client)
         pybullet.setGravity(0, 0, -self._robot.gravity, physicsClientId=client)
         return BulletBody(self._robot, client)
 
@@ -70,9 +77,14 @@ class BulletEngine:
         if factors is not None:
             self._set_fields(ids, factors)
         self._qpos[ids], self._qvel[ids] = qpos, qvel
-        length = self._unit**self._power
+        self._episodes.begin(ids, qpos, qvel)
+        self.broken[ids] = False
         for env in ids:
-            self._bodies[env].put(self._qpos[env] / length[env], self._qvel[env] / length[env])
+            self._put(env, self._qpos[env], self._qvel[env])
+
+    def _put(self, env: int, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        length = self._unit[env] ** self._power
+        self._bodies[env].put(qpos / length, qvel / length)
 
     def _set_fields(self, ids: np.ndarray, factors: dict[str, np.ndarray]) -> None:
         robot = self._robot.scaled(factors)
@@ -87,15 +99,52 @@ class BulletEngine:
 
     def step(self, force: np.ndarray) -> None:
         """Advance every world by one physics step."""
-        push = (force / self._unit).tolist()
-        qpos, qvel = np.empty_like(self._qpos), np.empty_like(self._qvel)
+        self._episodes.add(force)
+        for env in range(len(self._bodies)):
+            self._push(env, force[env])
+        self._read()
+        broken = not_finite(np.concatenate([self._qpos, self._qvel], axis=1))
+        if broken is not None:
+            self.broken |= broken
+            for env in np.flatnonzero(broken).tolist():
+                self._replace(env)
+
+    def _push(self, env: int, force: np.ndarray) -> None:
+        self._bodies[env].push((force / self._unit[env]).tolist())
+        pybullet.stepSimulation(physicsClientId=self._clients[env])
+
+    def _read(self) -> None:
         for env, body in enumerate(self._bodies):
-            body.push(push[env])
-            pybullet.stepSimulation(physicsClientId=self._clients[env])
-            body.read(qpos[env], qvel[env])
-        check_finite("Bullet", np.concatenate([qpos, qvel], axis=1))
+            body.read(self._qpos[env], self._qvel[env])
         length = self._unit**self._power
-        self._qpos[:], self._qvel[:] = qpos * length, qvel * length
+        self._qpos *= length
+        self._qvel *= length
+
+    def _replace(self, env: int) -> None:
+        """Give a copy a new world, at rest: nothing mends a NaN that is in one."""
+        pybullet.disconnect(self._clients[env])
+        client = self._clients[env] = connect()
+        self._bodies[env] = self._build(client)
+        if self._scenery:
+            self._scenery[env] = BulletScenery(client)
+        self._qpos[env], self._qvel[env] = 0.0, 0.0
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Return how each episode began and what was done since.
+
+        Bullet keeps contacts and impulses that no one can read or write: only a world that lives
+        through the same again gets into the same state.
+        """
+        return self._episodes.snapshot()
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Live through the episodes of a snapshot again."""
+        self._episodes.restore(snapshot)
+        for env in range(len(self._bodies)):
+            self._put(env, self._episodes.qpos[env], self._episodes.qvel[env])
+            for force in self._episodes.since(env):
+                self._push(env, force)
+        self._read()
 
     def furnish(self, ids: Rows, cylinders: np.ndarray, boxes: np.ndarray) -> None:
         """Put obstacles around copies ``ids``."""

@@ -1,6 +1,8 @@
 # pyright: reportAttributeAccessIssue=false, reportMissingTypeStubs=false
 """MuJoCo: a batch of simulations on a C++ thread pool."""
 
+from collections.abc import Mapping
+
 import mujoco
 import numpy as np
 from mujoco.batch import Batch
@@ -9,7 +11,7 @@ from robolearn_envs import sensors
 from robolearn_envs.arenas.custom import MOST
 from robolearn_envs.arenas.grid import HALF
 from robolearn_envs.arenas.layouts import HEIGHT, PARKED
-from robolearn_envs.engines.base import EngineError, Rows, check_finite
+from robolearn_envs.engines.base import Rows, not_finite
 from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
 from robolearn_envs.stage import ARENA_WORLD
 
@@ -69,6 +71,7 @@ class MujocoEngine:
         self._batch = Batch(model, num_envs, nthread=threads)
         self._qpos = self._batch.bind("qpos")
         self._qvel = self._batch.bind("qvel")
+        self.broken = np.zeros(num_envs, dtype=np.bool_)
         self._dofs = [model.joint(name).dofadr[0] for name in robot.actuated]
         self._force = self._batch.bind("qfrc_applied")
         if drives:
@@ -99,6 +102,7 @@ class MujocoEngine:
             self._set_fields(ids, factors)
         self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._qpos[ids], self._qvel[ids] = qpos, qvel
+        self.broken[ids] = False
 
     def _set_fields(self, ids: np.ndarray, factors: dict[str, np.ndarray]) -> None:
         if not isinstance(self._robot, CartPole | DiscRobot | Rover):
@@ -118,16 +122,27 @@ class MujocoEngine:
             self._force[:, dof] = force[:, column]
         # Positions, velocities and forces, before MuJoCo sees a NaN: it would silently reset
         # the copy and write to MUJOCO_LOG.TXT in the working directory.
-        check_finite("MuJoCo", self._batch.state)
+        broken = not_finite(self._batch.state)
+        if broken is not None:
+            self._put_at_rest(broken)
         self._batch.step()
         if self._batch.warning.any():
-            self._raise_broken()
+            counts = self._batch.warning[:, _BROKEN, 1]  # of (last info, number)
+            broken = counts.any(axis=1)
+            if broken.any():
+                self._put_at_rest(broken)
 
-    def _raise_broken(self) -> None:
-        counts = self._batch.warning[:, _BROKEN, 1]  # of (last info, number)
-        broken = np.flatnonzero(counts.any(axis=1))
-        if broken.size:
-            raise EngineError(f"MuJoCo: the state of env {broken[0]} is no longer finite.")
+    def _put_at_rest(self, broken: np.ndarray) -> None:
+        self._batch.reset(np.flatnonzero(broken), stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self.broken |= broken
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Return MuJoCo's integration state: warm start, forces and obstacles are part of it."""
+        return {"state": self._batch.state.copy()}
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Go back to a snapshot."""
+        self._batch.state[:] = snapshot["state"]
 
     def furnish(self, ids: Rows, cylinders: np.ndarray, boxes: np.ndarray) -> None:
         """Put obstacles around copies ``ids``: the first of the model's, the others are parked."""

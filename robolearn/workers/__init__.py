@@ -1,0 +1,1 @@
+"""Environments in processes of their own, which may die without taking the training along."""

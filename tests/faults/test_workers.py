@@ -1,0 +1,782 @@
+"""Workers die, hang and raise; the training goes on, and nothing waits for ever."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import troubled
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.vector import AutoresetMode
+from often import often
+from troubled import BREAK, DIE, GO, HANG, LEAVE, LENGTH, PAUSE, RAISE, Troubled, sync
+
+from robolearn.collect import Collector
+from robolearn.errors import RobolearnError
+from robolearn.workers import crew
+from robolearn.workers.batches import deal, merge_infos
+from robolearn.workers.crew import WorkerError
+from robolearn.workers.process import Worker
+from robolearn.workers.vector import WorkerVectorEnv
+
+SAME_STEP = AutoresetMode.SAME_STEP
+HERE = Path(__file__).parent
+
+cartpole = partial(
+    gym.make_vec,
+    "CartPole-v1",
+    vectorization_mode="sync",
+    vector_kwargs={"autoreset_mode": SAME_STEP},
+)
+bullet = partial(
+    gym.make_vec, "robolearn/CartPoleBalance-v0", engine="bullet", autoreset_mode=SAME_STEP
+)
+depth = partial(  # observations are a dictionary
+    gym.make_vec, "robolearn/NavDepth-v0", engine="bullet", autoreset_mode=SAME_STEP
+)
+keyed = partial(sync, troubled.Keyed)
+calm = partial(sync, Troubled)
+
+sigkill_is_told = pytest.warns(RuntimeWarning, match="was killed by SIGKILL")
+
+
+@pytest.fixture
+def workers():
+    """Return a function that makes environments in workers, to be closed after the test."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(WorkerVectorEnv(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for envs in made:
+        pids = envs.pids
+        envs.close()
+        assert gone(pids)
+
+
+def gone(pids, seconds=0.0, *, there=lambda pid: Path(f"/proc/{pid}").exists()):
+    """Return whether no process is left, not even as a zombie, after some seconds at the most."""
+    until = time.monotonic() + seconds
+    while left := [pid for pid in pids if there(pid)]:
+        if time.monotonic() > until:
+            return not left
+        time.sleep(0.01)
+    return True
+
+
+def running(pid):
+    """Return whether a process is more than a zombie, which an orphan may stay for a while."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def same(one, other):
+    """Return whether two nested structures are equal to the bit, types of arrays included."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray):
+        if one.dtype != other.dtype or one.shape != other.shape:
+            return False
+        return same(list(one), list(other)) if one.dtype == object else np.array_equal(one, other)
+    return bool(one == other)
+
+
+def actions(*done):
+    return np.array(done, np.int64)
+
+
+# As one vector environment.
+
+
+@pytest.mark.parametrize(
+    ("make", "seed"),
+    [
+        (cartpole, 7),
+        (cartpole, [5, 3, 8, 1, 2]),
+        (bullet, 7),
+        (bullet, [5, 3, 8, 1, 2]),
+        (depth, 7),
+        (keyed, 7),
+    ],
+)
+def test_trajectories_are_bitwise_those_of_one_process(make, seed, workers):
+    there, here = workers(make, 5, 2), make(5)
+    assert there.action_space == here.action_space
+    assert there.observation_space == here.observation_space
+    assert there.metadata == here.metadata
+    assert there.spec == here.spec
+    assert same(there.reset(seed=seed), here.reset(seed=seed))
+    here.action_space.seed(0)
+    finals = 0
+    for count in range(80):
+        action = here.action_space.sample()
+        one, other = there.step(action), here.step(action)
+        assert same(one, other), f"in step {count}"
+        finals += "final_obs" in one[-1]
+        if count == 40:
+            mask = np.array([False, True, False, False, True])
+            options = {"reset_mask": mask}
+            one = there.reset(options=options)
+            assert same(one, here.reset(options={**options}))
+            assert options["reset_mask"] is mask  # and is left as it was
+    assert finals or make is depth
+    here.close()
+
+
+def test_environments_are_dealt_in_slices_as_equal_as_can_be(workers):
+    assert deal(7, 3) == [slice(0, 3), slice(3, 5), slice(5, 7)]  # 7 = 3 + 2 + 2
+    assert workers(calm, 2, 5).slices == [slice(0, 1), slice(1, 2)]  # no worker without any
+
+
+def test_a_mask_resets_only_who_is_meant_and_asks_no_other_worker(workers):
+    envs = workers(calm, 4, 2)
+    envs.reset(seed=0)
+    before, *_ = envs.step(actions(GO, GO, GO, GO))
+    after, info = envs.reset(options={"reset_mask": np.array([False, True, False, False])})
+    assert envs.each(troubled.resets) == [[1, 2], [1, 1]]
+    np.testing.assert_array_equal(after[[0, 2, 3]], before[[0, 2, 3]])
+    assert after[1, 1] == 0  # steps
+    np.testing.assert_array_equal(info["_drawn"], [False, True, False, False])
+    np.testing.assert_array_equal(info["drawn"][[0, 2, 3]], 0.0)
+
+
+def test_observations_handed_out_are_not_written_to_again(workers):
+    envs = workers(calm, 2, 1)
+    first, _ = envs.reset(seed=0)
+    kept = first.copy()
+    second, *_ = envs.step(actions(GO, GO))
+    np.testing.assert_array_equal(first, kept)
+    first[:] = second[:] = -1.0  # nor does what happens to them reach what is remembered
+    masked, _ = envs.reset(options={"reset_mask": np.array([True, False])})
+    np.testing.assert_array_equal(masked[1], [kept[1, 0], 1])
+
+
+def test_what_some_slices_do_not_tell_is_filled_as_gymnasium_does():
+    space = gym.spaces.Box(0.0, 9.0, (2,), np.float32)
+    told = {
+        "speed": np.array([[1.5, 2.5]]),
+        "_speed": np.array([True]),
+        "word": np.array(["left"], dtype=object),
+        "_word": np.array([True]),
+        "final_obs": np.array([[3.0, 4.0]], np.float32),
+        "_final_obs": np.array([True]),
+        "final_info": {"success": np.array([True]), "_success": np.array([True])},
+        "_final_info": np.array([True]),
+        "clock": 8.0,
+        "path": [1, 2],
+    }
+    info = merge_infos([{}, told], [2, 1], space)
+    mask = np.array([False, False, True])
+    words = np.array([None, None, "left"], dtype=object)
+    paths = np.full(3, None, dtype=object)
+    paths[2] = [1, 2]
+    assert same(
+        info,
+        {
+            "speed": np.array([[0.0, 0.0], [0.0, 0.0], [1.5, 2.5]]),
+            "_speed": mask,
+            "word": words,
+            "_word": mask,
+            "final_obs": np.array([[0, 0], [0, 0], [3, 4]], np.float32),
+            "_final_obs": mask,
+            "final_info": {"success": mask, "_success": mask},
+            "_final_info": mask,
+            "clock": np.array([0.0, 0.0, 8.0]),
+            "_clock": mask,
+            "path": paths,
+            "_path": mask,
+        },
+    )
+
+
+def test_each_asks_every_worker_with_an_argument_of_its_own(workers):
+    envs = workers(calm, 3, 2)
+    envs.reset(seed=0)
+    envs.step(actions(GO, GO, GO))
+    assert envs.each(troubled.steps, 10, 20) == [[10, 10], [20]]
+    with pytest.raises(ValueError, match="one argument for each of 2 workers, got 1"):
+        envs.each(troubled.steps, 10)
+
+
+def test_workers_import_no_torch(workers):
+    assert workers(bullet, 2, 2).each(troubled.imported, "torch", "torch") == [False, False]
+
+
+def test_importing_workers_imports_no_torch():
+    code = "import sys, robolearn.workers.vector; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_workers_compute_on_one_thread_and_the_parent_as_before(workers):
+    before = dict(os.environ)
+    expected = os.environ.get("OMP_NUM_THREADS", "1")
+    told = workers(calm, 2, 2).each(troubled.variable, "OMP_NUM_THREADS", "OMP_NUM_THREADS")
+    assert told == [expected, expected]
+    assert dict(os.environ) == before
+
+
+def test_where_no_server_can_fork_them_workers_are_started_anew(workers, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    envs = workers(calm, 2, 1)
+    assert "Spawn" in type(envs._crew.workers[0].process).__name__
+    envs.reset(seed=0)
+    assert envs.step(actions(GO, GO))[0][:, 1].tolist() == [1, 1]
+    assert envs.each(troubled.imported, "torch") == [False]
+
+
+# Losses.
+
+
+def kill(pid, at):
+    at.append(time.monotonic())
+    os.kill(pid, signal.SIGKILL)
+
+
+def until_lost(envs, obs, rng):
+    """Return the observations before the step in which an environment is lost, and that step."""
+    until = time.monotonic() + 5.0
+    while time.monotonic() < until:
+        step = envs.step(rng.integers(2, size=envs.num_envs))
+        if "lost" in step[-1]:
+            return obs, step
+        obs = step[0]
+    raise AssertionError("nothing was lost")
+
+
+def test_workers_killed_at_random_moments_are_noticed_and_the_training_goes_on(workers):
+    rng = np.random.default_rng(0)
+    left = often(3, 100)
+    while left:
+        envs = workers(cartpole, 8, 3)  # anew after four losses: the fifth would end it
+        for _ in range(min(left, crew.MOST_LOSSES - 1)):
+            left -= 1
+            k = int(rng.integers(3))
+            killed_at = []
+            killer = threading.Timer(rng.uniform(0.0, 0.02), kill, (envs.pids[k], killed_at))
+            name = {0: "envs 0 to 2", 1: "envs 3 to 5", 2: "envs 6 to 7"}[k]
+            obs, _ = envs.reset(seed=int(rng.integers(1000)))
+            killer.start()
+            with pytest.warns(RuntimeWarning, match=rf"Lost {name} .* was killed by SIGKILL"):
+                before, (_, reward, terminated, truncated, info) = until_lost(envs, obs, rng)
+            killer.join()
+            assert time.monotonic() < killed_at[0] + 2.0
+            rows = envs.slices[k]
+            np.testing.assert_array_equal(np.flatnonzero(info["lost"]), np.arange(8)[rows])
+            assert not reward[rows].any()
+            assert not terminated[rows].any()
+            assert truncated[rows].all()
+            np.testing.assert_array_equal(np.stack(list(info["final_obs"][rows])), before[rows])
+            for _ in range(5):
+                _, reward, *_, info = envs.step(rng.integers(2, size=8))
+                assert (reward == 1.0).all()
+                assert "lost" not in info
+        pids = envs.pids
+        envs.close()
+        assert gone(pids)
+
+
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        (DIE, "their worker was killed by SIGKILL"),
+        (LEAVE, "their worker ended with exit code 7"),
+        (RAISE, "they raised ValueError: the motor is on fire"),
+        (BREAK, "they raised EngineError: the arm is no longer finite"),
+        (HANG, "they made no step in 0.5 s"),
+    ],
+)
+def test_a_loss_truncates_the_slice_and_no_other_environment(action, why, workers):
+    envs = workers(calm, 4, 2, step_timeout=0.5)
+    envs.reset(seed=0)
+    for _ in range(2):
+        before, *_ = envs.step(actions(GO, GO, GO, GO))
+    with pytest.warns(RuntimeWarning) as warned:
+        obs, reward, terminated, truncated, info = envs.step(actions(GO, GO, action, GO))
+    assert [str(warning.message) for warning in warned] == [
+        f"Lost envs 2 to 3 (loss 1): {why}. Their episodes count as truncated, and new ones "
+        "begin in a new process."
+    ]
+    assert warned[0].filename == __file__
+    lost = [False, False, True, True]
+    assert reward.tolist() == [1, 1, 0, 0]
+    assert terminated.tolist() == [False] * 4
+    assert truncated.tolist() == lost
+    assert info["lost"].tolist() == info["_lost"].tolist() == lost
+    assert info["_final_obs"].tolist() == lost
+    assert info["final_obs"][0] is None
+    np.testing.assert_array_equal(np.stack(list(info["final_obs"][2:])), before[2:])
+    assert obs[:, 1].tolist() == [3, 3, 0, 0]  # steps of the running and of the new episodes
+    assert set(obs[2:, 0]).isdisjoint(before[2:, 0])  # which drew other numbers
+    obs, reward, _, truncated, info = envs.step(actions(GO, GO, GO, GO))
+    assert obs[:, 1].tolist() == [4, 4, 1, 1]
+    assert reward.tolist() == [1, 1, 1, 1]
+    assert not truncated.any()
+    assert "lost" not in info
+
+
+def test_nothing_is_claimed_of_lost_episodes_where_others_end_as_a_success(workers):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+    for _ in range(LENGTH - 1):
+        envs.step(actions(GO, GO))
+    with sigkill_is_told:
+        *_, terminated, _, info = envs.step(actions(GO, DIE))
+    assert terminated.tolist() == [True, False]
+    outcome = info["final_info"]
+    assert outcome["success"].tolist() == outcome["_success"].tolist() == [True, False]
+    assert info["_final_info"].tolist() == [True, False]
+    assert info["_final_obs"].tolist() == [True, True]
+    assert info["final_obs"][0][1] == LENGTH
+    assert info["final_obs"][1][1] == LENGTH - 1
+
+
+def test_last_observations_of_lost_native_environments_come_as_a_batch(workers):
+    envs = workers(depth, 2, 2)
+    before, _ = envs.reset(seed=0)
+    os.kill(envs.pids[1], signal.SIGKILL)
+    with sigkill_is_told:
+        *_, info = envs.step(np.zeros(envs.action_space.shape, envs.action_space.dtype))
+    assert info["final_obs"].keys() == before.keys()
+    for key, final in info["final_obs"].items():
+        np.testing.assert_array_equal(final[1], before[key][1])
+        assert not final[0].any()
+    assert info["_final_obs"].tolist() == [False, True]
+
+
+def test_workers_that_hang_are_killed_when_their_time_is_up(workers):
+    envs = None
+    for count in range(often(1, 20)):
+        if count % 4 == 0:
+            envs = workers(calm, 4, 2, step_timeout=0.5)
+            envs.reset(seed=count)
+        pid = envs.pids[1]
+        begun = time.monotonic()
+        with pytest.warns(RuntimeWarning, match=r"Lost envs 2 to 3 .* made no step in 0\.5 s"):
+            *_, info = envs.step(actions(GO, GO, HANG, GO))
+        assert 0.5 <= time.monotonic() - begun < 2.5
+        assert info["lost"].tolist() == [False, False, True, True]
+        assert gone([pid])
+        assert "lost" not in envs.step(actions(GO, GO, GO, GO))[-1]
+
+
+def test_a_stopped_worker_that_reads_no_large_actions_hangs_nobody(workers):
+    envs = workers(partial(sync, troubled.Wide), 2, 2, step_timeout=0.5)
+    envs.reset(seed=0)
+    push = np.zeros(envs.action_space.shape, np.float32)
+    envs.step(push)
+    os.kill(envs.pids[0], signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.warns(RuntimeWarning, match=r"Lost env 0 .* made no step"):
+        *_, info = envs.step(push)
+    assert time.monotonic() - begun < 2.5
+    assert info["lost"].tolist() == [True, False]
+
+
+def test_environments_that_raise_begin_anew_again_and_again(workers):
+    envs = None
+    for count in range(often(2, 20)):
+        if count % 4 == 0:
+            envs = workers(calm, 4, 2)
+            envs.reset(seed=count)
+        begun = time.monotonic()
+        with pytest.warns(RuntimeWarning, match=r"Lost envs 0 to 1 .* raised ValueError"):
+            *_, info = envs.step(actions(GO, RAISE, GO, GO))
+        assert time.monotonic() - begun < 2.0
+        assert info["lost"].tolist() == [True, True, False, False]
+        assert "lost" not in envs.step(actions(GO, GO, GO, GO))[-1]
+
+
+def test_the_same_seed_and_losses_give_the_same_numbers(workers):
+    def run():
+        envs = workers(calm, 4, 2)
+        seen = [envs.reset(seed=11)[0]]
+        for action in (GO, RAISE, GO, RAISE):
+            with pytest.warns(RuntimeWarning) if action == RAISE else nullcontext():
+                seen.append(envs.step(actions(GO, GO, GO, action))[0])
+        return np.stack(seen)
+
+    one = run()
+    np.testing.assert_array_equal(one, run())
+    drawn = one[:, 3, 0]
+    assert len(set(drawn)) == 3  # of the reset and of two losses
+
+
+def test_several_workers_lost_in_one_step_are_all_named(workers):
+    envs = workers(calm, 3, 3)
+    envs.reset(seed=0)
+    with pytest.warns(RuntimeWarning) as warned:
+        *_, truncated, info = envs.step(actions(RAISE, GO, DIE))
+    assert [str(w.message).split(":")[0] for w in warned] == [
+        "Lost env 0 (loss 1)",
+        "Lost env 2 (loss 2)",
+    ]
+    assert truncated.tolist() == info["lost"].tolist() == [True, False, True]
+
+
+def test_a_worker_dead_before_a_reset_is_replaced_in_it(workers):
+    envs = workers(calm, 4, 2)
+    envs.reset(seed=0)
+    envs.step(actions(GO, GO, GO, GO))
+    os.kill(envs.pids[0], signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match=r"Lost envs 0 to 1 .* SIGKILL"):
+        obs, info = envs.reset(options={"reset_mask": np.array([False, True, False, False])})
+    assert obs[:, 1].tolist() == [0, 0, 1, 1]  # env 0 has begun anew without being asked to
+    assert info["lost"].tolist() == info["_lost"].tolist() == [True, True, False, False]
+    assert envs.step(actions(GO, GO, GO, GO))[0][:, 1].tolist() == [1, 1, 2, 2]
+
+
+def test_environments_that_raise_in_a_reset_get_another_seed(workers):
+    envs = workers(partial(sync, Troubled, bad_reset=2**40), 2, 2)
+    with pytest.warns(RuntimeWarning, match="seed 1099511627777 is not to my taste"):
+        obs, info = envs.reset(seed=[5, 2**40 + 1])
+    assert obs[:, 1].tolist() == [0, 0]
+    assert info["lost"].tolist() == [False, True]
+
+
+def test_a_worker_that_hangs_in_a_reset_is_replaced(workers):
+    envs = workers(calm, 2, 2, step_timeout=0.5)
+    envs.reset(seed=0)
+    begun = time.monotonic()
+    os.kill(envs.pids[1], signal.SIGSTOP)
+    with pytest.warns(RuntimeWarning, match=r"Lost env 1 .* made no reset in 0\.5 s"):
+        _, info = envs.reset(seed=0)
+    assert time.monotonic() - begun < 2.5
+    assert info["lost"].tolist() == [False, True]
+
+
+def test_an_option_no_environment_can_grant_ends_with_its_traceback(workers):
+    envs = workers(calm, 2, 2)
+    with pytest.warns(RuntimeWarning), pytest.raises(WorkerError, match="motor is on fire"):
+        envs.reset(seed=0, options={"act": RAISE})
+
+
+def test_it_gives_up_after_five_losses_in_a_minute(workers):
+    envs = workers(calm, 4, 2)
+    envs.reset(seed=0)
+    pids = {*envs.pids}
+    for action in [(RAISE, GO, GO, GO), (GO, GO, GO, BREAK)] * 2:
+        with pytest.warns(RuntimeWarning):
+            envs.step(actions(*action))
+        pids |= {*envs.pids}
+    assert len(pids) == 6
+    with pytest.raises(WorkerError) as gave_up:
+        envs.step(actions(GO, GO, RAISE, GO))
+    first, *rest = str(gave_up.value).splitlines()
+    assert first == (
+        "Environments were lost 5 times within 60 s, the last time envs 2 to 3: they raised "
+        "ValueError: the motor is on fire. Mend the environment."
+    )
+    assert any("troubled.py" in line and "in act" in line for line in rest)  # the traceback
+    assert gave_up.value.exit_code == 4
+    assert isinstance(gave_up.value, RobolearnError)
+    assert gone(pids)
+    with pytest.raises(ClosedEnvironmentError):
+        envs.step(actions(GO, GO, GO, GO))
+
+
+def test_the_signal_is_told_when_it_gives_up(workers, monkeypatch):
+    monkeypatch.setattr(crew, "MOST_LOSSES", 1)
+    envs = workers(calm, 1, 1)
+    envs.reset(seed=0)
+    with pytest.raises(WorkerError, match="env 0: their worker was killed by SIGKILL"):
+        envs.step(actions(DIE))
+
+
+def test_losses_far_apart_are_no_reason_to_give_up(workers, monkeypatch):
+    monkeypatch.setattr(crew, "WINDOW", 0.0)
+    envs = workers(calm, 1, 1)
+    envs.reset(seed=0)
+    for _ in range(6):
+        with pytest.warns(RuntimeWarning, match="raised ValueError"):
+            envs.step(actions(RAISE))
+
+
+def test_losses_leave_no_open_files_behind(workers):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(4):
+        with pytest.warns(RuntimeWarning):
+            envs.step(actions(GO, DIE))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("make", [cartpole, depth], ids=["array", "dictionary"])
+def test_a_collector_goes_on_after_a_worker_was_killed(make, workers):
+    envs = workers(make, 4, 2)
+    collector = Collector(envs, seed=0, stagger=20)
+    action = np.zeros(envs.action_space.shape, envs.action_space.dtype)
+    for _ in range(5):
+        collector.step(action)
+    before = collector.obs
+    os.kill(envs.pids[1], signal.SIGKILL)
+    with sigkill_is_told:
+        step = collector.step(action)
+    assert step.done[2:].all()
+    assert not step.terminated[2:].any()
+    np.testing.assert_array_equal(step.next_obs[2:], before[2:])  # they stayed where they were
+    for _ in range(30):
+        step = collector.step(action)
+        assert step.valid.all()
+
+
+# Each.
+
+
+def test_each_raises_where_a_worker_is_dead_and_the_next_step_replaces_it(workers):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+    with pytest.raises(WorkerError, match="end failed for env 0: their worker was killed by SIGK"):
+        envs.each(troubled.end)
+    with pytest.warns(RuntimeWarning) as warned:
+        *_, info = envs.step(actions(GO, GO))
+    assert len(warned) == 2
+    assert info["lost"].all()
+
+
+def test_each_raises_what_a_function_raised_and_no_environment_is_lost(workers):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+    with pytest.raises(WorkerError, match=r"complain failed for env 0: they raised KeyError") as e:
+        envs.each(troubled.complain, "one", "two")
+    assert "in complain" in str(e.value)
+    assert "lost" not in envs.step(actions(GO, GO))[-1]
+
+
+# Ctrl-C.
+
+
+def test_ctrl_c_does_not_reach_the_workers(workers):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+    for pid in envs.pids:
+        os.kill(pid, signal.SIGINT)
+    obs, *_, info = envs.step(actions(GO, GO))
+    assert obs[:, 1].tolist() == [1, 1]
+    assert "lost" not in info
+
+
+def test_after_an_interrupted_step_answers_belong_to_their_questions(workers):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            envs.step(actions(PAUSE, GO))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert envs.each(troubled.steps, 1, 10) == [[1], [10]]  # not the answers of the step
+    assert envs.step(actions(GO, GO))[0][:, 1].tolist() == [2, 2]
+
+
+def failing_once(error):
+    """Return a way to start workers that fails the first time."""
+    errors = [error]
+
+    def start(*arguments):
+        if errors:
+            raise errors.pop()
+        return Worker(*arguments)
+
+    return start
+
+
+def test_a_process_that_cannot_be_started_is_a_loss_and_tried_again(workers, monkeypatch):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+    monkeypatch.setattr(crew, "Worker", failing_once(OSError("no memory")))
+    with pytest.warns(RuntimeWarning) as warned:
+        *_, info = envs.step(actions(GO, DIE))
+    assert info["lost"].tolist() == [False, True]
+    assert [str(warning.message).split(". ")[0] for warning in warned] == [
+        "Lost env 1 (loss 1): their worker was killed by SIGKILL",
+        "Lost env 1 (loss 2): no process could be started for them: no memory",
+    ]
+
+
+def test_ctrl_c_before_a_new_process_is_started_leaves_that_to_the_next_step(workers, monkeypatch):
+    envs = workers(calm, 2, 2)
+    envs.reset(seed=0)
+    monkeypatch.setattr(crew, "Worker", failing_once(KeyboardInterrupt()))
+    with pytest.warns(RuntimeWarning, match="loss 1"), pytest.raises(KeyboardInterrupt):
+        envs.step(actions(GO, DIE))
+    with pytest.warns(RuntimeWarning, match="loss 2"):
+        *_, info = envs.step(actions(GO, GO))
+    assert info["lost"].tolist() == [False, True]
+
+
+# Environments that cannot be made.
+
+
+def processes():
+    """Return the children of the server that forks workers, besides itself."""
+    own, children = str(os.getpid()), {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = stat.parent.name, stat.read_text().rsplit(")", 1)[1]
+        except OSError:
+            continue
+        children.setdefault(rest.split()[1], []).append(pid)
+    return sorted(pid for child in children.get(own, []) for pid in children.get(child, []))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (troubled.refuse, r"^no simulator here: pip install simulator"),
+        (troubled.leave, r"envs 0 to 2 could not be made: their worker ended with exit code 3\."),
+        (partial(sync, Troubled, mode=AutoresetMode.DISABLED), r"autoreset_mode .*, got .*DISABL"),
+        (lambda count: calm(count), r"make must be picklable"),
+        (troubled.varied, r"single_observation_space of envs 0 to 2 is .*, of envs 3 to 4"),
+        (partial(gym.make_vec, "robolearn/Nothing-v0"), r"Nothing"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_at_once_and_leaves_no_process(make, message, workers):
+    workers(calm, 1, 1).close()  # the server is there
+    before = processes()
+    begun = time.monotonic()
+    with pytest.raises(RobolearnError, match=message) as refused:
+        WorkerVectorEnv(make, 5, 2)
+    assert type(refused.value) is RobolearnError
+    assert processes() == before
+    assert time.monotonic() - begun < 2.0
+
+
+def test_the_traceback_goes_along_with_what_a_refusing_environment_says():
+    with pytest.raises(RobolearnError) as refused:
+        WorkerVectorEnv(troubled.refuse, 2, 1)
+    assert str(refused.value) == "no simulator here: pip install simulator"
+    assert "in refuse" in refused.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "options", "message"),
+    [
+        ((0, 1), {}, "at least 1, got 0 and 1"),
+        ((2, 0), {}, "at least 1, got 2 and 0"),
+        ((2, 1), {"step_timeout": 0.0}, "step_timeout must be above 0 seconds, got 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(numbers, options, message):
+    with pytest.raises(RobolearnError, match=message):
+        WorkerVectorEnv(calm, *numbers, **options)
+
+
+def test_requests_that_cannot_be_are_refused_without_a_loss(workers):
+    envs = workers(calm, 2, 2)
+    with pytest.raises(ResetNeeded):
+        envs.step(actions(GO, GO))
+    with pytest.raises(ValueError, match="first reset must be of all"):
+        envs.reset(options={"reset_mask": np.array([True, False])})
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"Actions must have shape \(2,\), got \(3,\)"):
+        envs.step(actions(GO, GO, GO))
+    with pytest.raises(ValueError, match="seed must list 2 seeds, got 3"):
+        envs.reset(seed=[1, 2, 3])
+    for mask in (np.array([True]), np.array([0, 1]), np.array([False, False])):
+        with pytest.raises(ValueError, match="reset_mask"):
+            envs.reset(options={"reset_mask": mask})
+
+
+# The end.
+
+
+def test_closing_leaves_no_process_and_may_be_repeated(workers):
+    envs = workers(calm, 4, 3)
+    pids = envs.pids
+    assert not gone(pids)
+    envs.close()
+    assert gone(pids)
+    envs.close()
+    with pytest.raises(ClosedEnvironmentError):
+        envs.reset(seed=0)
+
+
+def test_closing_kills_workers_that_do_not_come_to_an_end(workers):
+    envs = workers(partial(sync, Troubled, batch=troubled.Clinging), 2, 2)
+    pids = envs.pids
+    begun = time.monotonic()
+    envs.close()
+    assert gone(pids)
+    assert time.monotonic() - begun < 2.0
+
+
+def test_environments_nobody_refers_to_any_more_leave_no_process():
+    envs = WorkerVectorEnv(calm, 2, 2)
+    pids = envs.pids
+    del envs
+    gc.collect()
+    assert gone(pids, 1.0)
+
+
+PARENT = """
+import sys, threading, time
+sys.path.insert(0, {here!r})
+from functools import partial
+import numpy as np
+from robolearn.workers.process import Worker
+from robolearn.workers.vector import WorkerVectorEnv
+from troubled import HANG, GO, Troubled, sync
+
+if __name__ == "__main__":
+    envs = WorkerVectorEnv(partial(sync, Troubled), 2, 2)
+    envs.reset(seed=0)
+    print(*envs.pids, flush=True)
+    {then}
+"""
+
+
+@pytest.mark.parametrize("then", ["time.sleep(1000)", "envs.step(np.array([HANG, GO]))"])
+def test_workers_of_a_killed_parent_end_by_themselves(then, tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(here=str(HERE), then=then))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        pids = parent.stdout.readline().split()
+        assert len(pids) == 2
+        time.sleep(0.1)
+        assert not gone(pids)
+        parent.kill()
+        assert gone(pids, 2.0, there=running)
+
+
+def test_a_parent_that_ends_without_closing_takes_its_workers_along(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(here=str(HERE), then="pass"))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    pids = done.stdout.split()
+    assert len(pids) == 2
+    assert gone(pids, 1.0, there=running)
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    script = tmp_path / "parent.py"
+    text = PARENT.format(here=str(HERE), then="pass")
+    script.write_text(text.replace('__name__ == "__main__"', "True"))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().splitlines()[-1].endswith("if __name__ == '__main__'.")
