@@ -20,7 +20,7 @@ REMEMBERED = 100
 """Steps that are remembered in case of a breakdown."""
 _OWN = ("obs", "starts", "_ended", "_total", "_length", "_cut_at")
 _UNTOUCHED = (
-    "nothing was learned from it. Mend the environment, or see whether its actions are sane."
+    "Nothing was learned from it. Mend the environment, or see whether its actions are sane."
 )
 
 
@@ -118,7 +118,12 @@ class Collector:
         if taken is None:
             return None
         own = {name: getattr(self, name) for name in _OWN}
-        facts = {"steps": self._steps, "lost": self.lost, "envs": taken.facts}
+        facts = {
+            "steps": self._steps,
+            "lost": self.lost,
+            "episodes": self._episodes,
+            "envs": taken.facts,
+        }
         return facts, own | {f"envs/{name}": array for name, array in taken.arrays.items()}
 
     def resume(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
@@ -130,7 +135,8 @@ class Collector:
         own = {name: np.array(arrays[name]) for name in _OWN}
         theirs = {k.removeprefix("envs/"): v for k, v in arrays.items() if k not in own}
         raw = put_back(self.envs, Snapshot(facts["envs"], theirs))
-        self._steps, self.lost = facts["steps"], facts["lost"]
+        self._steps, self.lost = int(facts["steps"]), int(facts["lost"])
+        self._episodes = [Episode(*told) for told in facts["episodes"]]
         if raw is not None and not np.array_equal(self._flatten(raw), own["obs"]):
             self.restart()
             return False
@@ -265,7 +271,7 @@ def require_finite(what: str, array: np.ndarray, step: int) -> None:
     env, *place = (int(i) for i in np.argwhere(~finite)[0])
     entry = f" in entry {place[0]}" if place else ""
     raise DivergedError(
-        f"The {what} of environment {env} is {array[(env, *place)]}{entry} after step {step}; "
+        f"The {what} of environment {env} is {array[(env, *place)]}{entry} after step {step}. "
         f"{_UNTOUCHED}",
         env,
     )

@@ -19,7 +19,7 @@ from robolearn.snapshots import Rewindable, rewindable
 from robolearn_envs.single import RoboEnv
 
 _FACTS, _STEPS = "dump.json", "steps.npz"
-_STATE = "state/"
+_STATE = "state."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Dump:
     start: dict[str, Any] | None
     """Of a foreign environment: how the episode began."""
     steps: dict[str, np.ndarray]
-    """``obs``, ``action``, ``reward`` and ``next_obs`` of the steps, shapes (T, ...); ``state/X``
+    """``obs``, ``action``, ``reward`` and ``next_obs`` of the steps, shapes (T, ...); ``state.X``
     of robolearn environments, shape (T, ...) or where it is always the same (1, ...); of foreign
     ones ``since_start``, all actions of the episode."""
 

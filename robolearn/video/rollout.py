@@ -122,7 +122,7 @@ def record(
     player = _Player(policy, env, overlay=overlay)
     player.reset(seed)
     height, width, _ = player.frame().shape
-    fps = _real_time(env, stride) if fps is None else fps
+    fps = real_time(env, stride) if fps is None else fps
     returns: list[float] = []
     steps = 0
     with VideoWriter(path, width, height, fps, comment=comment, overwrite=overwrite) as video:
@@ -199,7 +199,7 @@ def record_side_by_side(
     for player in players:
         player.reset(seed)
     height, width, _ = side_by_side([p.frame() for p in players], labels).shape
-    fps = _real_time(players[0].env, stride) if fps is None else fps
+    fps = real_time(players[0].env, stride) if fps is None else fps
     steps = 0
     with VideoWriter(path, width, height, fps, comment=comment, overwrite=overwrite) as video:
         while steps < max_steps and not all(player.over for player in players):
@@ -224,7 +224,8 @@ def _check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}.")
 
 
-def _real_time(env: gym.Env, stride: int) -> int:
+def real_time(env: gym.Env, stride: int) -> int:
+    """Return the frames per second at which an environment is shown as fast as it is."""
     return max(1, round(env.metadata.get("render_fps", 30) / stride))
 
 
