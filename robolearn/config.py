@@ -142,8 +142,7 @@ class _PlainLoader(yaml.SafeLoader):
     """Makes only plain values, each written out: what is repeated by reference can be endless."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+        if getattr(self.peek_event(), "anchor", None) is not None:  # an alias has one too
             raise yaml.YAMLError("anchors and aliases are not allowed, write the value out")
         return super().compose_node(parent, index)
 

@@ -1,8 +1,7 @@
 """Making environments: ours by name, or any that Gymnasium knows."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ import robolearn_envs
 from robolearn.collect import Collector
 from robolearn.config import check_ranges, from_dict, to_dict
 from robolearn.errors import RobolearnError
-from robolearn.snapshots import Rewindable
+from robolearn.making import make_foreign, make_native, refusals
 from robolearn.spaces import space_from_json, space_to_json
 from robolearn.workers.vector import WorkerVectorEnv
 from robolearn_envs.names import did_you_mean
@@ -90,7 +89,7 @@ class EnvConfig:
         Raises:
             RobolearnError: The environment refuses its arguments.
         """
-        with _refusals():
+        with refusals():
             return gym.make(self.id, **self.arguments(), **options)
 
     def make_vec(self, num_envs: int, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> VectorEnv:
@@ -100,24 +99,16 @@ class EnvConfig:
             RobolearnError: The environment refuses its arguments, or the mode is another one than
                 SAME_STEP with workers.
         """
+        how: dict[str, Any] = {"autoreset_mode": mode}
+        if self.native:
+            how["on_nan"] = self.on_nan
+        kind = make_native if self.native else make_foreign
+        make = partial(kind, self.id, how, self.arguments())
         if not self.workers:
-            return _make_batch(self, mode, num_envs)
+            return make(num_envs)
         if mode is not AutoresetMode.SAME_STEP:
             raise RobolearnError(f"Workers need autoreset mode SAME_STEP, got {mode.name}.")
-        make = partial(_make_batch, self, mode)
         return WorkerVectorEnv(make, num_envs, self.workers, step_timeout=self.step_timeout)
-
-
-def _make_batch(config: EnvConfig, mode: AutoresetMode, num_envs: int) -> VectorEnv:
-    """Return a batch in this process."""
-    how: dict[str, Any] = {"autoreset_mode": mode}
-    if config.native:
-        how["on_nan"] = config.on_nan
-    else:
-        wrappers = (Rewindable,)
-        how = {"vectorization_mode": "sync", "vector_kwargs": how, "wrappers": wrappers}
-    with _refusals():
-        return gym.make_vec(config.id, num_envs=num_envs, **how, **config.arguments())
 
 
 def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
@@ -136,15 +127,6 @@ def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
                 "names no files. Load it with environments of your own: load(env=...)."
             )
     return config
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn what environments raise on bad arguments into our error."""
-    try:
-        yield
-    except (ValueError, TypeError, ImportError, gym.error.Error) as error:
-        raise RobolearnError(str(error)) from error
 
 
 def _time_limit(envs: VectorEnv, config: EnvConfig | None) -> int:

@@ -160,7 +160,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"A name is letters, digits, '_', '.' and '-', got {name!r}.")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 

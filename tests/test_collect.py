@@ -404,12 +404,15 @@ def test_numbers_that_are_none_are_refused_where_they_come_up(mode, what, after,
         what if what == "reward" or (what == "final observation" and same_step) else ("observation")
     )
     place = "" if what == "reward" else " in entry 1"
-    message = f"The {named} of environment 1 is {number}{place} after step {after};"
+    message = (
+        f"The {named} of environment 1 is {number}{place} after step {after}\\. Nothing was learned"
+    )
     for _ in range(after - 1):
         collector.step(np.zeros(3, np.int64))
     with pytest.raises(DivergedError, match=message) as refusal:
         collector.step(np.zeros(3, np.int64))
     assert refusal.value.exit_code == 4
+    assert refusal.value.env == 1
     assert "\n" not in str(refusal.value)
     collector.envs.close()
 
@@ -417,6 +420,6 @@ def test_numbers_that_are_none_are_refused_where_they_come_up(mode, what, after,
 def test_first_observations_that_are_no_numbers_are_refused():
     envs = SyncVectorEnv([Failing, lambda: Failing("reset", np.nan)])
     envs.envs[1].episodes = 1
-    with pytest.raises(DivergedError, match="of environment 1 is nan in entry 1 after step 0;"):
+    with pytest.raises(DivergedError, match=r"environment 1 is nan in entry 1 after step 0\."):
         Collector(envs, seed=0)
     envs.close()

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 # same one, but networks and data know nothing of each other.
 FLOORS = [
     {"errors"},
-    {"spaces"},
+    {"files", "spaces"},
     {"nn", "data"},
-    {"accelerate", "config", "progress", "runs"},
-    {"collect", "environments"},
+    {"accelerate", "config", "progress", "runs", "workers"},
+    {"collect", "dumps", "environments", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "video"},
     {"train", "compare", "imitation"},

@@ -1,16 +1,19 @@
 """The training loop: what is due when, and which agent is called the best."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
 
 from robolearn.agents.load import load_agent
 from robolearn.agents.ppo import PPO
+from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
-from robolearn.train import TrainConfig, _Every, train
+from robolearn.runs.run import RunFolder
+from robolearn.train import Every, TrainConfig, resume, train
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 SMALL = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}
@@ -30,14 +33,38 @@ def evaluations(run):
 
 
 def test_something_is_due_once_in_every_period():
-    every = _Every(100)
+    every = Every(100)
     # Asked at these steps; 500 passes several ends of periods and counts once.
     asked = {64: False, 128: True, 192: False, 200: True, 500: True, 599: False, 600: True}
-    assert {steps: every.due(steps) for steps in asked} == asked
+    found = {}
+    for steps in asked:
+        found[steps] = every.due(steps)
+        if found[steps]:
+            every.done(steps)
+    assert found == asked
+
+
+def test_what_is_due_stays_due_until_it_is_done():
+    every = Every(100)
+    assert every.next == 100
+    assert every.due(150)
+    assert every.due(150)
+    every.done(150)
+    assert every.next == 200
+    assert not every.due(199)
+
+
+def test_what_is_done_at_the_end_of_a_period_is_due_at_the_end_of_the_next():
+    every = Every(100)
+    every.done(300)
+    assert every.next == 400
 
 
 def test_nothing_is_due_in_periods_of_zero():
-    assert not any(_Every(0).due(steps) for steps in (0, 1, 1000))
+    every = Every(0)
+    assert not any(every.due(steps) for steps in (0, 1, 1000))
+    every.done(1000)
+    assert not every.due(2000)
 
 
 def test_the_best_agent_is_the_latest_of_those_with_the_highest_return(config):
@@ -58,19 +85,78 @@ def test_the_result_is_that_of_the_agent_left_behind(config):
     assert again.returns.tolist() == result.evaluation.returns.tolist()
 
 
-def test_ctrl_c_keeps_what_was_learned(config, monkeypatch):
+def signalled(monkeypatch, *numbers):
+    """Let signals come while a PPO that has made 640 steps learns from 128 more."""
     learn = PPO._update
 
     def update(agent, rollout):
         if agent.steps == 640:
-            raise KeyboardInterrupt
+            for number in numbers:
+                signal.raise_signal(number)
         return learn(agent, rollout)
 
     monkeypatch.setattr(PPO, "_update", update)
+
+
+def weights(run):
+    return (run.checkpoint(1280) / "net.safetensors").read_bytes()
+
+
+every_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@every_signal
+def test_a_signal_keeps_what_was_learned(config, monkeypatch, number):
+    signalled(monkeypatch, number)
+    before = signal.getsignal(number)
     result = train(config)
+    assert signal.getsignal(number) is before
     assert result.interrupted
-    assert result.steps == 640
+    assert result.evaluation is None
+    assert result.steps == 768  # the update under way is made to its end
     last = result.run.pointed("last")
+    assert last is not None
+    assert load_agent(last).steps == 768
+    assert not result.run.evaluated
+
+
+@every_signal
+def test_a_run_that_was_stopped_goes_on_to_the_agent_it_would_have_become(
+    config, monkeypatch, tmp_path, number
+):
+    whole = train(config)
+    with monkeypatch.context() as patch:
+        signalled(patch, number)
+        stopped = train(replace(config, run=tmp_path / "stopped")).run
+    result = resume(stopped.path)
+    assert result is not None
+    assert (result.steps, result.interrupted) == (1280, False)
+    assert weights(stopped) == weights(whole.run)
+    assert evaluations(stopped) == evaluations(whole.run)
+    assert result.evaluation.returns.tolist() == whole.evaluation.returns.tolist()
+    assert resume(stopped.path) is None  # nothing is left to do
+
+
+def test_a_signal_before_the_first_step_of_a_rollout_keeps_what_was_learned(config, monkeypatch):
+    begin, begun = RolloutBuffer.begin, []
+
+    def beginning(buffer, noise):
+        begin(buffer, noise)
+        begun.append(noise)
+        if len(begun) == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(RolloutBuffer, "begin", beginning)
+    result = train(replace(config, eval_every=10**6, save_every=10**6))
+    assert result.interrupted
+    assert [path.name for path in result.run.stored()] == ["000000640"]
+
+
+def test_a_second_signal_interrupts_at_once(config, monkeypatch):
+    signalled(monkeypatch, signal.SIGTERM, signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    last = RunFolder.open(config.run).pointed("last")
     assert last is not None
     assert load_agent(last).steps == 640
 

@@ -12,7 +12,6 @@ from small_agents import POLICIES, SMALL, build, every_policy, trained
 from robolearn.agents import agent_class
 from robolearn.agents.ppo import PPO, PPOConfig, adapted
 from robolearn.agents.pqn import PQNConfig
-from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 
@@ -124,7 +123,7 @@ def test_values_before_an_update_are_measured_as_their_targets_are(normalise):
     with torch.no_grad():
         agent.net.critic[-1].bias.fill_(50.0)
     collector = agent.envs.collector(4, 0)
-    experience = agent._collect(collector, RolloutBuffer(agent.device), 16)
+    experience = agent._collect(collector, 16)
     with torch.no_grad():
         value = agent.net.value(experience.latent[:-1])
     assert value.min() > 40

@@ -43,8 +43,8 @@ def recorded(agent):
     """Note what an agent draws from its replay memory from now on."""
     draws, draw = [], agent._draw
 
-    def note(replay, count):
-        where = draw(replay, count)
+    def note(count):
+        where = draw(count)
         draws.append(Draw(where, agent._tree.get(where), agent._tree.total))
         return where
 
@@ -120,7 +120,7 @@ def test_a_round_is_its_minibatches_one_after_the_other(
     draws, plain = recorded(agent), Plain(agent)
     for done in (0.0, 0.25, 0.5):
         draws.clear()
-        metrics = agent._update(agent._replay, done)
+        metrics = agent._update(done)
         losses = [plain.update(draw, k, done)[0] for draw in draws for k in range(len(draw.where))]
         assert len(losses) == 4
         assert metrics["td_loss"] == pytest.approx(np.mean(losses), abs=1e-6)
@@ -161,25 +161,25 @@ def test_what_was_drawn_is_left_with_its_surprise_as_priority():
     draws, plain = recorded(agent), Plain(agent)
     for done in (0.0, 0.5):
         before = agent._tree.get(torch.arange(64))
-        agent._update(agent._replay, done)
+        agent._update(done)
         [where] = draws[-1].where
         _, surprise = plain.update(draws[-1], 0, done)
         expected = before.clone()
         expected[where] = (surprise.double() + 1e-6) ** 0.7
         torch.testing.assert_close(agent._tree.get(torch.arange(64)), expected, rtol=1e-4, atol=0)
-        assert agent._highest.item() == pytest.approx(max(1.0, expected.max().item()), rel=1e-4)
+        assert agent._tree.highest.item() == pytest.approx(max(1.0, expected.max().item()), rel=1e-4)
 
 
 def test_new_steps_are_as_urgent_as_what_surprised_most_and_resets_never():
     mode = AutoresetMode.NEXT_STEP
     agent = build("dqn", walk(mode, rewards=(9.0, 0.0, 0.0)), prioritised=True).learn(256)
-    assert agent._highest > 1
+    assert agent._tree.highest > 1
     steps, actions = agent._explore(agent.envs.collector(4, 0), 12, 1.0)
-    agent._remember(agent._replay, steps, actions)
+    agent._remember(steps, actions)
     found = agent._tree.get(256 + torch.arange(48)).view(12, 4)
     valid = torch.from_numpy(np.stack([step.valid for step in steps]))
     assert (~valid).sum() == 8  # of 12 rows every sixth only reset, which one by environment
-    torch.testing.assert_close(found, valid.double() * agent._highest, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found, valid.double() * agent._tree.highest, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("prioritised", [False, True])

@@ -18,7 +18,6 @@ from probe_env import MODES, Cue
 from robolearn.agents.base import greedy
 from robolearn.agents.experience import Lesson, minibatches
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.data.rollout import RolloutBuffer
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
@@ -56,10 +55,8 @@ def opinionated(agent):
 def two_rollouts(agent):
     """Return what was seen in two rollouts on end, of 12 steps and of 9."""
     config = agent.config
-    collector = agent.envs.collector(config.num_envs, agent.seed)
-    buffer = RolloutBuffer(agent.device)
     for length in (config.rollout_steps, 9):
-        yield agent._collect(collector, buffer, length)
+        yield agent._collect(agent.collector, length)
     agent.close()
 
 
@@ -80,7 +77,7 @@ def remembered(net, obs, before):
 @every_mode
 def test_the_memory_lasts_an_episode_also_across_rollouts(mode):
     agent = build(mode).learn(72)
-    before = agent._latent
+    before = agent._buffer.latent
     for experience in two_rollouts(agent):
         rollout = experience.rollout
         for i in range(ENVS):
@@ -93,7 +90,7 @@ def test_the_memory_lasts_an_episode_also_across_rollouts(mode):
 @every_mode
 def test_the_value_reached_at_a_time_limit_remembers_the_episode(mode):
     agent = build(mode).learn(72)
-    net, before, cuts = agent.net, agent._latent, 0
+    net, before, cuts = agent.net, agent._buffer.latent, 0
     for experience in two_rollouts(agent):
         rollout = experience.rollout
         with torch.no_grad():

@@ -93,13 +93,13 @@ def test_ppo_values_a_terminal_step_at_its_reward_alone():
 def collected(envs, seed, steps, policy):
     """Return a rollout of ``steps`` rows and the collector after it."""
     collector = Collector(envs, seed)
-    buffer = RolloutBuffer(torch.device("cpu"))
+    buffer = RolloutBuffer(envs.num_envs, 0, torch.device("cpu"))
+    buffer.begin(torch.empty(steps, envs.num_envs))
     for _ in range(steps):
-        buffer.see(collector.obs, collector.starts)
-        action = policy(collector.obs)
-        buffer.put(collector.step(action), torch.from_numpy(action))
-    buffer.see(collector.obs, collector.starts)
-    rollout = buffer.finish()
+        starts, action = collector.starts, policy(collector.obs)
+        step = collector.step(action)
+        buffer.put(starts, buffer.latent, torch.from_numpy(action), step)
+    rollout = buffer.finish(collector.obs, collector.starts)
     envs.close()
     return rollout
 

@@ -16,7 +16,6 @@ from robolearn.agents.a2c import A2C, A2CConfig
 from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.agents.experience import Experience, Lesson
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.data.replay import Replay
 from robolearn.data.rollout import Rollout, Step
 
 STEPS, ENVS = 16, 4
@@ -185,7 +184,6 @@ def test_dqn_has_sb3s_gradient_of_the_huber_loss(monkeypatch):
     ours = DQN("CartPole-v1", PLAIN_DQN, device="cpu")
     pairs = copied(ours.online.parameters(), theirs.q_net.parameters())
     copied(ours.target.parameters(), theirs.q_net_target.parameters())
-    memory = Replay(BATCH, 1, 4, torch.device("cpu"))
     for _ in range(BATCH):
         obs, next_obs = torch.randn(2, 1, 4).numpy()
         action = torch.randint(2, (1,))
@@ -193,7 +191,7 @@ def test_dqn_has_sb3s_gradient_of_the_huber_loss(monkeypatch):
         terminated = (torch.rand(1) < 0.3).numpy()
         theirs.replay_buffer.add(obs, next_obs, action.numpy(), reward, terminated, [{}])
         step = Step(obs, reward, next_obs, terminated, done=terminated, valid=np.ones(1, bool))
-        memory.put([step], action[None])
+        ours._replay.put([step], action[None])
 
     # Each transition once, instead of some drawn at random.
     everything = np.arange(BATCH)
@@ -201,6 +199,6 @@ def test_dqn_has_sb3s_gradient_of_the_huber_loss(monkeypatch):
     monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, env: samples(everything, env))
     monkeypatch.setattr(ours, "_draw", lambda *_: torch.from_numpy(everything)[None])
     theirs.train(gradient_steps=1, batch_size=BATCH)
-    ours._descend(memory, 1, rate=0.0, beta=1.0)
+    ours._descend(1, rate=0.0, beta=1.0)
     ours.close()
     assert_same_gradients(pairs)

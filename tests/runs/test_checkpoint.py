@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robolearn.errors import RobolearnError
-from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
+from robolearn.runs.checkpoint import read_checkpoint, read_state, write_checkpoint
 
 STATE = {"agent": "test", "steps": 7, "bound": float("inf")}
 TENSORS = {
@@ -38,12 +38,18 @@ def content(folder):
 def rewrite_manifest(folder, change):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(change(manifest)))
+    path.write_text(json.dumps(change(manifest), indent=2, sort_keys=True) + "\n")
+
+
+def relist(folder, change):
+    """Let a manifest list other files, as it would be written if it were so."""
+    rewrite_manifest(folder, lambda m: {**m, "files": change(m["files"])})
 
 
 def test_what_was_written_is_read_back(folder):
     state, tensors = read_checkpoint(folder)
-    assert state == {"schema": 1, **STATE}
+    assert state == STATE
+    assert read_state(folder) == STATE
     assert tensors.keys() == TENSORS.keys()
     for name, group in TENSORS.items():
         assert tensors[name].keys() == group.keys()
@@ -158,6 +164,8 @@ def test_a_missing_file_is_noticed(folder, name):
     (folder / name).unlink()
     with pytest.raises(RobolearnError, match="manifest"):
         read_checkpoint(folder)
+    with pytest.raises(RobolearnError, match="manifest"):
+        read_state(folder)
 
 
 def test_the_message_of_a_damaged_file_names_it(folder):
@@ -168,7 +176,7 @@ def test_the_message_of_a_damaged_file_names_it(folder):
 
 def test_a_name_outside_the_folder_is_refused(folder):
     shutil.copy(folder / "net.safetensors", folder.parent / "net.safetensors")
-    rewrite_manifest(folder, lambda m: {**m, "../net.safetensors": m["net.safetensors"]})
+    relist(folder, lambda files: {**files, "../net.safetensors": files["net.safetensors"]})
     with pytest.raises(RobolearnError, match="lacks the file"):
         read_checkpoint(folder)
 
@@ -176,7 +184,7 @@ def test_a_name_outside_the_folder_is_refused(folder):
 def test_an_absolute_name_is_refused(folder):
     outside = folder.parent / "net.safetensors"
     shutil.copy(folder / "net.safetensors", outside)
-    rewrite_manifest(folder, lambda m: {**m, str(outside): m["net.safetensors"]})
+    relist(folder, lambda files: {**files, str(outside): files["net.safetensors"]})
     with pytest.raises(RobolearnError, match="lacks the file"):
         read_checkpoint(folder)
 
@@ -190,15 +198,38 @@ def test_a_link_is_refused_even_to_the_right_content(folder):
 
 
 def test_a_state_the_manifest_does_not_vouch_for_is_not_read(folder):
-    rewrite_manifest(folder, lambda m: {k: v for k, v in m.items() if k != "state.json"})
+    relist(folder, lambda files: {k: v for k, v in files.items() if k != "state.json"})
     with pytest.raises(RobolearnError, match="does not list"):
         read_checkpoint(folder)
 
 
-@pytest.mark.parametrize("nonsense", [[], 3, None, {"state.json": 3}, {"state.json": None}])
+@pytest.mark.parametrize("nonsense", [[], 3, None])
 def test_a_manifest_of_another_shape_is_refused(folder, nonsense):
     rewrite_manifest(folder, lambda _: nonsense)
+    with pytest.raises(RobolearnError, match=r"manifest\.json"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("nonsense", [[], 3, None, {"state.json": 3}, {"state.json": None}])
+def test_a_manifest_that_lists_nonsense_is_refused(folder, nonsense):
+    relist(folder, lambda _: nonsense)
     with pytest.raises(RobolearnError, match="damaged"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda m: json.dumps(m),
+        lambda m: json.dumps(m, indent=2, sort_keys=True),  # without the last line break
+        lambda m: json.dumps({**m, "more": 1}, indent=2, sort_keys=True) + "\n",
+    ],
+    ids=["on one line", "cut", "with more"],
+)
+def test_a_manifest_that_says_the_same_in_another_way_is_refused(folder, write):
+    path = folder / "manifest.json"
+    path.write_text(write(json.loads(path.read_text())))
+    with pytest.raises(RobolearnError, match="not what was written"):
         read_checkpoint(folder)
 
 
@@ -207,10 +238,28 @@ def test_a_file_the_manifest_does_not_list_is_not_read(folder):
     assert "extra" not in read_checkpoint(folder)[1]
 
 
-def test_another_schema_is_refused(tmp_path):
-    write_checkpoint(tmp_path / "x", {"schema": 2}, {})
-    with pytest.raises(RobolearnError, match="schema 2, expected 1"):
-        read_checkpoint(tmp_path / "x")
+@pytest.mark.parametrize("schema", [1, 3, "2", None])
+def test_another_schema_is_refused(folder, schema):
+    rewrite_manifest(folder, lambda m: {**m, "schema": schema})
+    with pytest.raises(RobolearnError, match=f"schema {schema!r}, expected 2"):
+        read_checkpoint(folder)
+
+
+def test_a_manifest_of_the_first_schema_which_lists_files_alone_is_refused(folder):
+    rewrite_manifest(folder, lambda m: m["files"])
+    with pytest.raises(RobolearnError, match="schema None, expected 2"):
+        read_checkpoint(folder)
+
+
+def test_a_state_may_have_a_schema_of_its_own(tmp_path):
+    write_checkpoint(tmp_path / "x", {"schema": 9}, {})
+    assert read_state(tmp_path / "x") == {"schema": 9}
+
+
+def test_the_state_alone_is_not_read_from_a_checkpoint_with_a_damaged_tensor(folder):
+    (folder / "net.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(RobolearnError, match=r"net\.safetensors is damaged: 8 bytes"):
+        read_state(folder)
 
 
 def test_a_folder_without_a_checkpoint_says_so(tmp_path):

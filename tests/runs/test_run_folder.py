@@ -1,12 +1,15 @@
 """A run folder never touches what was there, and keeps the checkpoints that matter."""
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from robolearn.errors import RobolearnError
+from robolearn.errors import RobolearnError, RobolearnWarning
+from robolearn.runs.checkpoint import write_checkpoint
 from robolearn.runs.run import RunFolder, claim_folder, find_checkpoint
 
 
@@ -23,10 +26,14 @@ def run(tmp_path):
 
 
 def make(run, *steps):
-    """Leave folders as checkpoints of these numbers of steps, oldest first."""
+    """Leave checkpoints of these numbers of steps, oldest first."""
     for count in steps:
-        run.checkpoint(count).mkdir()
+        write_checkpoint(run.checkpoint(count), {"steps": count}, {})
         run.point("last", run.checkpoint(count))
+
+
+def damage(run, steps):
+    (run.checkpoint(steps) / "state.json").write_text("nonsense")
 
 
 def kept(run):
@@ -139,9 +146,172 @@ def test_the_best_checkpoint_is_found_before_the_last(run):
     assert find_checkpoint(run.path) == run.checkpoint(10)
 
 
-def test_a_checkpoint_folder_is_found_as_itself(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
-    assert find_checkpoint(tmp_path) == tmp_path
+def test_a_checkpoint_folder_is_found_as_itself(run):
+    make(run, 10, 20)
+    assert find_checkpoint(run.checkpoint(10)) == run.checkpoint(10)
+
+
+def test_a_damaged_checkpoint_that_was_named_itself_is_refused(run):
+    make(run, 10, 20)
+    damage(run, 10)
+    with pytest.raises(RobolearnError, match=r"state\.json is damaged"):
+        find_checkpoint(run.checkpoint(10))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "expected"),
+    [((30,), 10), ((10,), 30), ((10, 30), 20)],
+    ids=["the last", "the best", "both"],
+)
+def test_a_damaged_checkpoint_is_passed_over_and_named(run, damaged, expected):
+    make(run, 10)
+    run.point("best", run.checkpoint(10))
+    make(run, 20, 30)
+    for steps in damaged:
+        damage(run, steps)
+    if damaged == (30,):  # the best comes first
+        assert find_checkpoint(run.path) == run.checkpoint(10)
+        return
+    with pytest.warns(RobolearnWarning) as warned:
+        assert find_checkpoint(run.path) == run.checkpoint(expected)
+    assert len(warned) == len(damaged)
+    for steps, warning in zip(damaged, warned, strict=True):
+        assert f"{run.checkpoint(steps)}/state.json is damaged" in str(warning.message)
+        assert f"Using {run.checkpoint(expected)} instead" in str(warning.message)
+
+
+def test_a_pointer_that_is_damaged_is_passed_over_and_named(run):
+    make(run, 10, 20)
+    (run.checkpoints / "best").write_text("../../etc\n")
+    with pytest.warns(RobolearnWarning, match=r"best must name a checkpoint .* Looking at others"):
+        assert find_checkpoint(run.path) == run.checkpoint(20)
+
+
+def test_a_run_of_damaged_checkpoints_says_so(run):
+    make(run, 10, 20)
+    damage(run, 10)
+    damage(run, 20)
+    with pytest.raises(RobolearnError, match=r"20/state\.json is damaged"):
+        find_checkpoint(run.path)
+
+
+# Going on with a run.
+
+
+def test_stored_checkpoints_come_newest_first_whatever_their_names_are(run):
+    assert run.stored() == []
+    for steps in (999_999_999, 5, 1_000_000_000):
+        run.checkpoint(steps).mkdir()
+    for other in (".000000007.123.tmp", "12", "last.txt", "notes"):
+        (run.checkpoints / other).mkdir()
+    found = [int(path.name) for path in run.stored()]
+    assert found == [1_000_000_000, 999_999_999, 5]
+
+
+def test_a_run_whose_checkpoints_are_gone_has_none_stored(run):
+    run.checkpoints.rmdir()
+    assert run.stored() == []
+
+
+def test_sweeping_deletes_what_a_kill_left_half_written_and_nothing_else(run):
+    make(run, 10, 20)
+    (run.checkpoints / "notes").mkdir()
+    expected = sorted(path.name for path in run.checkpoints.iterdir())
+    half = run.checkpoints / ".000000030.123.tmp"
+    half.mkdir()
+    (half / "net.safetensors").write_bytes(b"half")
+    (run.checkpoints / ".000000020.123.old").mkdir()
+    (run.checkpoints / ".last.tmp").write_text("0000")
+    run.sweep()
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == expected
+
+
+def test_what_is_newer_than_where_a_run_goes_on_is_forgotten(run):
+    make(run, 10, 20)
+    for steps in (30, 1_000_000_000):
+        run.checkpoint(steps).mkdir()  # damaged: empty
+    (run.checkpoints / "notes").mkdir()
+    run.forget_after(run.checkpoint(20))
+    assert kept_checkpoints(run) == [10, 20]
+    assert (run.checkpoints / "notes").is_dir()
+    run.forget_after(run.checkpoint(20))
+    assert kept_checkpoints(run) == [10, 20]
+
+
+def kept_checkpoints(run):
+    return sorted(int(path.name) for path in run.stored())
+
+
+LOCKING = """
+import sys
+from pathlib import Path
+from robolearn.errors import RobolearnError
+from robolearn.runs.run import RunFolder
+try:
+    with RunFolder(Path(sys.argv[1])).lock():
+        print("locked", flush=True)
+        sys.stdin.read()
+except RobolearnError as error:
+    sys.exit(f"{error.exit_code} {error}")
+"""
+
+
+def locking(run):
+    """Start another process that locks the run until its input ends."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", LOCKING, str(run.path)], text=True, **pipes)
+
+
+def test_a_run_that_is_trained_is_locked_to_other_processes(run):
+    with run.lock():
+        out, complaint = locking(run).communicate(timeout=60)
+    assert out == ""
+    assert complaint == (
+        f"2 {run.path} is being trained by another process. Wait for it, or stop it.\n"
+    )
+    out, complaint = locking(run).communicate(timeout=60)
+    assert (out, complaint) == ("locked\n", "")
+
+
+def test_a_killed_process_leaves_no_lock_behind(run):
+    other = locking(run)
+    assert other.stdout.readline() == "locked\n"
+    with pytest.raises(RobolearnError, match="is being trained by another process"), run.lock():
+        pass
+    other.kill()
+    other.communicate(timeout=60)
+    with run.lock():
+        pass
+
+
+def test_a_lock_is_freed_when_training_fails(run):
+    with pytest.raises(ZeroDivisionError), run.lock():
+        raise ZeroDivisionError
+    with run.lock():
+        pass
+
+
+def test_what_is_told_is_added_to_what_made_the_run(run):
+    made = json.loads((run.path / "meta.json").read_text())
+    run.tell("resumed", {"steps": 10})
+    run.tell("resumed", {"steps": 20})
+    assert json.loads((run.path / "meta.json").read_text()) == {
+        **made,
+        "resumed": [{"steps": 10}, {"steps": 20}],
+    }
+
+
+def test_what_is_told_of_a_run_whose_meta_is_gone_is_kept(run):
+    (run.path / "meta.json").unlink()
+    run.tell("resumed", {"steps": 10})
+    assert json.loads((run.path / "meta.json").read_text()) == {"resumed": [{"steps": 10}]}
+
+
+def test_a_run_is_evaluated_once_its_evaluation_is_written(run):
+    assert not run.evaluated
+    run.write_evaluation({"mean": 3.0})
+    assert run.evaluated
+    assert json.loads((run.path / "eval.json").read_text()) == {"mean": 3.0}
 
 
 def test_a_run_without_a_checkpoint_says_so(run):
