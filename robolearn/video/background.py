@@ -65,10 +65,10 @@ class BackgroundFilms:
             )
             self._running = _Film(job, process, complaints)
 
-    def _reap(self) -> None:
+    def _reap(self, *, cancelled: bool = False) -> None:
         assert self._running is not None
         job, process, complaints = self._running
-        if process.wait():
+        if process.wait() and not cancelled:
             complaints.seek(0)
             reason = complaints.read().decode(errors="replace").strip().splitlines()
             self._fail(job.video, reason[-1] if reason else f"exit status {process.returncode}")
@@ -79,7 +79,9 @@ class BackgroundFilms:
     def _fail(self, video: Path, reason: str) -> None:
         if not self.failures:
             warnings.warn(
-                f"No video {video}: {reason} Training goes on.", RobolearnWarning, stacklevel=3
+                f"No video {video}: {reason.rstrip('.')}. Training goes on.",
+                RobolearnWarning,
+                stacklevel=3,
             )
         self.failures.append(f"{video}: {reason}")
 
@@ -101,7 +103,7 @@ class BackgroundFilms:
         if self._running is not None:
             job = self._running.job
             self._running.process.terminate()
-            self._reap()
+            self._reap(cancelled=True)
             job.video.with_suffix(".part.mkv").unlink(missing_ok=True)
         while self._waiting:
             shutil.rmtree(self._waiting.popleft().agent)

@@ -541,11 +541,12 @@ class Failing(gym.vector.VectorWrapper):
 def test_nothing_is_learned_from_numbers_that_are_none(name, changes, what, number):
     agent = build(name, Failing(what, number), gamma=0.9, **changes)
     untaught = weights(agent)
-    message = f"The {what} of environment 2 is {number}.* after step 38\\. Nothing was learned"
+    message = rf"The {what} of environment 2 is {number}.* after step 38\. Nothing was learned"
     taught = []
     with pytest.raises(DivergedError, match=message) as refusal:
         taught.extend(weights(agent) for _ in agent.iterate(1000))
     assert refusal.value.exit_code == 4
+    assert refusal.value.env == 2
     assert weights(agent) == taught[-1] != untaught
     assert agent.steps <= 4 * 37
     agent.close()

@@ -1,12 +1,16 @@
 """The command line: right words, one line of complaint, the right exit code."""
 
 import json
+import signal
 import subprocess
 import sys
+import threading
+import warnings
 
 import pytest
 
 from robolearn.cli import COMMANDS, main
+from robolearn.errors import RobolearnWarning
 
 BALANCE, SWING_UP = "robolearn/CartPoleBalance-v0", "robolearn/CartPoleSwingUp-v0"
 
@@ -91,6 +95,71 @@ def test_list_tells_of_problems_without_engines_too(capsys):
         "steps": 10,
         "about": "Recommend items to a visitor, who clicks on what pleases and then may leave.",
     }
+
+
+# Warnings and signals.
+
+
+def commanded(monkeypatch, command):
+    """Let ``robolearn list`` run something else."""
+    monkeypatch.setattr("robolearn.commands.listing.main", lambda arguments: command() or 0)
+    return main(["list"])
+
+
+def test_a_warning_of_ours_is_one_line_and_nothing_else(capsys, monkeypatch):
+    def command():
+        for number in (1, 1, 2):  # the same place and words twice
+            warnings.warn(f"Disk {number} is full.", RobolearnWarning, stacklevel=1)
+
+    assert commanded(monkeypatch, command) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "robolearn: Disk 1 is full.\nrobolearn: Disk 1 is full.\nrobolearn: Disk 2 is full.\n"
+    )
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_of_others_is_shown_as_python_does(capsys, monkeypatch):
+    assert commanded(monkeypatch, lambda: warnings.warn("Odd.", UserWarning, stacklevel=1)) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"{__file__}:")
+    assert lines[0].endswith("UserWarning: Odd.")
+
+
+def test_how_warnings_are_shown_is_put_back(monkeypatch):
+    before = warnings.showwarning, list(warnings.filters)
+    commanded(monkeypatch, lambda: None)
+    assert (warnings.showwarning, list(warnings.filters)) == before
+
+
+def test_sigterm_unwinds_what_is_under_way(capsys, monkeypatch):
+    cleaned = []
+
+    def command():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert commanded(monkeypatch, command) == 143
+    assert cleaned
+    assert capsys.readouterr().err == "robolearn: terminated.\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_ctrl_c_unwinds_what_is_under_way(capsys, monkeypatch):
+    assert commanded(monkeypatch, lambda: signal.raise_signal(signal.SIGINT)) == 130
+    assert capsys.readouterr().err == "robolearn: stopped.\n"
+
+
+def test_commands_run_in_threads_too_where_python_takes_no_signals(monkeypatch):
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(commanded(monkeypatch, lambda: None)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
 
 
 # Complaints.

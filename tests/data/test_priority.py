@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load, save
 from scipy.stats import chisquare
 
 from robolearn.data.priority import SumTree, importance_weights, stratified
@@ -187,3 +188,56 @@ def test_every_row_of_importance_weights_has_its_own_largest():
     priority = torch.tensor([[1.0, 4.0], [8.0, 16.0]])
     weight = importance_weights(priority, 50.0, 100, torch.tensor(1.0))
     assert weight.tolist() == [[1.0, 0.25], [1.0, 0.5]]
+
+
+# Put away and taken up again.
+
+
+def taken_up(tree, capacity):
+    """Return another tree that goes on where this one is, through the bytes of a file."""
+    other = SumTree(capacity, CPU)
+    other.restore(load(save(tree.state())))
+    return other
+
+
+@pytest.mark.parametrize("updates", [0, 1, 3])
+def test_a_tree_taken_up_finds_and_forgets_as_if_it_had_not_been_put_away(updates):
+    tree, generator = SumTree(11, CPU), rng(4)
+    for _ in range(updates):
+        leaf = torch.randperm(11, generator=generator)[:6]
+        tree.update(leaf, 3 * torch.rand(6, generator=generator, dtype=torch.float64))
+    other = taken_up(tree, 11)
+    everything = torch.arange(11)
+    for each in (tree, other):
+        if updates:  # what comes next is done to both
+            each.update(torch.tensor([2, 9]), masses(0.3, 0.7))
+    assert torch.equal(other.get(everything), tree.get(everything))
+    assert torch.equal(other.total, tree.total)
+    assert torch.equal(other.highest, tree.highest)
+    if updates:
+        drawn = [stratified(each, 64, rng(1)) for each in (tree, other)]
+        assert torch.equal(*drawn)
+
+
+def test_the_highest_priority_is_the_largest_there_ever_was_and_at_least_1():
+    tree = tree_of(0.5, 0.25)
+    assert tree.highest.item() == 1.0
+    tree.update(torch.tensor([0, 1]), masses(3.0, 2.0))
+    assert tree.highest.item() == 3.0
+    tree.update(torch.tensor([0, 1]), masses(0.0, 0.5))  # which is no longer there
+    assert tree.highest.item() == 3.0
+    assert taken_up(tree, 2).highest.item() == 3.0
+
+
+def test_a_tree_taken_up_has_nodes_of_its_own():
+    tree = tree_of(1.0, 2.0)
+    other = SumTree(2, CPU)
+    other.restore(tree.state())
+    tree.update(torch.tensor([0]), masses(5.0))
+    assert other.get(torch.arange(2)).tolist() == [1.0, 2.0]
+    assert other.highest.item() == 2.0
+
+
+def test_a_tree_of_another_size_is_not_taken_up():
+    with pytest.raises(RuntimeError):
+        taken_up(tree_of(1.0, 2.0), 9)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load, save
 
 from robolearn.data.replay import Replay
 from robolearn.data.rollout import Step
@@ -208,3 +209,67 @@ def test_reward_bounds_are_those_of_what_is_stored():
         step = step._replace(reward=reward, next_obs=step.obs)
         part.put([step], torch.zeros(1, 1, dtype=torch.int64))
     assert part.reward_bounds() == (3.0, 7.0)
+
+
+# Put away and taken up again.
+
+
+def taken_up(replay, rows):
+    """Return another replay that goes on where this one is, through the bytes of a file."""
+    other = Replay(rows * ENVS, ENVS, 2, CPU)
+    other.restore(load(save(replay.state())))
+    return other
+
+
+def assert_same_memories(one, other):
+    ours, theirs = one.state(), other.state()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert tensor.dtype == theirs[name].dtype, name
+        assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize(
+    ("steps", "rows"), [(1, 4), (3, 4), (4, 4), (6, 4), (9, 4)], ids=lambda count: str(count)
+)
+def test_a_replay_taken_up_draws_and_forgets_as_if_it_had_not_been_put_away(steps, rows):
+    stream, later = recorded(0, steps), recorded(1, 3)
+    replay = stored(stream, rows)
+    other = taken_up(replay, rows)
+    assert len(other) == len(replay) == min(steps, rows) * ENVS
+    assert_same_memories(replay, other)
+    for put in (None, later):  # also what is stored next lies where it would have lain
+        found = []
+        for each in (replay, other):
+            if put:
+                where, _ = each.put(put, torch.full((3, ENVS), 7))
+                found.append(where)
+            generator = torch.Generator().manual_seed(2)
+            found += sampled(each, 64, 3, 0.9, generator)
+        half = len(found) // 2
+        assert all(torch.equal(*pair) for pair in zip(found[:half], found[half:], strict=True))
+    assert_same_memories(replay, other)
+
+
+def test_a_replay_that_holds_nothing_is_taken_up_as_one():
+    other = taken_up(stored([], 4), 4)
+    assert len(other) == 0
+    stream = recorded(0, 2)
+    other.put(stream, torch.zeros(2, ENVS, dtype=torch.int64))
+    assert len(other) == 6
+    whole = stored([], 4)
+    whole.put(stream, torch.zeros(2, ENVS, dtype=torch.int64))
+    assert_same_memories(other, whole)
+
+
+def test_what_was_never_stored_is_not_put_away():
+    # Memory that was taken and not written to may hold anything, secrets and NaN included.
+    state = stored(recorded(0, 3), rows=1000).state()
+    assert {name: len(tensor) for name, tensor in state.items() if name != "put"} == dict.fromkeys(
+        state.keys() - {"put"}, 9
+    )
+
+
+def test_a_replay_of_another_size_is_not_taken_up():
+    with pytest.raises(RuntimeError):
+        taken_up(stored(recorded(0, 9), rows=4), 8)

@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -19,8 +20,10 @@ from small_runs import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError, RobolearnWarning
 from robolearn.runs.checkpoint import read_checkpoint
+from robolearn.runs.run import RunFolder
 from robolearn.train import resume, train
 
 # Steps of 4 environments at which a run is stopped: in the middle of a rollout, of an episode, of
@@ -125,10 +128,9 @@ class Forgetful(gym.Env):
 
 def test_environments_that_cannot_be_put_back_begin_anew_and_that_is_said(tmp_path):
     gym.register("tests/Forgetful-v0", Forgetful, max_episode_steps=30)
-    forgetful = config("ppo analytic", tmp_path / "run").env.__class__(id="tests/Forgetful-v0")
     asked = config("ppo analytic", tmp_path / "run")
     with signal_at(77):
-        train(asked.__class__(**{**vars(asked), "env": forgetful}))
+        train(replace(asked, env=EnvConfig(id="tests/Forgetful-v0")))
     with pytest.warns(RobolearnWarning, match="approximate"):
         result = resume(tmp_path / "run")
     assert result.steps >= 1500
@@ -139,8 +141,6 @@ def test_environments_that_cannot_be_put_back_begin_anew_and_that_is_said(tmp_pa
 def test_one_process_at_a_time_trains_a_run(tmp_path):
     with signal_at(77):
         train(config("ppo analytic", tmp_path / "run", steps=4000))
-    from robolearn.runs.run import RunFolder
-
     with (
         RunFolder.open(tmp_path / "run").lock(),
         pytest.raises(RobolearnError, match="another process"),
@@ -161,9 +161,10 @@ def wait_for_growth(run, process):
 
 def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alike(tmp_path):
     """SIGKILL, then resume, again and again; checkpoints after every rollout of 128 steps."""
-    whole = train(config("dqn mujoco", tmp_path / "whole", steps=4000, save_every=128)).run.path
+    asked = config("dqn mujoco", tmp_path / "whole", steps=4000, save_every=128)
+    whole = train(replace(asked, eval_episodes=20)).run.path
     asked = ["dqn", "--env", RUNS["dqn mujoco"][1].id, "--engine", "mujoco", "--seed", 3]
-    asked += ["--steps", 4000, "--save-every", 128, "--eval-episodes", 2, "--num-envs", 4]
+    asked += ["--steps", 4000, "--save-every", 128, "--num-envs", 4]
     asked += ["--capacity", 600, "--warmup", 200, "--hidden", 16, "--prioritised", "--n-step", 3]
     asked += ["--returns", "mean"]
     rng, kills, runs = random.Random(0), 0, 0

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from often import often
-from small_runs import command, config, finished, newest, signal_at
+from small_runs import assert_same, command, config, finished, newest, signal_at
 
+import robolearn.train
 from robolearn.runs.checkpoint import read_checkpoint
 from robolearn.train import resume, train
 
@@ -88,8 +89,6 @@ def test_handlers_are_put_back_after_a_training(tmp_path):
 
 
 def test_a_request_during_an_evaluation_is_obeyed_and_the_evaluation_made_up(tmp_path, monkeypatch):
-    import robolearn.train as module
-
     evaluated = []
 
     def evaluate(*arguments, **options):
@@ -98,13 +97,11 @@ def test_a_request_during_an_evaluation_is_obeyed_and_the_evaluation_made_up(tmp
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments, **options)
 
-    real = module.evaluate
-    monkeypatch.setattr(module, "evaluate", evaluate)
+    real = robolearn.train.evaluate
+    monkeypatch.setattr(robolearn.train, "evaluate", evaluate)
     assert train(config("ppo analytic", tmp_path / "run")).interrupted
     assert evaluated == [2, 2]
-    monkeypatch.setattr(module, "evaluate", real)
+    monkeypatch.setattr(robolearn.train, "evaluate", real)
     whole = train(config("ppo analytic", tmp_path / "whole")).run.path
     resume(tmp_path / "run")
-    from small_runs import assert_same
-
     assert_same(whole, tmp_path / "run")

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from robolearn.errors import DivergedError
 from robolearn.nn.descent import Descent
 from robolearn.nn.encoders import mlp
 
@@ -114,3 +115,93 @@ def test_what_the_optimiser_remembers_is_saved_and_read_back():
     for step in range(3, 6):
         forgot.step(loss_of(forgetful, step), rate=1e-2, max_norm=1e9)
     assert (forgetful[0].weight - net[0].weight).abs().max() > 1e-4
+
+
+# Numbers that are none.
+
+
+def remembered(net, descent):
+    """Return copies of everything a step may change."""
+    weights = [parameter.detach().clone() for parameter in net.parameters()]
+    [state] = descent.adam.state.values() if descent.adam.state else [{}]
+    return weights, {name: moment.clone() for name, moment in state.items()}
+
+
+def assert_same(one, other):
+    for ours, theirs in zip(one[0], other[0], strict=True):
+        assert torch.equal(ours, theirs)
+    assert one[1].keys() == other[1].keys()
+    for name, moment in one[1].items():
+        assert torch.equal(moment, other[1][name]), name
+
+
+class Infinite(torch.autograd.Function):
+    """1, with a gradient as asked for."""
+
+    @staticmethod
+    def forward(ctx, parameter, number):
+        ctx.shape, ctx.number = parameter.shape, number
+        return torch.ones(())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        grad = torch.zeros(ctx.shape)
+        grad.view(-1)[3] = ctx.number
+        return grad, None
+
+
+def bad_gradient(net, number):
+    """A loss of 1 one number of whose gradient is not finite."""
+    return Infinite.apply(net[0].weight, number)
+
+
+BREAKDOWNS = {
+    "loss nan": (lambda net: net[0].weight.sum() * torch.nan, "The loss is nan"),
+    "loss inf": (lambda net: net[0].weight.sum() + torch.inf, "The loss is inf"),
+    "gradient nan": (lambda net: bad_gradient(net, torch.nan), "The gradient's length is nan"),
+    "gradient inf": (lambda net: bad_gradient(net, -torch.inf), "The gradient's length is inf"),
+}
+
+
+@pytest.mark.parametrize("taken", [0, 3], ids=["at once", "later"])
+@pytest.mark.parametrize(("broken", "words"), BREAKDOWNS.values(), ids=BREAKDOWNS)
+def test_a_step_that_is_not_finite_changes_nothing_nor_does_any_later_one(broken, words, taken):
+    net = network()
+    descent = Descent(net)
+    for step in range(taken):
+        descent.step(loss_of(net, step), rate=1e-2, max_norm=1.0)
+    descent.check()
+    before = remembered(net, descent)
+    descent.step(broken(net), rate=1e-2, max_norm=1.0)
+    if taken:
+        assert_same(remembered(net, descent), before)
+    for step in range(2):  # sound ones
+        descent.step(loss_of(net, step), rate=1e-2, max_norm=1.0)
+    after = remembered(net, descent)
+    if taken:
+        assert_same(after, before)
+    else:  # Adam had remembered nothing, and begins at 0
+        assert_same((after[0], {}), before)
+        assert not any(moment.any() for moment in after[1].values())
+    with pytest.raises(DivergedError, match=f"{words}; nothing was learned from it. Try a lower"):
+        descent.check()
+
+
+def test_the_first_step_that_was_not_finite_is_the_one_that_is_told():
+    net = network()
+    descent = Descent(net)
+    for name in ("gradient inf", "loss nan"):
+        descent.step(BREAKDOWNS[name][0](net), rate=1e-2, max_norm=1.0)
+    with pytest.raises(DivergedError, match="The gradient's length is inf"):
+        descent.check()
+    with pytest.raises(DivergedError, match="The gradient's length is inf"):
+        descent.check()  # it stays said
+
+
+def test_large_but_finite_gradients_are_shortened_and_taken():
+    net = network()
+    descent = Descent(net)
+    before = remembered(net, descent)
+    descent.step(1e15 * loss_of(net, 0), rate=1e-2, max_norm=1.0)
+    descent.check()
+    assert not torch.equal(remembered(net, descent)[0][0], before[0][0])

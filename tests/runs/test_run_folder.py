@@ -160,8 +160,8 @@ def test_a_damaged_checkpoint_that_was_named_itself_is_refused(run):
 
 @pytest.mark.parametrize(
     ("damaged", "expected"),
-    [((30,), 10), ((10,), 30), ((10, 30), 20)],
-    ids=["the last", "the best", "both"],
+    [((10,), 30), ((10, 30), 20)],
+    ids=["the best", "the best and the last"],
 )
 def test_a_damaged_checkpoint_is_passed_over_and_named(run, damaged, expected):
     make(run, 10)
@@ -169,15 +169,19 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(run, damaged, expected):
     make(run, 20, 30)
     for steps in damaged:
         damage(run, steps)
-    if damaged == (30,):  # the best comes first
-        assert find_checkpoint(run.path) == run.checkpoint(10)
-        return
     with pytest.warns(RobolearnWarning) as warned:
         assert find_checkpoint(run.path) == run.checkpoint(expected)
     assert len(warned) == len(damaged)
     for steps, warning in zip(damaged, warned, strict=True):
         assert f"{run.checkpoint(steps)}/state.json is damaged" in str(warning.message)
         assert f"Using {run.checkpoint(expected)} instead" in str(warning.message)
+
+
+def test_a_damaged_checkpoint_that_is_not_wanted_is_not_spoken_of(run):
+    make(run, 10, 20)
+    run.point("best", run.checkpoint(10))
+    damage(run, 20)
+    assert find_checkpoint(run.path) == run.checkpoint(10)
 
 
 def test_a_pointer_that_is_damaged_is_passed_over_and_named(run):
