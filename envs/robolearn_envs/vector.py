@@ -16,6 +16,7 @@ from robolearn_envs.engines.base import EngineError, Rows
 from robolearn_envs.names import did_you_mean, pick
 from robolearn_envs.observations import copy_rows, within, zeros_like
 from robolearn_envs.rendering import Window, make_pictures
+from robolearn_envs.rendering.situation import DRAWN
 from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
 from robolearn_envs.streams import uniform
 from robolearn_envs.tasks import action_kind, make_task
@@ -485,7 +486,8 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     def pictured(self) -> dict[str, np.ndarray]:
         """Return all that ``show`` draws, by name, shapes (N, ...); true until the next reset."""
         qpos, qvel = self.state()
-        return {"qpos": qpos, "qvel": qvel, **self._memory}
+        memory = {name: self._memory[name] for name in DRAWN if name in self._memory}
+        return {"qpos": qpos, "qvel": qvel, **memory}
 
     def show(self, pictured: Mapping[str, np.ndarray]) -> None:
         """Put all environments into states of ``pictured``, to be drawn."""

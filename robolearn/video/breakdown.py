@@ -1,6 +1,6 @@
 """Films of what led to a breakdown."""
 
-from collections.abc import Iterator
+import contextlib
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,7 +12,8 @@ from robolearn.video.recorder import RecordingError, VideoWriter, check_target
 from robolearn.video.rollout import Recording, real_time
 from robolearn_envs.single import RoboEnv
 
-_HOLD = 1.0  # s, for which the last picture stays
+HOLD = 1.0
+"""Seconds for which the last picture stays."""
 
 
 def record_dump(
@@ -34,31 +35,33 @@ def record_dump(
         RecordingError: ffmpeg failed, or there was nothing to show.
     """
     check_target(path, overwrite=overwrite)
-    frames = _captioned(dump, env)
-    first = next(frames, None)
-    if first is None:
-        raise RecordingError("No state of the dump can be drawn: none is finite.")
+    rewards = dump.steps["reward"]
+    shown = enumerate(replayed(dump, env), start=1)
     fps = real_time(env, stride=1)
-    height, width, _ = first.shape
-    latest = first
-    with VideoWriter(path, width, height, fps, comment=comment, overwrite=overwrite) as video:
-        video.add(first)
-        for frame in frames:
-            video.add(frame)
-            latest = frame
+    frame, caption = None, ""
+    with contextlib.ExitStack() as stack:
+        video: VideoWriter | None = None
+        for t, reward in shown:
+            frame = np.asarray(env.render())
+            if video is None:
+                height, width, _ = frame.shape
+                video = stack.enter_context(
+                    VideoWriter(path, width, height, fps, comment=comment, overwrite=overwrite)
+                )
+            caption = f"{len(rewards) - t} steps before the breakdown   reward {reward:.2f}"
+            video.add(draw(frame, [caption]))
+        if video is None or frame is None:
+            raise RecordingError("No state of the dump can be drawn: none is finite.")
         steps = video.frames
-        for _ in range(round(_HOLD * fps)):
-            video.add(draw(latest, ["", "", dump.reason[:90]]))
+        last = draw(frame, [caption, dump.reason.partition(". ")[0]])
+        for _ in range(round(HOLD * fps)):
+            video.add(last)
     base = env.unwrapped
     renderer = base.vector.renderer_name if isinstance(base, RoboEnv) else None
-    total = float(np.sum(dump.steps["reward"]))
     return Recording(
-        path=path, frames=video.frames, steps=steps, returns=(total,), renderer=renderer
+        path=path,
+        frames=video.frames,
+        steps=steps,
+        returns=(float(np.sum(rewards)),),
+        renderer=renderer,
     )
-
-
-def _captioned(dump: Dump, env: gym.Env) -> Iterator[np.ndarray]:
-    count = len(dump.steps["reward"])
-    for t, reward in enumerate(replayed(dump, env), start=1):
-        words = f"{count - t} steps before the breakdown   reward {reward:.2f}"
-        yield draw(np.asarray(env.render()), [words])

@@ -271,7 +271,7 @@ def test_a_dump_of_a_foreign_environment_is_lived_through_again(tmp_path, monkey
 
     monkeypatch.setattr(Collector, "step", step)
     run, film = tmp_path / "run", tmp_path / "film.mp4"
-    arguments = ["--env", "InvertedPendulum-v5", "--steps", "600", "--run", str(run)]
+    arguments = ["--env", "Pendulum-v1", "--steps", "600", "--run", str(run)]
     small = ["--num-envs", "3", "--rollout-steps", "8", "--minibatch", "24"]
     assert main(["train", "ppo", *arguments, *small]) == 4
     (dump,) = (run / "dumps").iterdir()
@@ -279,7 +279,7 @@ def test_a_dump_of_a_foreign_environment_is_lived_through_again(tmp_path, monkey
     capsys.readouterr()
     assert main(["record", "--from-dump", str(dump), "--out", str(film)]) == 0
     steps = len(read_dump(dump).steps["reward"])
-    assert f"{steps + 25} frames" in capsys.readouterr().out or film.exists()
+    assert f"{steps + 30} frames" in capsys.readouterr().out  # one second of the last one
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

@@ -161,10 +161,10 @@ def wait_for_growth(run, process):
 
 def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alike(tmp_path):
     """SIGKILL, then resume, again and again; checkpoints after every rollout of 128 steps."""
-    asked = config("dqn mujoco", tmp_path / "whole", steps=4000, save_every=128)
+    asked = config("dqn mujoco", tmp_path / "whole", steps=2000, save_every=128)
     whole = train(replace(asked, eval_episodes=20)).run.path
     asked = ["dqn", "--env", RUNS["dqn mujoco"][1].id, "--engine", "mujoco", "--seed", 3]
-    asked += ["--steps", 4000, "--save-every", 128, "--num-envs", 4]
+    asked += ["--steps", 2000, "--save-every", 128, "--num-envs", 4]
     asked += ["--capacity", 600, "--warmup", 200, "--hidden", 16, "--prioritised", "--n-step", 3]
     asked += ["--returns", "mean"]
     rng, kills, runs = random.Random(0), 0, 0

@@ -9,6 +9,10 @@ from robolearn_envs.arenas.layouts import PARKED
 from robolearn_envs.arrays import Array
 
 
+DRAWN = ("goal", "cylinders", "now", "boxes")
+"""Of what a navigation task remembers, what a picture shows."""
+
+
 class Situation(NamedTuple):
     """Where the robot has been, and what stands around it now."""
 
@@ -32,9 +36,7 @@ class Situation(NamedTuple):
             index: Which environment.
             trail: See the field.
         """
-        goal, cylinders, now, boxes = (
-            memory[name][index] for name in ("goal", "cylinders", "now", "boxes")
-        )
+        goal, cylinders, now, boxes = (memory[name][index] for name in DRAWN)
         there = cylinders[:, 0] != PARKED
         return cls(trail, goal, cylinders[there], now[there], boxes[boxes[:, 0] != PARKED])
 

@@ -1,0 +1,112 @@
+"""What the guards against NaN cost a training: with and without them, in turn.
+
+python -m benchmarks.guard_cost --out benchmarks/results/guard_cost
+
+Without: no array is looked at, no step is remembered, and a gradient step does not judge itself.
+CPU time of learning, medians of interleaved pairs on one core.
+"""
+
+import statistics
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+import robolearn.collect
+from benchmarks.results import Table, write_results
+from robolearn.agents import agent_class
+from robolearn.environments import EnvConfig
+from robolearn.nn.descent import Descent
+from robolearn_envs.vector import RoboVectorEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train with and without guards."""
+
+    pairs: int = 9
+    """Trainings of each kind."""
+    out: Path | None = None
+    """Where to write .json and .md; without it only the terminal."""
+
+
+TRAININGS = {
+    "ppo CartPoleBalance analytic": (
+        "ppo",
+        EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic"),
+        60_000,
+    ),
+    "ppo CartPoleSwingUp mujoco": (
+        "ppo",
+        EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco"),
+        60_000,
+    ),
+    "a2c CartPoleSwingUp mujoco": (
+        "a2c",
+        EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco"),
+        40_000,
+    ),
+    "dqn CartPoleBalance analytic": (
+        "dqn",
+        EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic"),
+        15_000,
+    ),
+    "ppo NavLidar mujoco": ("ppo", EnvConfig(id="robolearn/NavLidar-v0", engine="mujoco"), 33_000),
+}
+
+
+def unguarded_step(self: Descent, loss: torch.Tensor, *, rate: float, max_norm: float) -> None:
+    self._gradient.zero_()
+    loss.backward()
+    norm = torch.linalg.vector_norm(self._gradient)
+    self._gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+    self.adam.param_groups[0]["lr"] = rate
+    self.adam.step()
+
+
+class Forgets(deque[Any]):
+    """Remembers nothing."""
+
+    def append(self, item: Any) -> None:
+        """Leave it."""
+
+
+def seconds(name: str, *, guarded: bool) -> float:
+    agent_name, env, steps = TRAININGS[name]
+    kept = robolearn.collect._finite, RoboVectorEnv.pictured, Descent.step
+    agent = agent_class(agent_name)(env, seed=0)
+    if not guarded:
+        robolearn.collect._finite = lambda array: True
+        RoboVectorEnv.pictured = lambda self: {}
+        Descent.step = unguarded_step
+        agent.collector.past = Forgets()
+    began = time.process_time()
+    agent.learn(steps)
+    took = time.process_time() - began
+    robolearn.collect._finite, RoboVectorEnv.pictured, Descent.step = kept
+    agent.close()
+    return took
+
+
+def main(options: Options) -> None:
+    """Time all trainings and print how much longer they take with guards."""
+    table, found = Table("training", "guards cost", "pairs"), {}
+    for name in TRAININGS:
+        seconds(name, guarded=True)  # warms up
+        ratios = []
+        for _ in range(options.pairs):
+            without, with_ = seconds(name, guarded=False), seconds(name, guarded=True)
+            ratios.append(with_ / without)
+        found[name] = ratios
+        cost = f"{statistics.median(ratios) - 1:+.1%}"
+        table.add(name, cost, f"{min(ratios) - 1:+.1%} to {max(ratios) - 1:+.1%}")
+        print(name, cost, flush=True)
+    write_results(options.out, table, {"with over without": found})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
