@@ -4,11 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup quickstart test check format sheets clean
+.PHONY: help setup quickstart test faults check format sheets clean
 
 help:
 	@echo "make quickstart   train, compare with SB3 and write a video"
 	@echo "make test         run the tests"
+	@echo "make faults       kill, cut, fill and flood everything some thousand times"
 	@echo "make check        run ruff and pyright"
 	@echo "make format       let ruff put the code in order"
 	@echo "make sheets       write envs/README.md anew from the classes"
@@ -28,6 +29,9 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+faults: $(READY)
+	ROBOLEARN_FAULTS=full $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 tests/faults
 
 check: $(READY)
 	$(BIN)/ruff check .

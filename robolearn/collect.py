@@ -18,6 +18,7 @@ from robolearn_envs.vector import OnNan, RoboVectorEnv
 
 REMEMBERED = 100
 """Steps that are remembered in case of a breakdown."""
+_ROOM = 64 * 2**20  # bytes of foreign observations that are remembered at most
 _OWN = ("obs", "starts", "_ended", "_total", "_length", "_cut_at")
 _UNTOUCHED = (
     "Nothing was learned from it. Mend the environment, or see whether its actions are sane."
@@ -40,18 +41,15 @@ class Episode(NamedTuple):
 class Memory(NamedTuple):
     """A step as it is remembered in case the next one breaks down."""
 
-    obs: np.ndarray
-    """What was acted on. Shape (N, D)."""
     start: np.ndarray
-    """It was the first of an episode. Shape (N,), bool."""
+    """What was acted on was the first of an episode. Shape (N,), bool."""
     action: np.ndarray
     """Shape (N, ...)."""
     reward: np.ndarray
     """Shape (N,)."""
-    next_obs: np.ndarray
-    """Shape (N, D)."""
-    state: Mapping[str, np.ndarray]
-    """Of robolearn environments: positions, velocities and what the task remembers, afterwards."""
+    seen: Mapping[str, np.ndarray]
+    """Of robolearn environments what a picture shows, afterwards; of others ``obs``, what was acted
+    on, and ``next_obs``. Shapes (N, ...)."""
 
 
 class Collector:
@@ -83,7 +81,10 @@ class Collector:
         self.width = flat_size(self._space)
         self._steps = 0  # of each environment
         self._episodes: list[Episode] = []
-        self.past: deque[Memory] = deque(maxlen=REMEMBERED)
+        room = _ROOM // (4 * self.width * self.num_envs)
+        self.past: deque[Memory] = deque(
+            maxlen=REMEMBERED if self._native else min(max(room, 1), REMEMBERED)
+        )
         """The latest steps of all environments, oldest first."""
         self.lost = 0
         """Steps left out: of an environment that broke down, or whose process did."""
@@ -172,8 +173,8 @@ class Collector:
         next_obs = reached
         if self._mode is AutoresetMode.SAME_STEP and done.any():
             next_obs = self._final(reached, done, info)
-        state = self._native.pictured() if self._native else {}
-        self.past.append(Memory(obs, self.starts, actions, reward, next_obs, state))
+        seen = self._native.pictured() if self._native else {"obs": obs, "next_obs": next_obs}
+        self.past.append(Memory(self.starts, actions, reward, seen))
         broken = self._broken(reward, reached, next_obs)
         self._total += reward
         self._length += valid

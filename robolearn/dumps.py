@@ -19,7 +19,7 @@ from robolearn.snapshots import Rewindable, rewindable
 from robolearn_envs.single import RoboEnv
 
 _FACTS, _STEPS = "dump.json", "steps.npz"
-_STATE = "state."
+_SEEN = "seen."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Dump:
     start: dict[str, Any] | None
     """Of a foreign environment: how the episode began."""
     steps: dict[str, np.ndarray]
-    """``obs``, ``action``, ``reward`` and ``next_obs`` of the steps, shapes (T, ...); ``state.X``
-    of robolearn environments, shape (T, ...) or where it is always the same (1, ...); of foreign
-    ones ``since_start``, all actions of the episode."""
+    """``action`` and ``reward`` of the steps, shapes (T, ...); ``seen.X``, of robolearn
+    environments what a picture shows, of others ``obs`` and ``next_obs``, shapes (T, ...) or where
+    it is always the same (1, ...); of foreign ones ``since_start``, all actions of the episode."""
 
 
 def write_dump(
@@ -56,11 +56,11 @@ def write_dump(
     past = _episode(collector, env)
     steps = {
         name: np.array([getattr(memory, name)[env] for memory in past])
-        for name in ("obs", "action", "reward", "next_obs")
+        for name in ("action", "reward")
     }
-    for name in past[-1].state if past else ():
-        rows = np.array([memory.state[name][env] for memory in past])
-        steps[f"{_STATE}{name}"] = rows[:1] if (rows == rows[:1]).all() else rows
+    for name in past[-1].seen if past else ():
+        rows = np.array([memory.seen[name][env] for memory in past])
+        steps[f"{_SEEN}{name}"] = rows[:1] if (rows == rows[:1]).all() else rows
     single = rewindable(collector.envs, env)
     told = single.snapshot() if single else None
     if told is not None:
@@ -118,9 +118,9 @@ def replayed(dump: Dump, env: gym.Env) -> Iterator[float]:
     Raises:
         RobolearnError: The dump does not say enough, or not of an environment like this.
     """
-    states = {n.removeprefix(_STATE): a for n, a in dump.steps.items() if n.startswith(_STATE)}
+    states = {n.removeprefix(_SEEN): a for n, a in dump.steps.items() if n.startswith(_SEEN)}
     base = env.unwrapped
-    if isinstance(base, RoboEnv) and states:
+    if isinstance(base, RoboEnv) and "qpos" in states:
         return _shown(dump.steps["reward"], states, env, base)
     if dump.start is None or "since_start" not in dump.steps:
         raise RobolearnError(

@@ -4,12 +4,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from robolearn_envs.actions import Actions
 from robolearn_envs.arenas.layouts import parked
 from robolearn_envs.engines import ENGINES, make_engine
 from robolearn_envs.engines.base import EngineError, Rows
@@ -116,7 +116,11 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             "render_fps": fps,
             "autoreset_mode": self._mode,
         }
-        self._set_spaces(action_kind(self.task, action))
+        self._actions = Actions(self.task, action_kind(self.task, action))
+        self.single_observation_space = self.task.observation_space
+        self.single_action_space = self._actions.space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
         self._keys = np.zeros(num_envs, dtype=np.int64)
         self._episodes = np.zeros(num_envs, dtype=np.int64)
         self._seeded = False
@@ -148,17 +152,6 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             raise ValueError(
                 f"render_mode must be 'rgb_array', 'human' or None, got {render_mode!r}."
             )
-
-    def _set_spaces(self, kind: ActionKind) -> None:
-        self.single_observation_space = self.task.observation_space
-        self._choices = np.array(self.task.choices) if kind == "discrete" else None
-        if self._choices is not None:
-            self.single_action_space = gym.spaces.Discrete(len(self._choices))
-        else:
-            commands = len(self.task.choices[0])
-            self.single_action_space = gym.spaces.Box(-1.0, 1.0, (commands,), np.float32)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
@@ -301,38 +294,13 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             self._memory[name][ids] = rows
         return observation
 
-    def _command(self, actions: np.ndarray) -> np.ndarray:
-        """Return what the actions ask for, in [-1, 1]. Shape (N, commands), float64."""
-        actions = np.asarray(actions)
-        expected = (self.num_envs, *(self.single_action_space.shape or ()))
-        if actions.shape != expected:
-            raise ValueError(f"Actions must have shape {expected}, got {actions.shape}.")
-        if self._choices is None:
-            if not np.isfinite(actions).all():
-                env, joint = np.argwhere(~np.isfinite(actions))[0]
-                raise ValueError(
-                    f"Actions must be finite, got {actions[env, joint]} for env {env}."
-                )
-            return np.clip(actions.astype(np.float64), -1.0, 1.0)
-        if actions.dtype.kind not in "iu":
-            raise ValueError(f"Discrete actions must be integers, got {actions.dtype}.")
-        if actions.min() < 0 or actions.max() >= len(self._choices):
-            raise ValueError(
-                f"Discrete actions must lie in 0..{len(self._choices) - 1}, "
-                f"got {actions.min()}..{actions.max()}."
-            )
-        return self._choices[actions]
-
     def action_for(self, command: np.ndarray) -> np.ndarray:
         """Return the actions that ask for a command, or the nearest discrete ones.
 
         Args:
             command: In [-1, 1]. Shape (N, commands).
         """
-        if self._choices is None:
-            return command.astype(np.float32)
-        away = np.linalg.norm(command[:, None] - self._choices, axis=-1)
-        return away.argmin(axis=1)
+        return self._actions.nearest(command)
 
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Advance every environment by one step.
@@ -354,7 +322,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             raise ResetNeeded(
                 f"Env {np.flatnonzero(stuck)[0]} has no running episode: call reset() first."
             )
-        command = self._command(actions)
+        command = self._actions.command(actions, self.num_envs)
         self._advance(command)
         broken = self._broken()
         reward, terminated, truncated = self._judge(command)

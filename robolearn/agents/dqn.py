@@ -219,7 +219,6 @@ class DQN(QLearner[DQNConfig]):
             left -= frozen
             if self.updates % config.target_period == 0:
                 self.target.load_state_dict(self.online.state_dict())
-        self._descent.check()
         loss, outside = (total / config.updates).tolist()
         self._warn_of_saturation(outside)
         return {"td_loss": loss, "learning_rate": rate}

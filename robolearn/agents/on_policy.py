@@ -151,7 +151,6 @@ class OnPolicy(Learner[P]):
         with threads(config.threads):
             experience = self._collect(collector, length)
             metrics = self._update(experience) if experience.rollout.valid.any() else {}
-        self._descent.check()
         self.steps += experience.rollout.valid.numel()
         return {**metrics, "learning_rate": rate}
 

@@ -104,7 +104,6 @@ class PQN(QLearner[PQNConfig]):
                 loss = q_loss(self.online.q(part.obs), part)
                 self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
                 losses.append(loss.detach())
-        self._descent.check()
         self.online.perception.learn_moments(lesson.obs, torch.ones_like(lesson.action).bool())
         return {"td_loss": torch.stack(losses).mean().item()}
 

@@ -32,39 +32,28 @@ class Descent:
             parameter.grad = self._gradient[part].view_as(parameter)
             start = part.stop
         self.adam = torch.optim.Adam([vector], eps=eps, fused=True)
-        self._first = torch.zeros(2, device=vector.device)
-        """Loss and length of the gradient of the first step that was not taken."""
-        self._broken = torch.zeros((), device=vector.device)  # 1 after such a step
 
     def step(self, loss: Tensor, *, rate: float, max_norm: float) -> None:
-        """Go down the gradient of a loss, unless it, or another one before, was not finite.
+        """Go down the gradient of a loss.
 
         Args:
             loss: Depends on the module's parameters. Shape ().
             rate: Learning rate.
             max_norm: A longer gradient is shortened to this.
+
+        Raises:
+            DivergedError: The gradient, or the loss, is not finite; parameters and Adam's moments
+                are as they were.
         """
         self._gradient.zero_()
         loss.backward()
         norm = torch.linalg.vector_norm(self._gradient)
+        if not math.isfinite(norm):  # on the CPU there is nothing to wait for
+            figure = loss.item()
+            what = f"loss is {figure}"
+            if math.isfinite(figure):
+                what = f"gradient's length is {norm.item()}"
+            raise DivergedError(f"The {what}; nothing was learned from it. {REMEDY}")
         self._gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
-        judged = torch.stack([loss.detach(), norm])
-        self._first = torch.where(self._broken > 0, self._first, judged)
-        self._broken = torch.maximum(self._broken, 1.0 - judged.isfinite().all().float())
-        # The fused kernel leaves everything as it is where this is 1.
-        self.adam.found_inf = self._broken  # pyright: ignore[reportAttributeAccessIssue]
         self.adam.param_groups[0]["lr"] = rate
         self.adam.step()
-
-    def check(self) -> None:
-        """Make sure that all steps so far were taken; waits for the device.
-
-        Raises:
-            DivergedError: A loss or a gradient was not finite. Nothing was changed by it, nor by
-                any later one.
-        """
-        if not self._broken.item():
-            return
-        loss, norm = self._first.tolist()
-        what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's length is {norm}"
-        raise DivergedError(f"The {what}; nothing was learned from it. {REMEDY}")

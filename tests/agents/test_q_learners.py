@@ -35,7 +35,7 @@ class Draw(NamedTuple):
     """What was drawn, and what the sum tree said of it then."""
 
     where: torch.Tensor
-    priority: torch.Tensor
+    priority: torch.Tensor | None
     total: torch.Tensor
 
 
@@ -45,7 +45,8 @@ def recorded(agent):
 
     def note(count):
         where = draw(count)
-        draws.append(Draw(where, agent._tree.get(where), agent._tree.total))
+        known = agent.config.prioritised  # else no priorities are kept
+        draws.append(Draw(where, agent._tree.get(where) if known else None, agent._tree.total))
         return where
 
     agent._draw = note
@@ -167,7 +168,9 @@ def test_what_was_drawn_is_left_with_its_surprise_as_priority():
         expected = before.clone()
         expected[where] = (surprise.double() + 1e-6) ** 0.7
         torch.testing.assert_close(agent._tree.get(torch.arange(64)), expected, rtol=1e-4, atol=0)
-        assert agent._tree.highest.item() == pytest.approx(max(1.0, expected.max().item()), rel=1e-4)
+        assert agent._tree.highest.item() == pytest.approx(
+            max(1.0, expected.max().item()), rel=1e-4
+        )
 
 
 def test_new_steps_are_as_urgent_as_what_surprised_most_and_resets_never():

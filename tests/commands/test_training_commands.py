@@ -58,7 +58,8 @@ def one_object(capsys):
 
 def test_a_run_folder_holds_what_the_design_says(run):
     names = {path.name for path in run.iterdir()}
-    assert names == {"config.yaml", "meta.json", "metrics.jsonl", "tb", "checkpoints", "eval.json"}
+    told = {"config.yaml", "meta.json", "metrics.jsonl", "tb", "checkpoints", "eval.json"}
+    assert names == told | {".lock"}  # by which it is kept to one process
     stored = {path.name for path in (run / "checkpoints").iterdir()}
     assert {"last", "best"} <= stored
     steps = {name for name in stored if CHECKPOINT.fullmatch(name)}
@@ -71,7 +72,8 @@ def test_a_run_folder_holds_what_the_design_says(run):
 def test_the_config_says_everything_that_was_asked(run):
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["agent"] == "ppo"
-    assert config["env"] == {"id": BALANCE, "engine": "analytic", "kwargs": {}}
+    keeping = {"workers": 0, "step_timeout": 60.0, "on_nan": "stop"}
+    assert config["env"] == {"id": BALANCE, "engine": "analytic", "kwargs": {}, **keeping}
     assert config["steps"] == 1024
     assert config["hyper"]["rollout_steps"] == 32
     assert config["hyper"]["learning_rate"] == 3e-3  # tuned for this environment

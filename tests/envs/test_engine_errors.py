@@ -210,9 +210,7 @@ def test_the_error_reaches_who_steps_the_env_and_names_it(task, name, small_bank
 
 @everywhere
 @every_mode
-def test_on_request_the_episode_is_truncated_instead_and_called_lost(
-    task, name, mode, small_banks
-):
+def test_on_request_the_episode_is_truncated_instead_and_called_lost(task, name, mode, small_banks):
     env, actions = running(task, name, mode, on_nan="reset")
     untroubled, _ = running(task, name, mode)
     break_velocity_of_env_1(env)

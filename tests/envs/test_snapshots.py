@@ -136,6 +136,18 @@ def test_environments_that_broke_are_mended_by_a_snapshot(engine):
     env.close()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_even_the_sign_of_a_zero_is_put_away(engine):
+    env = made("CartPoleSwingUp-v0", engine)
+    env.reset(seed=3)
+    minus = np.full((ENVS, 2), -0.0)
+    env.unwrapped._engine.reset(np.arange(ENVS), minus, minus, None)
+    before = [array.tobytes() for array in env.unwrapped.state()]
+    env.unwrapped.restore(env.unwrapped.snapshot())
+    assert [array.tobytes() for array in env.unwrapped.state()] == before
+    env.close()
+
+
 @pytest.mark.parametrize("lacking", ["elapsed", "factor/pole_mass"])
 def test_a_snapshot_of_other_environments_is_refused_and_changes_nothing(lacking):
     env = made("CartPoleSwingUp-v0", "analytic")

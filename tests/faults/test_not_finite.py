@@ -129,7 +129,7 @@ def test_what_an_environment_gives_stops_learning(agent, place, number, broken, 
     assert told.env == config.env
     assert 1 <= len(told.steps["reward"]) <= 5
     if place in ("observation", "reward"):
-        last = told.steps["next_obs" if place == "observation" else "reward"][-1]
+        last = told.steps["seen.next_obs" if place == "observation" else "reward"][-1]
         assert not np.isfinite(last).any()
 
 
@@ -203,7 +203,7 @@ def test_an_engine_that_breaks_down_stops_learning(agent, warning, tmp_path, mon
     env = EnvConfig(id=BALANCE, engine="mujoco")
     assert_stops_with_sound_weights(asked(agent, env, tmp_path / "run"), "state of env 1 is no")
     (dump,) = (tmp_path / "run" / "dumps").iterdir()
-    assert np.isfinite(read_dump(dump).steps["state.qpos"]).all()
+    assert np.isfinite(read_dump(dump).steps["seen.qpos"]).all()
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])

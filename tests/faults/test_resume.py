@@ -159,7 +159,8 @@ def wait_for_growth(run, process):
         time.sleep(0.005)
 
 
-def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alike(tmp_path):
+@pytest.mark.parametrize("part", range(often(1, 10)))
+def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alike(part, tmp_path):
     """SIGKILL, then resume, again and again; checkpoints after every rollout of 128 steps."""
     asked = config("dqn mujoco", tmp_path / "whole", steps=2000, save_every=128)
     whole = train(replace(asked, eval_episodes=20)).run.path
@@ -167,8 +168,8 @@ def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alik
     asked += ["--steps", 2000, "--save-every", 128, "--num-envs", 4]
     asked += ["--capacity", 600, "--warmup", 200, "--hidden", 16, "--prioritised", "--n-step", 3]
     asked += ["--returns", "mean"]
-    rng, kills, runs = random.Random(0), 0, 0
-    while kills < often(2, 200):
+    rng, kills, runs = random.Random(part), 0, 0
+    while kills < often(2, 20):
         run = tmp_path / f"run{runs}"
         runs += 1
         arguments = ["train", *asked, "--run", run]
@@ -189,7 +190,7 @@ def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alik
             read_checkpoint(newest(run))
             assert max(told) - saved <= 128 + 16  # an interval, and the round that ends it
             arguments = ["resume", run]
-            if kills >= often(2, 200):
+            if kills >= often(2, 20):
                 code, _, complaints = finished(command(*arguments))
                 assert (code, complaints) == (0, "")
                 break

@@ -3,9 +3,11 @@
 import json
 import os
 import warnings
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from robolearn.errors import RobolearnWarning
 from robolearn.runs.metrics import MetricsLog
@@ -100,19 +102,21 @@ def test_a_line_that_a_kill_cut_in_half_is_cut_off(tmp_path):
     assert events(tmp_path) == {"loss": [(10, 0.5), (20, 0.25)]}
 
 
+def test_a_log_that_goes_on_from_before_its_first_figure_is_as_good_as_a_new_one(tmp_path):
+    MetricsLog(tmp_path, MetricsLog(tmp_path).offsets).write(10, {"loss": 0.5})
+    assert lines(tmp_path) == [{"steps": 10, "loss": 0.5}]
+    [path] = (tmp_path / "tb").iterdir()
+    versions = [event.file_version for event in EventFileLoader(str(path)).Load()]
+    assert versions == ["brain.Event:2", ""]
+
+
 def test_no_file_is_open_between_two_writes(tmp_path):
     log = MetricsLog(tmp_path)
     log.write(10, {"loss": 0.5})
-    opened = {os.readlink(f"/proc/self/fd/{number}") for number in open_descriptors()}
+    descriptors = [*Path("/proc/self/fd").iterdir()]
+    opened = [os.readlink(path) for path in descriptors if path.is_symlink()]
+    assert opened
     assert not [path for path in opened if path.startswith(str(tmp_path))]
-
-
-def open_descriptors():
-    found = []
-    for number in os.listdir("/proc/self/fd"):
-        if os.path.islink(f"/proc/self/fd/{number}"):
-            found.append(number)
-    return found
 
 
 # A full disk.

@@ -8,7 +8,6 @@ import numpy as np
 from robolearn_envs.arenas.layouts import PARKED
 from robolearn_envs.arrays import Array
 
-
 DRAWN = ("goal", "cylinders", "now", "boxes")
 """Of what a navigation task remembers, what a picture shows."""
 
