@@ -224,10 +224,10 @@ class _Session:
             self._films.cancel()  # or their process would outlive us
             raise
         if self._unsaved is not None:
-            raise SaveError(
-                f"The last checkpoint could not be written: {self._unsaved.strerror}. The one "
-                f"before it is in {self._folder.checkpoints}."
-            )
+            stored = self._folder.stored()
+            left = f"The one before it is {stored[0]}." if stored else "There is none before it."
+            why = self._unsaved.strerror
+            raise SaveError(f"The last checkpoint could not be written: {why}. {left}")
         return TrainResult(
             run=self._folder,
             steps=self._agent.steps,

@@ -21,7 +21,7 @@ FLOORS = [
     {"files", "spaces"},
     {"nn", "data"},
     {"accelerate", "config", "progress", "runs", "workers"},
-    {"collect", "dumps", "environments", "snapshots"},
+    {"collect", "dumps", "environments", "making", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "video"},
     {"train", "compare", "imitation"},

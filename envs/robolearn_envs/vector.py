@@ -324,7 +324,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             )
         command = self._actions.command(actions, self.num_envs)
         self._advance(command)
-        broken = self._broken()
+        broken = self._broken(ended)
         reward, terminated, truncated = self._judge(command)
         if broken is not None:
             reward[broken], terminated[broken], truncated[broken] = 0.0, False, True
@@ -350,20 +350,23 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         if self.render_mode is not None:
             self._pictures.follow(qpos)
 
-    def _broken(self) -> np.ndarray | None:
+    def _broken(self, ended: np.ndarray) -> np.ndarray | None:
         """Return which simulations broke down in this step, shape (N,), bool; None for none.
+
+        Args:
+            ended: Episodes that are over already. Shape (N,), bool.
 
         Raises:
             EngineError: One did, and the caller is to know.
         """
-        if not self._engine.broken.any():
+        broken = self._engine.broken & ~ended
+        if not broken.any():
             return None
         if self._on_nan == "stop":
-            env = int(self._engine.broken.argmax())
+            env = int(broken.argmax())
             raise EngineError(
                 f"{self.engine_name}: the state of env {env} is no longer finite.", env
             )
-        broken = self._engine.broken.copy()
         warnings.warn(
             f"{self.engine_name}: the state of env {', '.join(map(str, np.flatnonzero(broken)))} "
             "is no longer finite: its episode was truncated.",

@@ -88,7 +88,7 @@ class RolloutBuffer:
 
     def begin(self, noise: Tensor) -> None:
         """Begin a rollout of at most as many steps as there are rows of noise."""
-        self.noise, self.before = noise, self.latent
+        self.noise, self.before = noise, self.latent.clone()  # or they could not both be written
         self.playing = np.ones(len(self.latent), dtype=np.bool_)
         """Environments whose steps count. Shape (N,), bool."""
 

@@ -48,11 +48,11 @@ class Descent:
         self._gradient.zero_()
         loss.backward()
         norm = torch.linalg.vector_norm(self._gradient)
-        if not math.isfinite(norm):  # on the CPU there is nothing to wait for
-            figure = loss.item()
-            what = f"loss is {figure}"
-            if math.isfinite(figure):
-                what = f"gradient's length is {norm.item()}"
+        figure, length = loss.item(), norm.item()  # on the CPU there is nothing to wait for
+        if not (math.isfinite(figure) and math.isfinite(length)):
+            what = f"gradient's length is {length}"
+            if not math.isfinite(figure):
+                what = f"loss is {figure}"
             raise DivergedError(f"The {what}; nothing was learned from it. {REMEDY}")
         self._gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
         self.adam.param_groups[0]["lr"] = rate

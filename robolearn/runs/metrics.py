@@ -37,7 +37,7 @@ class MetricsLog:
         self._lines = _Appended(folder / "metrics.jsonl", known.get("metrics", 0))
         self._events = _Appended(folder / "tb" / "events.out.tfevents", known.get("events", 0))
         self._warned = False
-        if not offsets:
+        if not self._events.size:
             self._events.append(_record(Event(wall_time=time.time(), file_version=_VERSION)))
 
     @property

@@ -103,6 +103,7 @@ class RunFolder:
         if not self.checkpoints.is_dir():
             return []
         found = [p for p in self.checkpoints.iterdir() if _NAME.fullmatch(p.name)]
+        found = [path for path in found if path.is_dir() and not path.is_symlink()]
         return sorted(found, key=lambda p: int(p.name), reverse=True)
 
     def forget_after(self, checkpoint: Path) -> None:

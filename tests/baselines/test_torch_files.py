@@ -136,6 +136,21 @@ def test_a_tensor_that_is_not_what_is_there_is_refused(length, shape, stride, me
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"QK\0K\x04", b"QK\x01K\x04", "from 1 on in 4 numbers"),
+        (b"ctorch\nFloatStorage\n", b"K\x01", "not float32"),
+        (b"X\x07\0\0\0storage", b"X\x07\0\0\0another", "no storage"),
+        (b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n", "makes no tensor"),
+    ],
+)
+def test_a_pickle_that_means_something_else_is_refused(old, new, message):
+    body = program(FOUR)
+    assert old in body
+    refused(rewritten(FOUR, {"data.pkl": body.replace(old, new, 1)}), message)
+
+
+@pytest.mark.parametrize(
     ("state", "message"),
     [
         ({"a": torch.zeros(2, dtype=torch.float64)}, "torch DoubleStorage"),

@@ -276,12 +276,15 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     assert process.returncode == 0, err
     assert out.startswith("Stopped after ")
     assert "Traceback" not in err
-    steps = json.loads((run / "eval.json").read_text())["steps"]
+    assert out.endswith(f" steps. Go on with: robolearn resume {run}\n")
+    steps = int(out.split()[2].replace(",", ""))
+    assert (run / "checkpoints" / "last").read_text() == f"{steps:09d}\n"
     assert load_agent(run / "checkpoints" / f"{steps:09d}").steps == steps
-    assert [path for path in run.rglob("*") if path.name.startswith(".")] == []
+    assert not (run / "eval.json").exists()
+    assert [path.name for path in run.rglob("*") if path.name.startswith(".")] == [".lock"]
 
 
-def test_a_full_disk_is_said_in_a_line_and_keeps_what_was_saved(tmp_path):
+def test_a_full_disk_is_said_once_on_the_way_and_at_the_end(tmp_path):
     # Files may grow to 8 kB: the state does, the network's 100 kB do not.
     def little_room():
         resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
@@ -291,15 +294,17 @@ def test_a_full_disk_is_said_in_a_line_and_keeps_what_was_saved(tmp_path):
     process = robolearn(*options, preexec_fn=little_room)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
-    assert err.startswith("robolearn: Cannot save to ")
-    assert err.count("\n") == 1
+    warned, failed = err.splitlines()
+    assert warned.startswith(f"robolearn: Cannot save to {run / 'checkpoints' / '000000128'} (")
+    assert warned.endswith("training goes on, and older checkpoints are as they were.")
+    assert failed.startswith("robolearn: The last checkpoint could not be written: ")
     assert list((run / "checkpoints").iterdir()) == []
 
 
 def test_figures_that_are_not_finite_end_the_run_with_code_4(tmp_path, capsys):
     assert main(command(tmp_path / "run", "--learning-rate", "1e38")) == 4
     said = capsys.readouterr().err
-    assert "try a lower learning_rate" in said
+    assert "Try a lower learning_rate" in said
     assert said.count("\n") == 1
 
 

@@ -105,7 +105,7 @@ class AnalyticEngine:
 
     def snapshot(self) -> dict[str, Array]:
         """Return positions and velocities."""
-        return {"state": self._state + 0.0}
+        return {"state": self._xp.asarray(self._state, copy=True)}
 
     def restore(self, snapshot: Mapping[str, Array]) -> None:
         """Go back to a snapshot."""

@@ -50,6 +50,8 @@ class BulletEngine:
         self._scenery: list[BulletScenery] = []
         if isinstance(robot, DiscRobot | Rover):
             self._scenery = [BulletScenery(client) for client in self._clients]
+        none = np.zeros((0, 3)), np.zeros((0, 4))
+        self._obstacles = [none] * num_envs  # cylinders and boxes of each copy
 
     def _build(self, client: int) -> BulletBody:
         pybullet.setTimeStep(self._timestep, physicsClientId=client)
@@ -127,6 +129,7 @@ class BulletEngine:
         self._bodies[env] = self._build(client)
         if self._scenery:
             self._scenery[env] = BulletScenery(client)
+            self._scenery[env].furnish(*self._obstacles[env])
         self._qpos[env], self._qvel[env] = 0.0, 0.0
 
     def snapshot(self) -> dict[str, np.ndarray]:
@@ -149,7 +152,8 @@ class BulletEngine:
     def furnish(self, ids: Rows, cylinders: np.ndarray, boxes: np.ndarray) -> None:
         """Put obstacles around copies ``ids``."""
         for row, env in enumerate(np.arange(len(self._scenery))[ids]):
-            self._scenery[env].furnish(cylinders[row], boxes[row])
+            self._obstacles[env] = cylinders[row], boxes[row]
+            self._scenery[env].furnish(*self._obstacles[env])
 
     def move(self, cylinders: np.ndarray) -> None:
         """Put every copy's cylinders elsewhere."""
