@@ -120,6 +120,8 @@ def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
     if data is None:
         return None
     config = from_dict(EnvConfig, data)
+    if "render_mode" in config.kwargs:
+        raise RobolearnError("kwargs of the environment: render_mode is for who makes it to say.")
     for name, value in config.kwargs.items():
         if isinstance(value, str) and ("/" in value or "\\" in value):
             raise RobolearnError(

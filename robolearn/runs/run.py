@@ -217,6 +217,7 @@ def first_sound(run: RunFolder, wanted: Iterable[Path]) -> Path:
     damage: list[str] = []
     for checkpoint in dict.fromkeys([*wanted, *run.stored()]):
         try:
+            _refuse_links(checkpoint.parent, checkpoint)
             read_state(checkpoint)
         except RobolearnError as error:
             damage.append(str(error))
@@ -225,6 +226,17 @@ def first_sound(run: RunFolder, wanted: Iterable[Path]) -> Path:
             warnings.warn(f"{one} Using {checkpoint} instead.", RobolearnWarning, stacklevel=2)
         return checkpoint
     raise RobolearnError(damage[0] if damage else f"{run.path} has no checkpoint yet.")
+
+
+def _refuse_links(*paths: Path) -> None:
+    """Make sure that what a run holds lies in it.
+
+    Raises:
+        RobolearnError: It is a link to somewhere else.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise RobolearnError(f"{path} is a link, expected a folder: links are not followed.")
 
 
 def _known(run: RunFolder, *pointers: str) -> Iterator[Path]:

@@ -264,6 +264,30 @@ def test_discrete_and_continuous_actions_are_not_mixed_up(tmp_path):
         del gym.registry["Keys-v0"]
 
 
+def test_actions_that_do_not_begin_at_0_are_refused(tmp_path):
+    _, path = saved(tmp_path, sb3.PPO, "CartPole-v1")
+
+    def make():
+        env = gym.make("CartPole-v1")
+        env.action_space = gym.spaces.Discrete(2, start=1)
+        return env
+
+    gym.register("Late-v0", make)
+    try:
+        with pytest.raises(RobolearnError, match="SB3 counts actions from 0"):
+            imported(path, "Late-v0")
+    finally:
+        del gym.registry["Late-v0"]
+
+
+def test_a_layer_nobody_knows_is_refused(tmp_path):
+    model, path = saved(tmp_path, sb3.PPO, "CartPole-v1")
+    model.policy.extra_net = nn.Linear(2, 2)
+    model.save(path)
+    with pytest.raises(RobolearnError, match=r"holds 'extra_net\.bias', which has no counterpart"):
+        read_policy(path)
+
+
 class Keys(gym.Env):
     """A pendulum with keys."""
 
