@@ -184,7 +184,7 @@ class _Session:
         self._every = (self._eval_every, self._save_every, self._film_every)
         self._films = BackgroundFilms(folder.videos)
         self._recent: deque[float] = deque(maxlen=100)  # returns of episodes
-        self._best = -math.inf
+        self._best, self._best_at = -math.inf, -1  # return and steps of the best agent
         self._evaluated = -1  # steps of the latest evaluation
         self._seconds = 0.0  # of learning
         self._offsets: dict[str, int] | None = None  # of the log
@@ -196,7 +196,7 @@ class _Session:
         return {
             "next": [every.next for every in self._every],
             "recent": list(self._recent),
-            "best": self._best,
+            "best": [self._best, self._best_at],
             "evaluated": self._evaluated,
             "seconds": self._seconds,
             "offsets": self._log.offsets,
@@ -208,7 +208,9 @@ class _Session:
         for every, due in zip(self._every, state["next"], strict=True):
             every.next = int(due)
         self._recent.extend(float(total) for total in state["recent"])
-        self._best, self._evaluated = float(state["best"]), int(state["evaluated"])
+        best, at = state["best"]
+        self._best, self._best_at = float(best), int(at)
+        self._evaluated = int(state["evaluated"])
         self._seconds = float(state["seconds"])
         self._offsets = {name: int(size) for name, size in state["offsets"].items()}
         set_random_state(state["random"])
@@ -238,6 +240,7 @@ class _Session:
 
     def _learn(self, reports: Iterator[Progress], line: ProgressLine) -> Evaluation | None:
         try:
+            self._point("best", self._best_at)  # a kill may have come before that
             self._attend()  # to what was due when the run was stopped
             for report in self._timed(reports):
                 self._note(report, line)
@@ -327,7 +330,7 @@ class _Session:
         self._evaluated = steps
         self._eval_every.done(steps)
         if evaluation.mean >= self._best:  # of equals the later one has learned from more
-            self._best = evaluation.mean
+            self._best, self._best_at = evaluation.mean, steps
             self._save("best")
 
     def _save(self, pointer: str) -> None:
@@ -336,12 +339,13 @@ class _Session:
         All of a run that have as many steps lead to the same: what they differ in is how much of
         what is due after a round, and of the next round, was done already.
         """
-        checkpoint = self._folder.checkpoint(self._agent.steps)
+        steps = self._agent.steps
+        checkpoint = self._folder.checkpoint(steps)
         self._saved_at = time.monotonic()
         try:
             if not checkpoint.exists():
                 save_learning(self._agent, checkpoint, self._state())
-            self._folder.point(pointer, checkpoint)
+            self._point(pointer, steps)
         except OSError as error:
             if self._unsaved is None:
                 warnings.warn(
@@ -353,6 +357,12 @@ class _Session:
             self._unsaved = error
         else:
             self._unsaved = None
+
+    def _point(self, pointer: str, steps: int) -> None:
+        """Let ``last`` or ``best`` name the checkpoint of a number of steps, if there is one."""
+        checkpoint = self._folder.checkpoint(max(steps, 0))
+        if checkpoint.exists():
+            self._folder.point(pointer, checkpoint)
 
     def _conclude(self) -> Evaluation:
         """Evaluate the agent for good and save it."""

@@ -15,7 +15,7 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     listed = f" Known: {', '.join(names)}." if len(names) <= _LISTED else ""
-    return f"Unknown {kind} {name!r}.{hint}{listed}"
+    return f"Unknown {kind} {name[:80]!r}.{hint}{listed}"
 
 
 def pick(kind: str, name: str, table: Mapping[str, T]) -> T:

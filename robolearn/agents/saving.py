@@ -21,7 +21,15 @@ from robolearn.spaces import flat_size
 
 _KEYS = {"config", "seed", "counters", "env", "observation_space", "action_space"}
 _LEARNING = "learning"
-_MISFITS = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError)
+_MISFITS = (
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
 _SLACK = 1_000_000  # numbers nobody minds
 
 State: TypeAlias = dict[str, Any]
@@ -201,7 +209,7 @@ def _built(
 def _read(folder: Path, name: str) -> tuple[State, Tensors]:
     state, tensors = read_checkpoint(folder)
     if state.get("agent") != name:
-        raise RobolearnError(f"{folder} holds a '{state.get('agent')}' agent, not '{name}'.")
+        raise RobolearnError(f"{folder} holds a {state.get('agent')!r} agent, not {name!r}.")
     missing = sorted(_KEYS - state.keys())
     if missing:
         raise RobolearnError(f"{folder} does not say the agent's {', '.join(missing)}.")

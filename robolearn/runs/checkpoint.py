@@ -13,14 +13,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from robolearn.errors import RobolearnError
-from robolearn.files import read_bytes, read_json
+from robolearn.files import read_bytes, read_json, shown
 
 SCHEMA = 2
 """Version of the folder layout; raised whenever an older one can no longer be read."""
 
 MANIFEST = "manifest.json"
 _STATE = "state.json"
-_LARGEST_MANIFEST = 2**20  # bytes
+_LARGEST_MANIFEST, _LARGEST_STATE = 2**20, 2**24  # bytes
 
 
 def write_checkpoint(
@@ -109,7 +109,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, T
         RobolearnError: No checkpoint there, a damaged file, or another schema.
     """
     files = _verified(folder)
-    state = read_json(folder / _STATE)
+    state = read_json(folder / _STATE, _LARGEST_STATE)
     tensors: dict[str, dict[str, Tensor]] = {}
     for name in files:
         path = folder / name
@@ -128,7 +128,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         RobolearnError: As ``read_checkpoint``.
     """
     _verified(folder)
-    return read_json(folder / _STATE)
+    return read_json(folder / _STATE, _LARGEST_STATE)
 
 
 def _verified(folder: Path) -> list[str]:
@@ -156,10 +156,10 @@ def _verified(folder: Path) -> list[str]:
 def _verify(folder: Path, name: str, expected: Any) -> None:
     path = folder / name
     if Path(name).name != name or path.is_symlink() or not path.is_file():
-        raise RobolearnError(f"{folder} lacks the file '{name}' its manifest lists.")
+        raise RobolearnError(f"{folder} lacks the file {shown(name)} its manifest lists.")
     found = _describe(path)
     if found != expected:
         raise RobolearnError(
             f"{path} is damaged: {found['size']} bytes, sha256 {found['sha256'][:12]}; the "
-            f"manifest says {expected}."
+            f"manifest says {shown(expected)}."
         )
