@@ -14,7 +14,7 @@ from robolearn.collect import Collector
 from robolearn.config import check_ranges, from_dict, to_dict
 from robolearn.errors import RobolearnError
 from robolearn.making import make_foreign, make_native, refusals
-from robolearn.spaces import space_from_json, space_to_json
+from robolearn.spaces_json import space_from_json, space_to_json
 from robolearn.workers.vector import WorkerVectorEnv
 from robolearn_envs.names import did_you_mean
 from robolearn_envs.tasks import TASKS

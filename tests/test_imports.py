@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # same one, but networks and data know nothing of each other.
 FLOORS = [
     {"errors"},
-    {"files", "spaces"},
+    {"files", "spaces", "spaces_json"},
     {"nn", "data"},
     {"accelerate", "config", "progress", "runs", "workers"},
     {"collect", "dumps", "environments", "making", "snapshots"},

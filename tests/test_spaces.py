@@ -16,10 +16,9 @@ from robolearn.spaces import (
     flatten_any,
     flatten_batch,
     magnitudes,
-    space_from_json,
-    space_to_json,
     to_env_action,
 )
+from robolearn.spaces_json import space_from_json, space_to_json
 
 
 def test_actions_span_a_bounded_box():

@@ -23,7 +23,7 @@ from robolearn.config import from_dict, read_yaml, to_dict, write_yaml
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError, RobolearnWarning
 from robolearn.files import read_arrays, read_json, write_arrays
-from robolearn.spaces import space_from_json, space_to_json
+from robolearn.spaces_json import space_from_json, space_to_json
 from robolearn.train import TrainConfig
 from robolearn_envs.arenas.custom import layout_from_json
 
