@@ -173,9 +173,9 @@ def test_environment_arguments_reach_the_environment():
 
 
 def test_the_public_function_is_no_module_whatever_was_imported_first():
-    import robolearn.train
+    import robolearn.session
     from robolearn import evaluate as public
 
     assert callable(public)
     assert callable(robolearn.evaluate)
-    assert callable(robolearn.train.evaluate)
+    assert callable(robolearn.session.evaluate)

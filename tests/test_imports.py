@@ -24,7 +24,7 @@ FLOORS = [
     {"collect", "dumps", "environments", "making", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "video"},
-    {"train", "compare", "imitation"},
+    {"session", "train", "compare", "imitation"},
     {""},
     {"cli", "commands", "__main__"},
 ]

@@ -13,7 +13,8 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
 from robolearn.runs.run import RunFolder
-from robolearn.train import Every, TrainConfig, resume, train
+from robolearn.session import Every
+from robolearn.train import TrainConfig, resume, train
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 SMALL = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}

@@ -11,7 +11,7 @@ import pytest
 from often import often
 from small_runs import config, newest
 
-import robolearn.train
+import robolearn.session
 from robolearn.cli import main
 from robolearn.errors import SaveError
 from robolearn.runs.checkpoint import read_checkpoint
@@ -48,7 +48,7 @@ def fill(disk):
 @contextmanager
 def full_between(disk, first, last):
     """Let a disk be full from one report of the training to another."""
-    real, told = robolearn.train._Session._note, 0
+    real, told = robolearn.session.Session._note, 0
 
     def note(session, report, line):
         nonlocal told
@@ -59,11 +59,11 @@ def full_between(disk, first, last):
             (disk / "ballast").unlink()
         real(session, report, line)
 
-    robolearn.train._Session._note = note
+    robolearn.session.Session._note = note
     try:
         yield
     finally:
-        robolearn.train._Session._note = real
+        robolearn.session.Session._note = real
 
 
 def litter(run):
@@ -121,12 +121,12 @@ def test_full_under_the_videos_training_and_its_saves_go_on(k, disk, tmp_path, r
     disk_videos = disk / "videos"
     disk_videos.mkdir()
     fill(disk)
-    real = robolearn.train.BackgroundFilms
-    robolearn.train.BackgroundFilms = lambda _: real(disk_videos)
+    real = robolearn.session.BackgroundFilms
+    robolearn.session.BackgroundFilms = lambda _: real(disk_videos)
     try:
         result = train(config("dqn mujoco", run, steps=400, video_every=300))
     finally:
-        robolearn.train.BackgroundFilms = real
+        robolearn.session.BackgroundFilms = real
     assert result.steps >= 400
     assert len(result.film_failures) == 1
     assert "No space left" in result.film_failures[0]

@@ -10,7 +10,7 @@ import pytest
 from often import often
 from small_runs import assert_same, command, config, finished, newest, signal_at
 
-import robolearn.train
+import robolearn.session
 from robolearn.runs.checkpoint import read_checkpoint
 from robolearn.train import resume, train
 
@@ -97,11 +97,11 @@ def test_a_request_during_an_evaluation_is_obeyed_and_the_evaluation_made_up(tmp
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments, **options)
 
-    real = robolearn.train.evaluate
-    monkeypatch.setattr(robolearn.train, "evaluate", evaluate)
+    real = robolearn.session.evaluate
+    monkeypatch.setattr(robolearn.session, "evaluate", evaluate)
     assert train(config("ppo analytic", tmp_path / "run")).interrupted
     assert evaluated == [2, 2]
-    monkeypatch.setattr(robolearn.train, "evaluate", real)
+    monkeypatch.setattr(robolearn.session, "evaluate", real)
     whole = train(config("ppo analytic", tmp_path / "whole")).run.path
     resume(tmp_path / "run")
     assert_same(whole, tmp_path / "run")

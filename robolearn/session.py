@@ -1,0 +1,309 @@
+"""A training run while it goes on: the one loop, with an agent, a run folder and what watches."""
+
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robolearn.agents.base import Progress
+from robolearn.agents.saving import save_learning
+from robolearn.dumps import write_dump
+from robolearn.environments import EnvConfig, check_seed
+from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
+from robolearn.evaluation import Evaluation, evaluate
+from robolearn.progress import ProgressLine
+from robolearn.runs.metrics import MetricsLog
+from robolearn.runs.random_state import random_state, set_random_state
+from robolearn.runs.run import RunFolder
+from robolearn.runs.stopping import Stopped, check_stop, stoppable
+from robolearn.video.background import BackgroundFilms
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    agent: str
+    """Name of the agent."""
+    env: EnvConfig
+    """What it is trained in."""
+    steps: int
+    """Environment steps to learn from."""
+    run: Path
+    """Folder of the run; must not hold one yet."""
+    seed: int = 0
+    """Fixes everything random."""
+    device: str = "auto"
+    """'auto', 'cpu' or 'cuda'."""
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    """Hyper-parameters of the agent."""
+    eval_every: int = 0
+    """Steps between evaluations; 0 for ten in all."""
+    eval_episodes: int = 20
+    """Episodes of an evaluation on the way; the final one has 100."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 for one at each evaluation."""
+    save_minutes: float = 10.0
+    """Minutes after which there is a checkpoint in any case."""
+    video_every: int = 0
+    """Steps between videos; 0 for none."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        if self.steps < 1:
+            raise RobolearnError(f"steps must be at least 1, got {self.steps}.")
+        check_seed(self.seed)
+        for name in ("eval_every", "save_every", "save_minutes", "video_every"):
+            if not getattr(self, name) >= 0:
+                raise RobolearnError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.eval_episodes < 1:
+            raise RobolearnError(f"eval_episodes must be at least 1, got {self.eval_episodes}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What came of a run."""
+
+    run: RunFolder
+    steps: int
+    seconds: float
+    """Wall time of learning, without evaluations, checkpoints and videos."""
+    evaluation: Evaluation | None
+    """Of the agent as it was at the end; None if it was stopped before."""
+    film_failures: tuple[str, ...]
+
+    @property
+    def interrupted(self) -> bool:
+        """Stopped on request before its steps were made and evaluated."""
+        return self.evaluation is None
+
+
+class Every:
+    """Says whether another ``period`` steps have passed; never for a period of 0."""
+
+    def __init__(self, period: int) -> None:
+        """Be due at ``period`` first."""
+        self._period = self.next = period
+
+    def due(self, steps: int) -> bool:
+        """Return whether it is time."""
+        return self._period > 0 and self.next <= steps
+
+    def done(self, steps: int) -> None:
+        """Wait for the next time after ``steps``."""
+        if self._period:
+            self.next = (steps // self._period + 1) * self._period
+
+
+class Session:
+    """A run while it goes on."""
+
+    def __init__(self, config: TrainConfig, agent: Any, folder: RunFolder) -> None:
+        self._config, self._agent, self._folder = config, agent, folder
+        tenth = max(config.steps // 10, 1)
+        self._eval_every = Every(config.eval_every or tenth)
+        self._save_every = Every(config.save_every or config.eval_every or tenth)
+        self._film_every = Every(config.video_every)
+        self._every = (self._eval_every, self._save_every, self._film_every)
+        self._films = BackgroundFilms(folder.videos)
+        self._recent: deque[float] = deque(maxlen=100)  # returns of episodes
+        self._best, self._best_at = -math.inf, -1  # return and steps of the best agent
+        self._evaluated = -1  # steps of the latest evaluation
+        self._seconds = 0.0  # of learning
+        self._offsets: dict[str, int] | None = None  # of the log
+        self._saved_at = time.monotonic()
+        self._unsaved: OSError | None = None  # why the latest checkpoint could not be written
+
+    def _state(self) -> dict[str, Any]:
+        """Return all that the run is to go on with, as JSON can hold it."""
+        return {
+            "next": [every.next for every in self._every],
+            "recent": list(self._recent),
+            "best": [self._best, self._best_at],
+            "evaluated": self._evaluated,
+            "seconds": self._seconds,
+            "offsets": self._log.offsets,
+            "random": random_state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what ``_state`` returned."""
+        for every, due in zip(self._every, state["next"], strict=True):
+            every.next = int(due)
+        self._recent.extend(float(total) for total in state["recent"])
+        best, at = state["best"]
+        self._best, self._best_at = float(best), int(at)
+        self._evaluated = int(state["evaluated"])
+        self._seconds = float(state["seconds"])
+        self._offsets = {name: int(size) for name, size in state["offsets"].items()}
+        set_random_state(state["random"])
+
+    def run(self, reports: Iterator[Progress]) -> TrainResult:
+        """Learn to the end, or until asked to stop."""
+        config = self._config
+        self._log = MetricsLog(self._folder.path, self._offsets)
+        try:
+            with stoppable(), ProgressLine(f"{config.agent} {config.env.id}", config.steps) as line:
+                evaluation = self._learn(reports, line)
+        except BaseException:
+            self._films.cancel()  # or their process would outlive us
+            raise
+        if self._unsaved is not None:
+            stored = self._folder.stored()
+            left = f"The one before it is {stored[0]}." if stored else "There is none before it."
+            why = self._unsaved.strerror
+            raise SaveError(f"The last checkpoint could not be written: {why}. {left}")
+        return TrainResult(
+            run=self._folder,
+            steps=self._agent.steps,
+            seconds=self._seconds,
+            evaluation=evaluation,
+            film_failures=tuple(self._films.failures),
+        )
+
+    def _learn(self, reports: Iterator[Progress], line: ProgressLine) -> Evaluation | None:
+        try:
+            self._point("best", self._best_at)  # a kill may have come before that
+            self._attend()  # to what was due when the run was stopped
+            for report in self._timed(reports):
+                self._note(report, line)
+                self._attend()
+            evaluation = self._conclude()
+        except Stopped:
+            self._save("last")
+            self._films.cancel()
+            return None
+        try:
+            self._films.finish()
+        except Stopped:
+            self._films.cancel()
+        return evaluation
+
+    def _timed(self, reports: Iterator[Progress]) -> Iterator[Progress]:
+        """Pass reports on, adding up the time it takes to get them."""
+        while True:
+            began = time.perf_counter()
+            try:
+                report = next(reports, None)
+            except DivergedError as error:
+                raise self._explained(error) from error
+            finally:
+                self._seconds += time.perf_counter() - began
+            if report is None:
+                return
+            yield report
+
+    def _explained(self, error: DivergedError) -> DivergedError:
+        """Return the error with what is left of the run, and how to look at what happened."""
+        words = [str(error)]
+        if error.env is not None:
+            dump = self._folder.dump(self._agent.steps, error.env)
+            agent = self._agent
+            try:
+                write_dump(dump, agent.collector, agent.envs.config, error.env, str(error))
+            except OSError as problem:
+                words.append(f"Its last states could not be written: {problem.strerror}.")
+            else:
+                words.append(f"See it: robolearn record --from-dump {dump} --out {dump}.mp4")
+        kept = self._folder.stored()
+        if kept:
+            words.append(f"The last good agent is in {kept[0]}.")
+        return DivergedError(" ".join(words), error.env)
+
+    def _note(self, report: Progress, line: ProgressLine) -> None:
+        """Log a report and show it."""
+        self._recent.extend(episode.total for episode in report.episodes)
+        rate = report.steps / self._seconds
+        score = float(np.mean(self._recent)) if self._recent else None
+        figures = {**report.metrics, "steps_per_second": rate, "episode_return": score}
+        self._log.write(report.steps, figures)
+        line.update(report.steps, rate, score)
+
+    def _attend(self) -> None:
+        """Evaluate, save and film where that is due.
+
+        Raises:
+            Stopped: On request.
+        """
+        check_stop()
+        steps = self._agent.steps
+        if self._eval_every.due(steps) and steps < self._config.steps:  # the end has its own
+            self._select()
+        minutes = (time.monotonic() - self._saved_at) / 60
+        if self._save_every.due(steps) or 0 < self._config.save_minutes < minutes:
+            self._save_every.done(steps)
+            self._save("last")
+        if self._film_every.due(steps):
+            self._film_every.done(steps)
+            self._films.ask(self._agent, steps)
+        self._films.poll()
+
+    def _select(self) -> None:
+        """Evaluate the agent on the way, and keep it if it is the best so far.
+
+        The seed is not that of final evaluations, which the choice would else make look better.
+        """
+        config, steps = self._config, self._agent.steps
+        if self._evaluated == steps:
+            return
+        where = config.env.held_out("val")
+        evaluation = evaluate(self._agent, where, episodes=config.eval_episodes, seed=1)
+        figures = {"eval_return": evaluation.mean, "eval_success": evaluation.success_rate}
+        self._log.write(steps, figures)
+        self._evaluated = steps
+        self._eval_every.done(steps)
+        if evaluation.mean >= self._best:  # of equals the later one has learned from more
+            self._best, self._best_at = evaluation.mean, steps
+            self._save("best")
+
+    def _save(self, pointer: str) -> None:
+        """Write a checkpoint, unless these steps have one already.
+
+        All of a run that have as many steps lead to the same: what they differ in is how much of
+        what is due after a round, and of the next round, was done already.
+        """
+        steps = self._agent.steps
+        checkpoint = self._folder.checkpoint(steps)
+        self._saved_at = time.monotonic()
+        try:
+            if not checkpoint.exists():
+                save_learning(self._agent, checkpoint, self._state())
+            self._point(pointer, steps)
+        except OSError as error:
+            if self._unsaved is None:
+                warnings.warn(
+                    f"Cannot save to {checkpoint} ({error.strerror}): training goes on, and older "
+                    "checkpoints are as they were.",
+                    RobolearnWarning,
+                    stacklevel=2,
+                )
+            self._unsaved = error
+        else:
+            self._unsaved = None
+
+    def _point(self, pointer: str, steps: int) -> None:
+        """Let ``last`` or ``best`` name the checkpoint of a number of steps, if there is one."""
+        checkpoint = self._folder.checkpoint(max(steps, 0))
+        if checkpoint.exists():
+            self._folder.point(pointer, checkpoint)
+
+    def _conclude(self) -> Evaluation:
+        """Evaluate the agent for good and save it."""
+        self._select()
+        self._save("last")
+        evaluation = evaluate(self._agent, self._config.env.held_out("test"), episodes=100)
+        figures = {"final_return": evaluation.mean, "final_success": evaluation.success_rate}
+        self._log.write(self._agent.steps, figures)
+        try:
+            self._folder.write_evaluation(
+                {"env": self._config.env.id, "steps": self._agent.steps, **evaluation.summary()}
+            )
+        except OSError as error:
+            self._unsaved = error
+        return evaluation
