@@ -11,8 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from robolearn.data.rollout import Step
 from robolearn.errors import DivergedError, RobolearnWarning
+from robolearn.files import require_shape
 from robolearn.snapshots import Snapshot, put_back, take
 from robolearn.spaces import flat_size, flatten_batch
+from robolearn.workers.vector import WorkerVectorEnv
 from robolearn_envs.engines.base import EngineError
 from robolearn_envs.vector import OnNan, RoboVectorEnv
 
@@ -75,6 +77,7 @@ class Collector:
         self._mode = AutoresetMode(envs.metadata["autoreset_mode"])
         base = envs.unwrapped
         self._native = base if isinstance(base, RoboVectorEnv) else None
+        self._tells_of_losses = isinstance(base, RoboVectorEnv | WorkerVectorEnv)
         self._outcomes = self._native.task.outcomes if self._native else ()
         self._space = envs.single_observation_space
         self._on_nan = on_nan
@@ -134,6 +137,8 @@ class Collector:
             Whether the environments are where they were. If not, all begin a new episode.
         """
         own = {name: np.array(arrays[name]) for name in _OWN}
+        for name, array in own.items():
+            require_shape(name, array, getattr(self, name).shape)
         theirs = {k.removeprefix("envs/"): v for k, v in arrays.items() if k not in own}
         raw = put_back(self.envs, Snapshot(facts["envs"], theirs))
         self._steps, self.lost = int(facts["steps"]), int(facts["lost"])
@@ -175,13 +180,12 @@ class Collector:
             next_obs = self._final(reached, done, info)
         seen = self._native.pictured() if self._native else {"obs": obs, "next_obs": next_obs}
         self.past.append(Memory(self.starts, actions, reward, seen))
-        broken = self._broken(reward, reached, next_obs)
+        broken = self._broken(_as_learned(reward), reached, next_obs)
         self._total += reward
         self._length += valid
         cut = (self._length == self._cut_at) & ~done
-        lost = info.get("lost", broken)
+        lost = self._lost(info, broken)
         if lost is not None:
-            lost = lost if broken is None else lost | broken
             self.lost += int(lost.sum())
             reward, next_obs = np.where(lost, 0.0, reward), np.where(lost[:, None], obs, next_obs)
             terminated, valid = terminated & ~lost, valid & ~lost
@@ -190,7 +194,9 @@ class Collector:
         if done.any():
             self._record(done if lost is None else done & ~lost, info)
         if restart.any():
-            self.raw, _ = self.envs.reset(options={"reset_mask": restart})
+            self.raw, told = self.envs.reset(options={"reset_mask": restart})
+            others = self._lost(told, None)  # began anew with those that were meant to
+            cut = cut if others is None else cut | others
             reached = self._flatten(self.raw)
             require_finite("observation", reached, self._steps)
         self.obs = reached
@@ -201,7 +207,14 @@ class Collector:
         self._total[over] = 0.0
         self._length[over] = 0
         self._cut_at[over] = -1
-        return Step(obs, reward.astype(np.float32), next_obs, terminated.copy(), over, valid)
+        return Step(obs, _as_learned(reward), next_obs, terminated.copy(), over, valid)
+
+    def _lost(self, info: Mapping[str, Any], broken: np.ndarray | None) -> np.ndarray | None:
+        """Return which environments were lost, as they or we noticed; None where none was."""
+        told = info.get("lost") if self._tells_of_losses else None
+        if told is None or broken is None:
+            return broken if told is None else told
+        return told | broken
 
     def _broken(
         self, reward: np.ndarray, reached: np.ndarray, next_obs: np.ndarray
@@ -253,6 +266,12 @@ class Collector:
         """Return the episodes finished since the last call, in order."""
         episodes, self._episodes = self._episodes, []
         return episodes
+
+
+def _as_learned(reward: np.ndarray) -> np.ndarray:
+    """Return rewards as networks learn from them; what is too large for that is infinite."""
+    with np.errstate(over="ignore"):
+        return reward.astype(np.float32)
 
 
 def require_finite(what: str, array: np.ndarray, step: int) -> None:

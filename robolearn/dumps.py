@@ -62,7 +62,7 @@ def write_dump(
         rows = np.array([memory.seen[name][env] for memory in past])
         steps[f"{_SEEN}{name}"] = rows[:1] if (rows == rows[:1]).all() else rows
     single = rewindable(collector.envs, env)
-    told = single.snapshot() if single else None
+    told = single.latest() if single else None
     if told is not None:
         steps["since_start"] = told[1]
     facts = {

@@ -1,7 +1,7 @@
 """Making environments: ours by name, or any that Gymnasium knows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -111,6 +111,18 @@ class EnvConfig:
         return WorkerVectorEnv(make, num_envs, self.workers, step_timeout=self.step_timeout)
 
 
+def _strings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield all strings in mappings and lists, and the key they are under."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _strings(item, str(key))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item, name)
+
+
 def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
     """Return the config that a file describes, None where it describes none.
 
@@ -122,8 +134,8 @@ def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
     config = from_dict(EnvConfig, data)
     if "render_mode" in config.kwargs:
         raise RobolearnError("kwargs of the environment: render_mode is for who makes it to say.")
-    for name, value in config.kwargs.items():
-        if isinstance(value, str) and ("/" in value or "\\" in value):
+    for name, value in _strings(config.kwargs):
+        if "/" in value or "\\" in value or ".." in value:
             raise RobolearnError(
                 f"kwargs of the environment: {name} is {value!r}, expected no path: what is loaded "
                 "names no files. Load it with environments of your own: load(env=...)."

@@ -11,9 +11,10 @@ from robolearn.accelerate import one_thread
 from robolearn.agents.base import Predictor
 from robolearn.collect import Collector, Episode
 from robolearn.environments import HELD_OUT, EnvConfig, check_seed
-from robolearn.errors import RobolearnError
+from robolearn.errors import DivergedError, RobolearnError
 from robolearn.runs.stopping import check_stop
 
+_MOST_LOST = 10  # times as many as are wanted
 _BATCH = 25  # environments at most: few enough for Bullet's memory, enough to be fast
 
 
@@ -163,6 +164,11 @@ def _run(
     state = None
     while any(len(own) < share for own, share in zip(taken, quota, strict=True)):
         check_stop()
+        if collector.lost > _MOST_LOST * quota.sum():
+            raise DivergedError(
+                f"{collector.lost} episodes of an evaluation broke down, {sum(map(len, taken))} of "
+                f"{quota.sum()} came to their end. Mend the environment."
+            )
         actions, state = agent.predict(collector.raw, state, collector.starts, deterministic)
         collector.step(actions)
         for episode in collector.pop_episodes():

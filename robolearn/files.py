@@ -289,3 +289,34 @@ def _read_header(where: str, stream: Any) -> tuple[_Header, int]:
     if len(numbers) > 32:
         raise RobolearnError(f"{where} has {len(numbers)} axes, expected 32 at most.")
     return _Header(dtype, numbers, fortran == "True"), len(start) + length
+
+
+_MISFITS = (
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong when parts of a checkpoint do not fit together into our error."""
+    try:
+        yield
+    except _MISFITS as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise RobolearnError(f"{folder} does not fit its config: {lines[-1].strip()}.") from error
+
+
+def require_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
+    """Make sure that an array, or tensor, is not broadcast to what it was expected to be.
+
+    Raises:
+        ValueError: It has another shape.
+    """
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(array.shape)}, expected {shape}")

@@ -50,7 +50,7 @@ class TrainConfig:
     save_every: int = 0
     """Steps between checkpoints; 0 for one at each evaluation."""
     save_minutes: float = 10.0
-    """Minutes after which there is a checkpoint in any case."""
+    """Minutes after which there is a checkpoint in any case; 0 for never."""
     video_every: int = 0
     """Steps between videos; 0 for none."""
 
@@ -159,6 +159,8 @@ class Session:
             left = f"The one before it is {stored[0]}." if stored else "There is none before it."
             why = self._unsaved.strerror
             raise SaveError(f"The last checkpoint could not be written: {why}. {left}")
+        if not self._log.flush():
+            raise SaveError(f"Not all figures could be written to {self._folder.path}.")
         return TrainResult(
             run=self._folder,
             steps=self._agent.steps,
@@ -179,6 +181,8 @@ class Session:
             self._save("last")
             self._films.cancel()
             return None
+        except DivergedError as error:
+            raise self._explained(error) from error
         try:
             self._films.finish()
         except Stopped:
@@ -191,8 +195,6 @@ class Session:
             began = time.perf_counter()
             try:
                 report = next(reports, None)
-            except DivergedError as error:
-                raise self._explained(error) from error
             finally:
                 self._seconds += time.perf_counter() - began
             if report is None:
@@ -222,6 +224,8 @@ class Session:
         rate = report.steps / self._seconds
         score = float(np.mean(self._recent)) if self._recent else None
         figures = {**report.metrics, "steps_per_second": rate, "episode_return": score}
+        if self._agent.collector.lost:
+            figures["lost_steps"] = self._agent.collector.lost
         self._log.write(report.steps, figures)
         line.update(report.steps, rate, score)
 
@@ -253,7 +257,7 @@ class Session:
         if self._evaluated == steps:
             return
         where = config.env.held_out("val")
-        evaluation = evaluate(self._agent, where, episodes=config.eval_episodes, seed=1)
+        evaluation = self._evaluate(where, config.eval_episodes, seed=1)
         figures = {"eval_return": evaluation.mean, "eval_success": evaluation.success_rate}
         self._log.write(steps, figures)
         self._evaluated = steps
@@ -261,6 +265,12 @@ class Session:
         if evaluation.mean >= self._best:  # of equals the later one has learned from more
             self._best, self._best_at = evaluation.mean, steps
             self._save("best")
+
+    def _evaluate(self, where: EnvConfig, episodes: int, seed: int) -> Evaluation:
+        try:
+            return evaluate(self._agent, where, episodes=episodes, seed=seed)
+        except DivergedError as error:  # in an environment other than those of the training
+            raise DivergedError(f"In an evaluation: {error}") from error
 
     def _save(self, pointer: str) -> None:
         """Write a checkpoint, unless these steps have one already.
@@ -272,6 +282,7 @@ class Session:
         checkpoint = self._folder.checkpoint(steps)
         self._saved_at = time.monotonic()
         try:
+            self._log.flush()
             if not checkpoint.exists():
                 save_learning(self._agent, checkpoint, self._state())
             self._point(pointer, steps)
@@ -297,7 +308,7 @@ class Session:
         """Evaluate the agent for good and save it."""
         self._select()
         self._save("last")
-        evaluation = evaluate(self._agent, self._config.env.held_out("test"), episodes=100)
+        evaluation = self._evaluate(self._config.env.held_out("test"), 100, seed=0)
         figures = {"final_return": evaluation.mean, "final_success": evaluation.success_rate}
         self._log.write(self._agent.steps, figures)
         try:

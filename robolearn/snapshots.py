@@ -11,6 +11,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
+from robolearn.workers.batches import join
+from robolearn.workers.crew import WorkerError
 from robolearn.workers.vector import WorkerVectorEnv
 from robolearn_envs.vector import RoboVectorEnv
 
@@ -31,8 +33,9 @@ class Rewindable(gym.Wrapper):
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        self._start: dict[str, Any] = {}
+        self._start: dict[str, Any] | None = None
         self._actions: list[Any] = []
+        self._previous: tuple[dict[str, Any] | None, list[Any]] = None, []
         self._awaited: tuple[dict[str, Any], np.ndarray] | None = None
 
     def reset(
@@ -41,12 +44,15 @@ class Rewindable(gym.Wrapper):
         """Begin an episode, or take up the one that ``rewind`` named."""
         if self._awaited is not None:
             return self._take_up(*self._awaited)
-        if seed is None:
-            self._start = {"random": self.unwrapped.np_random.bit_generator.state}
-        else:
-            self._start = {"seed": seed}
+        self._previous = self._start, self._actions
+        self._start = {"seed": seed} if seed is not None else self._random()
         self._actions = []
         return self.env.reset(seed=seed, options=options)
+
+    def _random(self) -> dict[str, Any] | None:
+        """Return where the random numbers are, if they are of the usual kind."""
+        bits = getattr(self.unwrapped.np_random, "bit_generator", None)
+        return {"random": bits.state} if isinstance(bits, np.random.PCG64) else None
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, and remember the action."""
@@ -57,13 +63,23 @@ class Rewindable(gym.Wrapper):
     def snapshot(self) -> tuple[dict[str, Any], np.ndarray] | None:
         """Return how the episode began, as JSON can hold it, and the actions, shape (T, ...).
 
-        None of an episode of more than ``LONGEST`` steps.
+        None of an episode of more than ``LONGEST`` steps, or of random numbers of another kind
+        than Gymnasium's.
         """
-        if len(self._actions) > LONGEST:
+        return self._told(self._start, self._actions)
+
+    def latest(self) -> tuple[dict[str, Any], np.ndarray] | None:
+        """Return the same of the last episode that has a step."""
+        return self.snapshot() if self._actions else self._told(*self._previous)
+
+    def _told(
+        self, start: dict[str, Any] | None, actions: list[Any]
+    ) -> tuple[dict[str, Any], np.ndarray] | None:
+        if start is None or len(actions) > LONGEST:
             return None
         space = self.action_space
-        shape = (len(self._actions), *(space.shape or ()))
-        return self._start, np.array(self._actions, dtype=space.dtype).reshape(shape)
+        shape = (len(actions), *(space.shape or ()))
+        return start, np.array(actions, dtype=space.dtype).reshape(shape)
 
     def rewind(self, start: dict[str, Any], actions: np.ndarray) -> None:
         """Let the next ``reset`` return where an episode was."""
@@ -88,7 +104,10 @@ def take(envs: VectorEnv) -> Snapshot | None:
     if isinstance(base, RoboVectorEnv):
         return Snapshot([], base.snapshot())
     if isinstance(base, WorkerVectorEnv):
-        return _joined(base.each(_take_in_worker, *[None] * len(base.slices)))
+        try:
+            return _joined(base.each(_take_in_worker))
+        except WorkerError:  # the next step replaces it
+            return None
     parts = _rewindables(base)
     if parts is None:
         return None
@@ -116,8 +135,9 @@ def put_back(envs: VectorEnv, snapshot: Snapshot) -> Any:
         base.restore(snapshot.arrays)
         return None
     if isinstance(base, WorkerVectorEnv):
-        base.each(_put_back_in_worker, *_split(snapshot, len(base.slices)))
-        return None
+        parts = base.each(_put_back_in_worker, *_split(snapshot, len(base.slices)))
+        known = all(part is not None for part in parts)
+        return join(envs.single_observation_space, parts) if known else None
     for i, env in enumerate(_rewindables(base) or ()):
         env.rewind(snapshot.facts[i], snapshot.arrays[str(i)])
     return envs.reset()[0]

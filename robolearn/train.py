@@ -6,10 +6,10 @@ from pathlib import Path
 from robolearn.agents import agent_class
 from robolearn.agents.base import Agent
 from robolearn.agents.load import load_run
-from robolearn.agents.saving import fitting
 from robolearn.config import from_dict
 from robolearn.environments import described
 from robolearn.errors import RobolearnWarning
+from robolearn.files import fitting
 from robolearn.runs.meta import meta
 from robolearn.runs.run import RunFolder
 from robolearn.session import Session, TrainConfig, TrainResult
@@ -52,6 +52,7 @@ def resume(path: Path) -> TrainResult | None:
         DivergedError, SaveError: As for ``train``.
     """
     folder = RunFolder.open(path)
+    folder.refuse_links()
     told = folder.config()
     env = described(told.get("env"))
     config = from_dict(TrainConfig, {**told, "env": env, "run": path})

@@ -18,9 +18,9 @@ from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout, RolloutBuffer
-from robolearn.errors import RobolearnError
+from robolearn.errors import DivergedError, RobolearnError
 from robolearn.nn.actor_critic import ActorCritic
-from robolearn.nn.descent import Descent
+from robolearn.nn.descent import REMEDY, Descent
 from robolearn.nn.encoders import ACTIVATIONS
 from robolearn.nn.heads import CategoricalHead, GaussianHead
 from robolearn.nn.perception import Perception
@@ -208,6 +208,8 @@ class OnPolicy(Learner[P]):
         ends = (rollout.terminated, rollout.done)
         advantage = gae(rollout.reward, value[:-1], reached, *ends, gamma=config.gamma, lam=lam)
         target = advantage + value[:-1]
+        if not target.isfinite().all():
+            raise DivergedError(f"A return is not finite; nothing was learned from it. {REMEDY}")
         if config.normalise:
             net.values.update(target[rollout.valid][:, None])
             target = net.values(target[..., None]).squeeze(-1)

@@ -1,14 +1,12 @@
 """Writing agents into folders and reading them back, whatever their algorithm."""
 
 import itertools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import torch
-from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
@@ -16,20 +14,14 @@ from robolearn.collect import Collector
 from robolearn.config import from_dict, to_dict
 from robolearn.environments import TrainingEnvs
 from robolearn.errors import DivergedError, RobolearnError
+from robolearn.files import fitting, require_shape
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
 from robolearn.spaces import flat_size
 
 _KEYS = {"config", "seed", "counters", "env", "observation_space", "action_space"}
 _LEARNING = "learning"
-_MISFITS = (
-    ArithmeticError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-)
+PASSING = {"rollout", "choice"}
+"""Keepers of what only goes with the very episodes that were under way."""
 _SLACK = 1_000_000  # numbers nobody minds
 
 State: TypeAlias = dict[str, Any]
@@ -182,10 +174,13 @@ def load_learning(cls: type[A], folder: Path, device: str) -> tuple[A, State, bo
         learning = state[_LEARNING]
         agent.began, agent.until = int(learning["began"]), int(learning["until"])
         if "collector" in learning:
+            width = flat_size(agent.envs.observation_space)
+            require_shape("obs", tensors["collector"]["obs"], (agent.config.num_envs, width))
             arrays = {name: tensor.numpy() for name, tensor in tensors["collector"].items()}
             exact = agent.collector.resume(learning["collector"], arrays)
         for name, keeper in agent.parts().keepers.items():
-            keeper.restore(tensors[name])
+            if exact or name not in PASSING:
+                keeper.restore(tensors[name])
         return agent, dict(learning["session"]), exact
 
 
@@ -216,16 +211,6 @@ def _read(folder: Path, name: str) -> tuple[State, Tensors]:
     return state, tensors
 
 
-@contextmanager
-def fitting(folder: Path) -> Iterator[None]:
-    """Turn what goes wrong when parts of a checkpoint do not fit together into our error."""
-    try:
-        yield
-    except _MISFITS as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise RobolearnError(f"{folder} does not fit its config: {lines[-1].strip()}.") from error
-
-
 def _require_contained(folder: Path, config: Any, envs: TrainingEnvs, tensors: Tensors) -> None:
     """Make sure, before any is made, that networks are about as large as the files hold them.
 
@@ -237,11 +222,10 @@ def _require_contained(folder: Path, config: Any, envs: TrainingEnvs, tensors: T
     seen, hidden = flat_size(envs.observation_space), sizes.get("hidden", [])
     features, memory = sizes.get("features", 0), sizes.get("memory", 0)
     first = min(seen, features) if features else seen
-    layers = [first, *hidden] if hidden else []
+    layers = [first, *hidden]
     declared = sum(a * b for a, b in itertools.pairwise(layers)) + memory * (memory + first)
-    if hidden and isinstance(envs.action_space, Discrete):
-        atoms = sizes.get("atoms", 1) if sizes.get("returns", "mean") != "mean" else 1
-        declared += hidden[-1] * int(envs.action_space.n) * atoms
+    atoms = sizes.get("atoms", 1) if sizes.get("returns", "mean") != "mean" else 1
+    declared += layers[-1] * flat_size(envs.action_space) * atoms
     if declared > held + _SLACK:
         raise RobolearnError(
             f"{folder} declares networks of at least {declared:,} numbers, but holds only "
@@ -263,7 +247,11 @@ def _restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Ten
     """Put what an optimiser remembers of its gradients back into it."""
     whole = optimizer.state_dict()
     whole["state"] = {}
+    parameters = optimizer.param_groups[0]["params"]
     for key, tensor in moments.items():
         index, field_name = key.split(".")
+        shape = () if field_name == "step" else parameters[int(index)].shape
+        if tensor.shape != shape or tensor.dtype != torch.float32:  # or it would be written beyond
+            raise ValueError(f"{key} has shape {tuple(tensor.shape)}, expected {tuple(shape)}")
         whole["state"].setdefault(int(index), {})[field_name] = tensor
     optimizer.load_state_dict(whole)

@@ -16,6 +16,7 @@ from robolearn.commands.filming import frame_size, refusals
 from robolearn.dumps import read_dump
 from robolearn.environments import HELD_OUT, EnvConfig, check_seed
 from robolearn.errors import RobolearnError
+from robolearn.files import fitting
 from robolearn.runs.meta import comment
 from robolearn.video.breakdown import record_dump
 from robolearn.video.rollout import Recording, record
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         raise RobolearnError("Say what to record: a run, or --from-dump DUMP.")
     if options.from_dump is not None:
         dump = read_dump(options.from_dump)
-        with _made(dump.env, options) as env, refusals():
+        with fitting(options.from_dump), _made(dump.env, options) as env, refusals():
             how: dict[str, Any] = {"comment": comment(), "overwrite": options.overwrite}
             film = record_dump(dump, env, options.out, **how)
         return _tell(film, dump.env, options)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from robolearn.files import require_shape
+
 
 class SumTree:
     """A binary tree whose leaves hold priorities and whose other nodes hold the sum of their two.
@@ -17,7 +19,8 @@ class SumTree:
         """Hold ``capacity`` leaves of priority 0."""
         self._levels = (capacity - 1).bit_length()
         self._first = 1 << self._levels  # node of leaf 0
-        self._node = torch.zeros(2 * self._first, dtype=torch.float64, device=device)
+        self._device = device
+        self._node = torch.zeros(0, dtype=torch.float64, device=device)  # until there is something
         self.highest = torch.ones((), dtype=torch.float64, device=device)
         """The largest priority there ever was, and at least 1. Shape ()."""
 
@@ -39,6 +42,8 @@ class SumTree:
             leaf: Shape (B,), int64.
             priority: Finite and not negative. Shape (B,).
         """
+        if not len(self._node):
+            self._node = torch.zeros(2 * self._first, dtype=torch.float64, device=self._device)
         priority = priority.to(self._node.dtype)
         self.highest = torch.maximum(self.highest, priority.max())
         leaves = self._node[self._first :]
@@ -55,7 +60,10 @@ class SumTree:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to what ``state`` returned."""
-        self._node.copy_(state["node"])
+        if len(state["node"]):
+            require_shape("node", state["node"], (2 * self._first,))
+        require_shape("highest", state["highest"], ())
+        self._node = state["node"].to(self._node)
         self.highest = state["highest"].to(self._node)
 
     def find(self, mass: Tensor) -> Tensor:

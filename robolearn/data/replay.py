@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robolearn.data.rollout import Step
+from robolearn.files import require_shape
 
 
 class Batch(NamedTuple):
@@ -71,11 +72,15 @@ class Replay:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to what ``state`` returned."""
         self._put = int(state["put"])
-        if self._put:
-            self._allocate()
-            for name in _STORED:
-                memory: Tensor = getattr(self, f"_{name}")
-                memory[: len(self)] = state[name].to(memory)
+        if not self._put:
+            return
+        for name in _STORED:
+            seen = (self._width,) if name in ("obs", "next_obs") else ()
+            require_shape(name, state[name], (len(self), *seen))
+        self._allocate()
+        for name in _STORED:
+            memory: Tensor = getattr(self, f"_{name}")
+            memory[: len(self)] = state[name].to(memory)
 
     @property
     def capacity(self) -> int:

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robolearn.files import require_shape
+
 
 class Step(NamedTuple):
     """One step of N environments."""
@@ -64,7 +66,7 @@ class RolloutBuffer:
     def __init__(self, num_envs: int, width: int, device: torch.device) -> None:
         """Gather for a learner on ``device`` that remembers ``width`` numbers of an environment."""
         self._device = device
-        self.latent = torch.zeros(num_envs, width, device=device)
+        self.latent = torch.zeros(1, width, device=device).expand(num_envs, width)
         """What the learner made of the latest observations it acted on. Shape (N, width)."""
         self._clear()
 
@@ -160,6 +162,7 @@ class RolloutBuffer:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to what ``state`` returned."""
         self._clear()
+        require_shape("latent", state["latent"], tuple(self.latent.shape))
         self.latent = state["latent"].to(self._device)
         if "noise" not in state:
             return

@@ -1,6 +1,7 @@
 """The run folder: where everything about a training run lies."""
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -123,6 +124,15 @@ class RunFolder:
         for path in self.checkpoints.glob(".*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def refuse_links(self) -> None:
+        """Make sure that nothing in the run is a link, through which others would be written to.
+
+        Raises:
+            RobolearnError: Something is.
+        """
+        for folder, folders, files in os.walk(self.path):
+            _refuse_links(*(Path(folder, name) for name in (*folders, *files)))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from training into this run meanwhile; a kill frees it.
@@ -143,7 +153,8 @@ class RunFolder:
         """Add to a list in ``meta.json``."""
         path = self.path / "meta.json"
         told = read_json(path) if path.is_file() else {}
-        told.setdefault(what, []).append(facts)
+        before = told.get(what)
+        told[what] = [*(before if isinstance(before, list) else ()), facts]
         write_whole(path, json.dumps(told, indent=2))
 
     @property
@@ -152,8 +163,11 @@ class RunFolder:
         return (self.path / "eval.json").is_file()
 
     def dump(self, steps: int, env: int) -> Path:
-        """Return where the last states of an environment that broke down go."""
-        return self.path / "dumps" / f"{steps:09d}-env{env}"
+        """Return a new place for the last states of an environment that broke down."""
+        dumps = self.path / "dumps"
+        names = itertools.chain([""], (f"-{k}" for k in itertools.count(2)))
+        places = (dumps / f"{steps:09d}-env{env}{name}" for name in names)
+        return next(place for place in places if not place.exists())
 
     def write_evaluation(self, figures: dict[str, Any]) -> None:
         """Write the final evaluation."""
@@ -236,7 +250,7 @@ def _refuse_links(*paths: Path) -> None:
     """
     for path in paths:
         if path.is_symlink():
-            raise RobolearnError(f"{path} is a link, expected a folder: links are not followed.")
+            raise RobolearnError(f"{path} is a link, and links in a run are not followed.")
 
 
 def _known(run: RunFolder, *pointers: str) -> Iterator[Path]:

@@ -14,6 +14,8 @@ from robolearn.agents.base import Agent
 from robolearn.errors import RobolearnWarning
 from robolearn.runs.stopping import check_stop
 
+_PATIENCE = 2.0  # s, for a film to clean up after itself
+
 
 class _Job(NamedTuple):
     agent: Path  # a copy of the agent as it was, deleted when the video is done
@@ -103,6 +105,10 @@ class BackgroundFilms:
         if self._running is not None:
             job = self._running.job
             self._running.process.terminate()
+            try:
+                self._running.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._running.process.kill()
             self._reap(cancelled=True)
             job.video.with_suffix(".part.mkv").unlink(missing_ok=True)
         while self._waiting:

@@ -47,7 +47,8 @@ class Raised(NamedTuple):
 
 def serve(pipe: Connection, num_envs: int) -> None:
     """Answer requests until the parent closes its end of the pipe, or is no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    for number in (signal.SIGINT, signal.SIGTERM):  # they come to the whole group: the parent
+        signal.signal(number, signal.SIG_IGN)  # saves, and then ends us
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     hand = _Slice(num_envs)
     with suppress(EOFError, ConnectionError):

@@ -6,9 +6,11 @@ import pickle
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
@@ -164,7 +166,23 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    _start_server()
     return context
+
+
+def _start_server() -> None:
+    """Start the server that workers are forked from, deaf to a SIGTERM to the whole group.
+
+    If it died of one, all its workers would count as dead. It ends with this process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # where no signal can be ignored; the first process started will start it
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with _one_thread():
+            forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _limit(descriptor: int, seconds: float) -> None:

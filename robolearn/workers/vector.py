@@ -13,6 +13,7 @@ from robolearn.errors import RobolearnError
 from robolearn.workers.batches import join, merge_infos, one_by_one, take
 from robolearn.workers.crew import Crew, WorkerError, origin
 from robolearn.workers.process import Loss, stop
+from robolearn_envs.engines.base import EngineError
 
 Info = dict[str, Any]
 
@@ -139,6 +140,7 @@ class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
 
         Raises:
             WorkerError: The fifth loss within a minute.
+            EngineError: A simulation broke down, and its environments were made to say so.
             ResetNeeded: Before the first reset.
             ValueError: Actions of another shape.
         """
@@ -153,6 +155,9 @@ class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         lost = np.zeros(self.num_envs, dtype=np.bool_)
         for k, answer in enumerate(answers):
             if isinstance(answer, Loss):
+                if answer.raised is not None and answer.raised.kind == EngineError.__name__:
+                    where = self.slices[k].start
+                    raise EngineError(f"In the worker of env {where} on: {answer.raised.message}")
                 lost[self.slices[k]] = True
                 answers[k] = self._truncated(k, *self._replace(k, answer, None))
         observations, rewards, terminated, truncated, infos = zip(*answers, strict=True)

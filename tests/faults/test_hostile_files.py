@@ -12,15 +12,19 @@ import sys
 import time
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from damage import reseal, seal
+from safetensors.torch import load_file, save_file
+from small_runs import config, newest, signal_at
 
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.cli import main
 from robolearn.environments import EnvConfig
+from robolearn.files import write_arrays
 from robolearn.runs.run import RunFolder
-from robolearn.train import TrainConfig
+from robolearn.train import TrainConfig, train
 
 
 class Trap:
@@ -349,3 +353,74 @@ def test_nothing_runs_in_a_process_of_its_own_either(run, checkpoint, tmp_path, 
         assert done.stderr.startswith("robolearn: ")
         assert done.stderr.count("\n") == 1
         assert done.stdout == ""
+
+
+# Runs to go on with
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A run that can be resumed."""
+    with signal_at(60):
+        train(config("dqn mujoco", tmp_path / "stopped", steps=4000))
+    return tmp_path / "stopped"
+
+
+def damaged(run, file, key, tensor):
+    """Write another tensor into the newest checkpoint, whose manifest fits it again."""
+    path = newest(run) / f"{file}.safetensors"
+    save_file({**load_file(path), key: tensor}, path)
+    reseal(newest(run))
+
+
+@pytest.mark.parametrize("name", ["checkpoints", ".lock", "metrics.jsonl", "tb", "meta.json"])
+def test_going_on_with_a_run_touches_nothing_through_a_link(stopped, tmp_path, refuse, name):
+    victim = tmp_path / "victim"
+    if (stopped / name).is_dir():
+        (stopped / name).rename(victim)
+        (victim / ".secret").write_text("mine")
+    else:
+        victim.write_text("mine")
+        (stopped / name).unlink()
+    (stopped / name).symlink_to(victim)
+    assert "links in a run are not followed" in refuse("resume", stopped)
+    assert (victim / ".secret" if victim.is_dir() else victim).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "shape"),
+    [
+        ("optimizer", "0.exp_avg", (1,)),
+        ("optimizer", "0.exp_avg_sq", (1,)),
+        ("optimizer", "0.step", (3,)),
+        ("replay", "obs", (1, 4)),
+        ("replay", "reward", (1,)),
+        ("priorities", "node", (1,)),
+        ("priorities", "highest", (2,)),
+        ("collector", "obs", (1, 4)),
+        ("collector", "_total", (1,)),
+    ],
+)
+def test_arrays_of_other_shapes_are_not_spread_over_what_they_do_not_fit(
+    stopped, refuse, file, key, shape
+):
+    kept = load_file(newest(stopped) / f"{file}.safetensors")[key]
+    damaged(stopped, file, key, torch.zeros(shape, dtype=kept.dtype))
+    assert f"{key.split('.')[-1]} has shape {shape}" in refuse("resume", stopped)
+
+
+def test_a_memory_larger_than_what_is_stored_of_it_takes_no_room(stopped, refuse):
+    import resource
+
+    change(newest(stopped), config={"capacity": 2_000_000_000})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refuse("resume", stopped)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+
+
+def test_a_dump_without_its_numbers_is_refused(tmp_path, refuse):
+    dump = tmp_path / "dump"
+    dump.mkdir()
+    (dump / "dump.json").write_text('{"env": {"id": "CartPole-v1"}, "start": {"seed": 0}}')
+    write_arrays(dump / "steps.npz", {"since_start": np.array([0, 99])})
+    refuse("record", "--from-dump", dump, "--out", tmp_path / "film.mp4")

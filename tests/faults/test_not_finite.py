@@ -294,3 +294,25 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
         agent.save(tmp_path / "agent")
     after = {path.name: path.read_bytes() for path in (tmp_path / "agent").iterdir()}
     assert after == before
+
+
+@each_network
+def test_a_reward_too_large_for_networks_is_infinite_to_them(agent, broken, tmp_path):
+    broken("reward", 1e300)
+    assert_stops_with_sound_weights(breaking(agent, tmp_path / "run"), "The reward of environment")
+
+
+def test_an_evaluation_in_which_everything_breaks_comes_to_an_end(broken):
+    broken("reward", math.nan)
+    Breaking.left = -(10**9)
+    Always = type("Always", (Breaking,), {"_spoiled": lambda self, place, value: value * math.nan})
+    gym.register("tests/Always-v0", Always, disable_env_checker=True)
+    env = EnvConfig(id="tests/Always-v0", on_nan="reset")
+    from robolearn.evaluation import evaluate
+
+    class Still:
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            return np.zeros(len(observation), np.int64), None
+
+    with pytest.raises(DivergedError):
+        evaluate(Still(), env, episodes=2)

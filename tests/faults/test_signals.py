@@ -68,6 +68,21 @@ def test_a_training_asked_to_end_saves_and_leaves_no_process(k, tmp_path):
     assert not list((run / "videos").glob(".*")) if (run / "videos").exists() else True
 
 
+def test_a_signal_to_the_whole_group_leaves_workers_to_the_training(tmp_path):
+    """As systemd and batch systems send it."""
+    run = tmp_path / "run"
+    process = command(
+        "train", *TRAININGS[1], "--steps", "10000000", "--run", str(run), start_new_session=True
+    )
+    while process.poll() is None and not (run / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGTERM)
+    code, _, complaints = finished(process, 60)
+    assert (code, complaints) == (0, "")
+    assert read_checkpoint(newest(run))[0]["learning"]["collector"]["lost"] == 0
+
+
 def test_the_second_signal_ends_it_at_once(tmp_path):
     run = tmp_path / "run"
     process = command("train", "ppo", "--env", SWINGUP, "--steps", "1000000", "--run", str(run))
