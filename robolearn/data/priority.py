@@ -20,9 +20,16 @@ class SumTree:
         self._levels = (capacity - 1).bit_length()
         self._first = 1 << self._levels  # node of leaf 0
         self._device = device
-        self._node = torch.zeros(0, dtype=torch.float64, device=device)  # until there is something
+        self._nodes: Tensor | None = None  # taken when first needed
         self.highest = torch.ones((), dtype=torch.float64, device=device)
         """The largest priority there ever was, and at least 1. Shape ()."""
+
+    @property
+    def _node(self) -> Tensor:
+        if self._nodes is None:
+            size = 2 * self._first
+            self._nodes = torch.zeros(size, dtype=torch.float64, device=self._device)
+        return self._nodes
 
     @property
     def total(self) -> Tensor:
@@ -42,8 +49,6 @@ class SumTree:
             leaf: Shape (B,), int64.
             priority: Finite and not negative. Shape (B,).
         """
-        if not len(self._node):
-            self._node = torch.zeros(2 * self._first, dtype=torch.float64, device=self._device)
         priority = priority.to(self._node.dtype)
         self.highest = torch.maximum(self.highest, priority.max())
         leaves = self._node[self._first :]
@@ -60,11 +65,10 @@ class SumTree:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to what ``state`` returned."""
-        if len(state["node"]):
-            require_shape("node", state["node"], (2 * self._first,))
+        require_shape("node", state["node"], (2 * self._first,))
         require_shape("highest", state["highest"], ())
-        self._node = state["node"].to(self._node)
-        self.highest = state["highest"].to(self._node)
+        self._node.copy_(state["node"])
+        self.highest = state["highest"].to(self.highest)
 
     def find(self, mass: Tensor) -> Tensor:
         """Return the leaves at which the running sum of priorities first exceeds ``mass``.

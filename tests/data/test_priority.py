@@ -239,5 +239,5 @@ def test_a_tree_taken_up_has_nodes_of_its_own():
 
 
 def test_a_tree_of_another_size_is_not_taken_up():
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="node has shape"):
         taken_up(tree_of(1.0, 2.0), 9)

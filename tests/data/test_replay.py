@@ -271,5 +271,5 @@ def test_what_was_never_stored_is_not_put_away():
 
 
 def test_a_replay_of_another_size_is_not_taken_up():
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="has shape"):
         taken_up(stored(recorded(0, 9), rows=4), 8)
