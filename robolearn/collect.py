@@ -22,6 +22,7 @@ REMEMBERED = 100
 """Steps that are remembered in case of a breakdown."""
 _ROOM = 64 * 2**20  # bytes of foreign observations that are remembered at most
 _OWN = ("obs", "starts", "_ended", "_total", "_length", "_cut_at")
+_SAFE = 1e76  # the square of what float32 can hold, and a little less
 _UNTOUCHED = (
     "Nothing was learned from it. Mend the environment, or see whether its actions are sane."
 )
@@ -180,14 +181,18 @@ class Collector:
             next_obs = self._final(reached, done, info)
         seen = self._native.pictured() if self._native else {"obs": obs, "next_obs": next_obs}
         self.past.append(Memory(self.starts, actions, reward, seen))
-        broken = self._broken(_as_learned(reward), reached, next_obs)
+        learned = _as_learned(reward)
+        broken = self._broken(learned, reached, next_obs)
         self._total += reward
         self._length += valid
         cut = (self._length == self._cut_at) & ~done
         lost = self._lost(info, broken)
         if lost is not None:
             self.lost += int(lost.sum())
-            reward, next_obs = np.where(lost, 0.0, reward), np.where(lost[:, None], obs, next_obs)
+            learned, next_obs = (
+                np.where(lost, np.float32(0), learned),
+                np.where(lost[:, None], obs, next_obs),
+            )
             terminated, valid = terminated & ~lost, valid & ~lost
             cut = cut if broken is None else cut | broken
         restart = cut | done if self._mode is AutoresetMode.DISABLED else cut
@@ -207,7 +212,7 @@ class Collector:
         self._total[over] = 0.0
         self._length[over] = 0
         self._cut_at[over] = -1
-        return Step(obs, _as_learned(reward), next_obs, terminated.copy(), over, valid)
+        return Step(obs, learned, next_obs, terminated.copy(), over, valid)
 
     def _lost(self, info: Mapping[str, Any], broken: np.ndarray | None) -> np.ndarray | None:
         """Return which environments were lost, as they or we noticed; None where none was."""
@@ -270,6 +275,8 @@ class Collector:
 
 def _as_learned(reward: np.ndarray) -> np.ndarray:
     """Return rewards as networks learn from them; what is too large for that is infinite."""
+    if np.vdot(reward, reward) < _SAFE:  # the usual case, without the bother of the next line
+        return reward.astype(np.float32)
     with np.errstate(over="ignore"):
         return reward.astype(np.float32)
 
