@@ -229,11 +229,10 @@ class Collector:
         Raises:
             DivergedError: One did, and learning is to stop.
         """
-        given = {"reward": reward, "observation": reached}
-        if next_obs is not reached:
-            given["final observation"] = next_obs
-        if all(_finite(array) for array in given.values()):
+        sound = _finite(reward) and _finite(reached)
+        if sound and (next_obs is reached or _finite(next_obs)):
             return None
+        given = {"reward": reward, "observation": reached, "final observation": next_obs}
         if self._on_nan == "stop":
             for what, array in given.items():
                 require_finite(what, array, self._steps)
