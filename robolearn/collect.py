@@ -274,9 +274,7 @@ class Collector:
 
 def _as_learned(reward: np.ndarray) -> np.ndarray:
     """Return rewards as networks learn from them; what is too large for that is infinite."""
-    if (
-        float(np.vdot(reward, reward)) < _SAFE
-    ):  # the usual case, without the bother of the next line
+    if float(np.vdot(reward, reward)) < _SAFE:  # as nearly always
         return reward.astype(np.float32)
     with np.errstate(over="ignore"):
         return reward.astype(np.float32)

@@ -117,7 +117,7 @@ class Learner(ABC, Generic[C]):
         """Learn from ``steps`` more environment steps, reporting after each update.
 
         Raises:
-            DivergedError: A number is not finite; the networks are as before it.
+            DivergedError: A number is not finite; no gradient step was taken with it.
             Stopped: On request, where ``runs.stopping`` listens; ``proceed`` goes on there.
         """
         self.began, self.until = self.steps, self.steps + steps

@@ -23,6 +23,7 @@ from troubled import BREAK, DIE, GO, HANG, LEAVE, LENGTH, PAUSE, RAISE, Troubled
 
 from robolearn.collect import Collector
 from robolearn.errors import RobolearnError
+from robolearn.making import make_foreign
 from robolearn.workers import crew
 from robolearn.workers.batches import deal, merge_infos
 from robolearn.workers.crew import WorkerError
@@ -788,3 +789,17 @@ def test_a_simulation_that_broke_down_is_no_loss_but_raises_as_it_would_in_one_p
     envs.reset(seed=0)
     with pytest.raises(EngineError, match="worker of env 2 on: the arm is no longer finite"):
         envs.step(np.array([GO, GO, GO, BREAK]))
+
+
+rewindable = partial(make_foreign, "CartPole-v1", {"autoreset_mode": AutoresetMode.SAME_STEP}, {})
+
+
+@pytest.mark.parametrize(("make", "exact"), [(troubled.forgetful, False), (rewindable, True)])
+def test_environments_in_workers_are_called_exact_only_if_they_came_back(make, exact, workers):
+    collector = Collector(workers(make, 4, 2), 0)
+    for _ in range(3):
+        collector.step(np.zeros(4, np.int64))
+    taken = collector.snapshot()
+    again = Collector(workers(make, 4, 2), 1)
+    assert again.resume(*taken) is exact
+    assert np.array_equal(again.obs, collector.obs) is exact

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from robolearn.snapshots import Rewindable
 from robolearn_envs.engines.base import EngineError
 
 GO, RAISE, HANG, DIE, LEAVE, BREAK, PAUSE = range(7)
@@ -61,6 +62,29 @@ def act(action):
         raise EngineError("the arm is no longer finite")
     if action == PAUSE:
         time.sleep(0.3)
+
+
+class Forgetful(gym.Env):
+    """Begins and goes on at numbers no seed fixes."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def _observe(self):
+        return np.frombuffer(os.urandom(2), np.uint16).astype(np.float32) / 2**16
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._observe(), {}
+
+    def step(self, action):
+        return self._observe(), 1.0, False, False, {}
+
+
+def forgetful(count):
+    """Return environments made as those of a training."""
+    makers = [lambda: Rewindable(Forgetful())] * count
+    return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
 class Keyed(gym.Env):
