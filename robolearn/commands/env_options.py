@@ -16,6 +16,8 @@ class EnvOptions:
     """mujoco, bullet or analytic; without it the environment's default."""
     action: str | None = None
     """continuous or discrete; without it the environment's default."""
+    forces: int | None = None
+    """Of cart-poles with discrete actions: how many forces there are to choose among."""
     randomize: float = 0.0
     """Draw masses, pole length and motor force (of robots with a servo, how fast they go) within
     this part of nominal, and disturb lidar and depth camera, e.g. 0.2."""
@@ -33,6 +35,8 @@ class EnvOptions:
         kwargs: dict[str, Any] = {}
         if self.action is not None:
             kwargs["action"] = self.action
+        if self.forces is not None:
+            kwargs |= {"action": "discrete", "forces": self.forces}
         if self.randomize:
             kwargs["randomize"] = self.randomize
         if self.level is not None:

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from robolearn_envs.streams import uniform
+from robolearn_envs.tasks import make_task
 from robolearn_envs.tasks.cartpole import CartPoleBalance, CartPoleDMC, CartPoleSwingUp
 
 every_task = pytest.mark.parametrize(
@@ -316,3 +317,17 @@ def test_falling_on_the_last_step_is_both_terminated_and_truncated(balance):
     put(balance, theta=0.3)
     *_, terminated, truncated, info = balance.step(np.zeros(1))
     assert (terminated, truncated, info) == (True, True, {"success": False})
+
+
+@pytest.mark.parametrize(
+    ("forces", "commands"), [(2, [-1, 1]), (3, [-1, 0, 1]), (5, [-1, -0.5, 0, 0.5, 1])]
+)
+def test_forces_are_evenly_spaced_from_full_left_to_full_right(forces, commands):
+    task = make_task("CartPoleSwingUp-v0", {"forces": forces})
+    assert [command for (command,) in task.choices] == commands
+
+
+@pytest.mark.parametrize("forces", [1, 0, 102, 2.0, True])
+def test_no_other_number_of_forces_is_taken(forces):
+    with pytest.raises(ValueError, match=r"forces must be an integer in 2\.\.101, got"):
+        make_task("CartPoleBalance-v0", {"forces": forces})

@@ -215,6 +215,12 @@ def test_it_swings_every_pole_up(engine, action, score):
     assert result.mean > score
 
 
+@pytest.mark.parametrize("forces", [2, 11])
+def test_it_swings_up_with_any_number_of_forces(forces):
+    result = judged("CartPoleSwingUp-v0", "analytic", action="discrete", forces=forces)
+    assert result.success_rate == 1.0
+
+
 @pytest.mark.parametrize(("action", "score"), [("continuous", 870), ("discrete", 860)])
 def test_it_swings_the_public_pole_up(action, score):
     result = judged("CartPoleDMC-v0", "mujoco", action=action)

@@ -81,8 +81,6 @@ class Task(Protocol):
     """Environment steps after which an episode is truncated."""
     default_action: ClassVar[ActionKind]
     """The action kind used where none is asked for."""
-    choices: ClassVar[tuple[tuple[float, ...], ...]]
-    """Command of each discrete action."""
     start_draws: ClassVar[int]
     """How many uniform numbers ``start`` takes."""
     sensor_draws: ClassVar[int]
@@ -93,6 +91,11 @@ class Task(Protocol):
     @property
     def robot(self) -> Robot:
         """The robot the task is about."""
+        ...
+
+    @property
+    def choices(self) -> tuple[tuple[float, ...], ...]:
+        """Command of each discrete action."""
         ...
 
     @property

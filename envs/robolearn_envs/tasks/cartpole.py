@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -34,6 +34,12 @@ STANDING = 0.995
 CENTRED = 0.25
 """Distance from the rail's middle in m within which a standing pole counts."""
 
+MOST_FORCES = 101
+"""Forces that discrete actions may choose among, at most."""
+
+Choices: TypeAlias = tuple[tuple[float, ...], ...]
+"""Command of each discrete action."""
+
 _STANDS = (
     "the pole stood over the middle (cos(theta) > ``STANDING`` and |x| < ``CENTRED`` m) at each "
     "of the last ``hold_steps`` steps"
@@ -43,6 +49,19 @@ _STANDS = (
 def _box(*bounds: float) -> gym.spaces.Box:
     high = np.array(bounds, dtype=np.float32)
     return gym.spaces.Box(-high, high)
+
+
+def _forces(count: int | None, usual: Choices) -> Choices:
+    """Return the commands of ``count`` forces from full left to full right, evenly spaced.
+
+    Raises:
+        ValueError: Fewer than two, or not a number of forces.
+    """
+    if count is None:
+        return usual
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= MOST_FORCES:
+        raise ValueError(f"forces must be an integer in 2..{MOST_FORCES}, got {count!r}.")
+    return tuple((2 * k / (count - 1) - 1,) for k in range(count))
 
 
 def _upright(theta: Array) -> Array:
@@ -142,24 +161,30 @@ class CartPoleBalance(_CartPoleTask):
         "success": "cart and pole were within their bounds after each of ``hold_steps`` steps"
     }
 
-    options: ClassVar[tuple[str, ...]] = ("robot",)
+    options: ClassVar[tuple[str, ...]] = ("robot", "forces")
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
     timestep: ClassVar[float] = 0.01  # s
     substeps: ClassVar[int] = 2
     max_steps: ClassVar[int] = 500
     hold_steps: ClassVar[int] = 500
     default_action: ClassVar[ActionKind] = "discrete"
-    choices: ClassVar[tuple[tuple[float, ...], ...]] = ((-1.0,), (1.0,))
+    choices: Choices = ((-1.0,), (1.0,))
     begin = 0.05  # m, rad and per s
     edge = 2.4  # m
     tilt = 12.0  # degrees
 
-    def __init__(self, robot: Mapping[str, float] | None = None) -> None:
+    def __init__(self, robot: Mapping[str, float] | None = None, forces: int | None = None) -> None:
         """Set up the task.
 
         Args:
             robot: Fields of the robot to change, by name, such as {"pole_length": 1.5}.
+            forces: How many forces discrete actions choose among, from full left to full right,
+                evenly spaced; None for ``choices``.
+
+        Raises:
+            ValueError: A field the robot does not have, or fewer than two forces.
         """
+        self.choices = _forces(forces, self.choices)
         self.robot = adjusted(CartPole(), robot)
 
     @property
@@ -213,26 +238,32 @@ class CartPoleSwingUp(_CartPoleTask):
     observed: ClassVar[tuple[Quantity, ...]] = SWING
     outcomes: ClassVar[Mapping[str, str]] = {"success": _STANDS}
 
-    options: ClassVar[tuple[str, ...]] = ("robot",)
+    options: ClassVar[tuple[str, ...]] = ("robot", "forces")
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
     timestep: ClassVar[float] = 0.01  # s
     substeps: ClassVar[int] = 2
     max_steps: ClassVar[int] = 500
     hold_steps: ClassVar[int] = 100
     default_action: ClassVar[ActionKind] = "continuous"
-    choices: ClassVar[tuple[tuple[float, ...], ...]] = ((-1.0,), (-0.5,), (0.0,), (0.5,), (1.0,))
+    choices: Choices = ((-1.0,), (-0.5,), (0.0,), (0.5,), (1.0,))
     near, slow = 0.1, 0.05  # m or rad, m/s or rad/s: how far off a hanging start may be
     far = 0.5  # m from the middle; well beyond the 0.25 m of a success
     bumper = 2.0  # m, where the rail's end begins to push back
     bumper_stiffness = 300.0  # N/m
     bumper_damping = 15.0  # N s/m
 
-    def __init__(self, robot: Mapping[str, float] | None = None) -> None:
+    def __init__(self, robot: Mapping[str, float] | None = None, forces: int | None = None) -> None:
         """Set up the task.
 
         Args:
             robot: Fields of the robot to change, by name, such as {"pole_length": 1.5}.
+            forces: How many forces discrete actions choose among, from full left to full right,
+                evenly spaced; None for ``choices``.
+
+        Raises:
+            ValueError: A field the robot does not have, or fewer than two forces.
         """
+        self.choices = _forces(forces, self.choices)
         self.robot = adjusted(CartPole(rail=2.0), robot)
 
     @property
@@ -308,7 +339,7 @@ class CartPoleDMC(_CartPoleTask):
     max_steps: ClassVar[int] = 1000
     hold_steps: ClassVar[int] = 200
     default_action: ClassVar[ActionKind] = "continuous"
-    choices: ClassVar[tuple[tuple[float, ...], ...]] = ((-1.0,), (-0.5,), (0.0,), (0.5,), (1.0,))
+    choices: Choices = ((-1.0,), (-0.5,), (0.0,), (0.5,), (1.0,))
     deviation = 0.01  # of the start: m, rad and per s
     far = 2.0  # m, the public definition's
 

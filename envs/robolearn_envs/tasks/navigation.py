@@ -340,7 +340,7 @@ class NavLidar(_LidarNavigation):
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
     timestep: ClassVar[float] = 0.02  # s
     substeps: ClassVar[int] = 5
-    choices: ClassVar[tuple[tuple[float, ...], ...]] = (
+    choices: tuple[tuple[float, ...], ...] = (
         (1.0, 0.0),
         (0.6, 0.6),
         (0.6, -0.6),
@@ -365,7 +365,7 @@ class NavDepth(_Navigation):
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
     timestep: ClassVar[float] = 0.02  # s
     substeps: ClassVar[int] = 5
-    choices: ClassVar[tuple[tuple[float, ...], ...]] = NavLidar.choices
+    choices: tuple[tuple[float, ...], ...] = NavLidar.choices
     sensor_draws: ClassVar[int] = 3 * sensors.PIXELS**2
     picture: ClassVar[Picture] = "camera"
 
@@ -400,7 +400,7 @@ class NavRover(_LidarNavigation):
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet")
     timestep: ClassVar[float] = 0.01  # s
     substeps: ClassVar[int] = 10
-    choices: ClassVar[tuple[tuple[float, ...], ...]] = (
+    choices: tuple[tuple[float, ...], ...] = (
         (1.0, 1.0),
         (0.4, 0.8),
         (0.8, 0.4),

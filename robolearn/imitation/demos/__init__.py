@@ -1,0 +1,1 @@
+"""Demonstrations: recorded, kept as Minari datasets, checked, replayed."""
