@@ -152,3 +152,22 @@ def to_env_action(space: ActionSpace, action: np.ndarray) -> np.ndarray:
 def action_width(space: ActionSpace) -> int:
     """Return the number of discrete actions, or of continuous coordinates."""
     return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape))
+
+
+def from_env_action(space: ActionSpace, action: np.ndarray) -> np.ndarray:
+    """Return a policy's actions for the environment's: what ``to_env_action`` maps to them.
+
+    Args:
+        space: Single action space.
+        action: Shape (N,) or (N, *space.shape).
+
+    Returns:
+        Shape (N,) int64 or (N, A) float32; of a bounded box in [-1, 1].
+    """
+    if isinstance(space, spaces.Discrete):
+        return np.asarray(action - space.start, dtype=np.int64)
+    flat = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
+    if space.is_bounded():
+        low, high = space.low.reshape(-1), space.high.reshape(-1)
+        flat = np.clip(2 * (flat - low) / (high - low) - 1, -1.0, 1.0)
+    return flat.astype(np.float32)

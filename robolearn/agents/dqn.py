@@ -2,28 +2,31 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.q_learner import QConfig, QLearner, falling, taken
+from robolearn.agents.q_learner import QConfig, QLearner, taken
+from robolearn.agents.q_losses import margin_loss, return_bounds, shares, td_loss, td_target
 from robolearn.agents.saving import Parts
+from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
+from robolearn.data.demonstrated import DemonstratedReplay
 from robolearn.data.priority import SumTree, importance_weights, stratified
-from robolearn.data.replay import Batch, Replay
+from robolearn.data.replay import Batch
 from robolearn.data.rollout import Step
 from robolearn.errors import RobolearnError
 from robolearn.nn.descent import Descent
 from robolearn.nn.q_network import Returns
 from robolearn.nn.value_distributions import CategoricalReturn, Expectation, QuantileReturn
-from robolearn.spaces import flat_size
+from robolearn.spaces import flat_size, from_env_action
 from robolearn_envs.names import did_you_mean
 
 RETURNS = ("mean", "categorical", "quantile")
@@ -74,6 +77,21 @@ class DQNConfig(QConfig):
     """Gradient steps in a round."""
     target_period: int = 100
     """Gradient steps between copies of the online network into the target network."""
+    shown: int = 0
+    """Steps of demonstrations that are kept in memory for good."""
+    shown_share: float = 0.0
+    """Part of each minibatch that is demonstrated; 0 draws demonstrations as any other steps."""
+    shown_bonus: float = 1.0
+    """Surprise that is added to that of demonstrated steps in their priority, in mean rewards of
+    theirs."""
+    margin: float = 0.8
+    """How much more what was shown is to return than other actions, in mean rewards shown."""
+    margin_weight: float = 0.0
+    """Weight of that in the loss at the start; 0 learns from demonstrations as from own steps."""
+    margin_fraction: float = 0.0
+    """Part of the steps over which that weight falls to 0; 0 lets it stay."""
+    reward_free: bool = False
+    """Let demonstrated steps be worth 1 and others nothing, whatever their reward (SQIL)."""
 
     def __post_init__(self) -> None:
         """Set what Rainbow sets, and refuse numbers that make no sense."""
@@ -85,8 +103,10 @@ class DQNConfig(QConfig):
         super().__post_init__()
         counts = ("n_step", "batch", "capacity", "collect_steps", "updates", "target_period")
         ranges: dict[str, tuple[float, float]] = {name: (1, math.inf) for name in counts}
-        ranges |= {name: (0, 1) for name in ("priority_exponent", "importance_start")}
-        check_ranges(self, {**ranges, "warmup": (0, math.inf)})
+        amounts = ("warmup", "shown", "shown_bonus", "margin", "margin_weight")
+        ranges |= {name: (0, math.inf) for name in amounts}
+        parts = ("priority_exponent", "importance_start", "shown_share", "margin_fraction")
+        check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
         if self.returns not in RETURNS:
             raise RobolearnError(did_you_mean("kind of returns", self.returns, RETURNS))
         if self.returns == "categorical":
@@ -109,50 +129,15 @@ class DQNConfig(QConfig):
             )
 
 
-def return_bounds(low: float, high: float, gamma: float) -> tuple[float, float]:
-    """Return the least and greatest discounted return of rewards in [low, high].
+class Showing(NamedTuple):
+    """What demonstrations say of some transitions."""
 
-    An episode may end at any step and may go on for ever: min(low, 0) / (1 - gamma) and
-    max(high, 0) / (1 - gamma); infinite for gamma 1.
-    """
-    horizon = 1 / (1 - gamma) if gamma < 1 else math.inf
-    return (low * horizon if low < 0 else 0.0), (high * horizon if high > 0 else 0.0)
-
-
-def td_target(returns: Returns, batch: Batch, next_output: Tensor, chooser: Tensor) -> Tensor:
-    """Return what the network should have told of the action taken: R + discount * Z(s', a*).
-
-    a* is the best action by ``chooser``: the target network's own means (Mnih et al., 2015), or
-    the online network's (double: van Hasselt et al., 2016).
-
-    Args:
-        returns: What is told of a return.
-        batch: Fields (..., ).
-        next_output: Of the target network for s'. Shape (..., A, width).
-        chooser: Expected returns that choose a*. Shape (..., A).
-
-    Returns:
-        Shape (..., width).
-    """
-    best = taken(next_output, chooser.argmax(dim=-1))
-    return returns.target(batch.reward, batch.discount, best)
-
-
-def shares(weight: Tensor) -> Tensor:
-    """Return weights over how many transitions are valid: those with a weight. Shape (..., B)."""
-    return weight / (weight > 0).sum(dim=-1, keepdim=True).clamp_min(1)
-
-
-def td_loss(returns: Returns, told: Tensor, target: Tensor, share: Tensor) -> Tensor:
-    """Return the error of what the network told, as a weighted sum over the batch.
-
-    Args:
-        returns: What is told of a return, and what error is made in it.
-        told: By the online network, of the actions taken. Shape (B, width).
-        target: What it should have told. Shape (B, width).
-        share: Of each transition in the loss. Shape (B,).
-    """
-    return (returns.error(told, target) * share).sum()
+    wanted: Tensor
+    """What the expert wanted. Shape (count, B), int64."""
+    share: Tensor
+    """Of each in the loss; 0 where it is no demonstration. Shape (count, B)."""
+    margin: float
+    """In units of return."""
 
 
 class DQN(QLearner[DQNConfig]):
@@ -168,8 +153,11 @@ class DQN(QLearner[DQNConfig]):
         self.target = deepcopy(self.online).requires_grad_(False)
         self._descent = Descent(self.online)
         width = flat_size(self.envs.observation_space)
-        self._replay = Replay(config.capacity, config.num_envs, width, self.device)
-        self._tree = SumTree(self._replay.capacity if config.prioritised else 1, self.device)
+        self._replay = DemonstratedReplay(
+            config.capacity, config.num_envs, width, config.shown, self.device
+        )
+        leaves = self._replay.capacity + config.shown
+        self._tree = SumTree(leaves if config.prioritised else 1, self.device)
         self.updates = 0
         self._warned = False
 
@@ -185,14 +173,17 @@ class DQN(QLearner[DQNConfig]):
         length = min(config.collect_steps, math.ceil(left / config.num_envs))
         done = 1 - share
         with one_thread():
-            ready = len(replay) >= min(config.warmup, replay.capacity)
+            ready = replay.collected >= min(config.warmup, replay.capacity) or config.shown > 0
             epsilon = self._epsilon(done) if ready else 1.0
             self._remember(*self._explore(collector, length, epsilon))
             self.steps += length * config.num_envs
-            return {"epsilon": epsilon, **(self._update(done) if ready else {})}
+            rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
+            return {"epsilon": epsilon, **(self._update(done, rate) if ready else {})}
 
     def _remember(self, steps: Sequence[Step], actions: Tensor) -> None:
         """Store steps, which are replayed first as if nothing had surprised more."""
+        if self.config.reward_free:
+            steps = [step._replace(reward=np.zeros_like(step.reward)) for step in steps]
         where, valid = self._replay.put(steps, actions)
         if self.config.prioritised:
             self._tree.update(where, valid * self._tree.highest)
@@ -203,18 +194,52 @@ class DQN(QLearner[DQNConfig]):
             )
         )
 
-    def _update(self, done: float) -> dict[str, float]:
+    def show(self, steps: Step, action: np.ndarray, wanted: np.ndarray) -> None:
+        """Keep demonstrations, of as many steps as ``config.shown`` says, for good.
+
+        Args:
+            steps: All of them, one after the other. Fields (S, ...).
+            action: What was done, as the environment takes it. Shape (S,).
+            wanted: What the expert wanted. Shape (S,).
+        """
+        if self.config.reward_free:
+            steps = steps._replace(reward=np.ones_like(steps.reward))
+        done, asked = (
+            torch.from_numpy(from_env_action(self._actions, each)).to(self.device)
+            for each in (action, wanted)
+        )
+        where = self._replay.show(steps, done, asked)
+        if self.config.prioritised:
+            self._tree.update(where, self._tree.highest.expand(len(where)))
+        self.online.perception.take_moments(torch.from_numpy(steps.obs).to(self.device))
+        self.target.load_state_dict(self.online.state_dict())
+
+    def pretrain(self, updates: int, rate: float) -> Iterator[dict[str, float]]:
+        """Take gradient steps on demonstrations, without acting, and report after each round.
+
+        Args:
+            updates: How many; whole rounds of ``config.updates``.
+            rate: Learning rate at the start; it falls to 0.
+        """
+        rounds = math.ceil(updates / self.config.updates)
+        for k in range(rounds):
+            with one_thread():
+                yield self._update(0.0, rate * (1 - k / rounds))
+
+    def _update(self, done: float, rate: float) -> dict[str, float]:
         """Take a round of gradient steps and return figures of it."""
         config = self.config
-        rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
         beta = falling(config.importance_start, 1.0, 1.0, done)
+        weight = config.margin_weight
+        if config.margin_fraction:
+            weight = falling(weight, 0.0, config.margin_fraction, done)
         if self.updates == 0 and config.support is None and config.reward_bounds is None:
             self._measure_support()
         total = torch.zeros(2, device=self.device)
         left, at_once = config.updates, max(_ROWS // config.batch, 1)
         while left:
             frozen = min(left, config.target_period - self.updates % config.target_period, at_once)
-            total += self._descend(frozen, rate, beta)
+            total += self._descend(frozen, rate, beta, weight)
             self.updates += frozen
             left -= frozen
             if self.updates % config.target_period == 0:
@@ -223,7 +248,7 @@ class DQN(QLearner[DQNConfig]):
         self._warn_of_saturation(outside)
         return {"td_loss": loss, "learning_rate": rate}
 
-    def _descend(self, count: int, rate: float, beta: float) -> Tensor:
+    def _descend(self, count: int, rate: float, beta: float, margin_weight: float = 0.0) -> Tensor:
         """Take ``count`` gradient steps between which the target network stays as it is.
 
         Transitions are drawn, and the target network asked, once for all of them, which changes
@@ -246,6 +271,7 @@ class DQN(QLearner[DQNConfig]):
             outside = self._outside(batches, next_output, choosers)
             targets = td_target(returns, batches, next_output, choosers)
         share = shares(batches.weight)
+        showing = self._showing(where, share) if margin_weight and self._replay.shown else None
         losses, surprises = [], []
         each = zip(*(field.unbind() for field in batches), strict=True)
         for k, batch in enumerate(map(Batch._make, each)):
@@ -255,24 +281,41 @@ class DQN(QLearner[DQNConfig]):
                     chooser = self._online_q(batch.next_obs)
                     target = td_target(returns, batch, next_output[k], chooser)
             noise = self.online.draw_noise(1, generator=self._rng)
-            told = taken(self.online(batch.obs, noise), batch.action)
+            output = self.online(batch.obs, noise)
+            told = taken(output, batch.action)
             loss = td_loss(returns, told, target, share[k])
+            if showing is not None:
+                q = returns.mean(output)
+                short = margin_loss(q, showing.wanted[k], showing.margin, showing.share[k])
+                loss = loss + margin_weight * short
             self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
             losses.append(loss.detach())
             if config.prioritised:
                 surprises.append(returns.surprise(told.detach(), target))
         if config.prioritised:
-            priority = (torch.stack(surprises).double() + 1e-6) ** config.priority_exponent
+            surprise = torch.stack(surprises).double() + 1e-6
+            if self._replay.shown:
+                bonus = config.shown_bonus * self._replay.reward_scale()
+                surprise = surprise + bonus * self._replay.demonstrated(where)
+            priority = surprise**config.priority_exponent
             self._tree.update(where.flatten(), priority.flatten())
         return torch.stack([torch.stack(losses).sum(), outside * count])
 
     def _draw(self, count: int) -> Tensor:
         """Return where the transitions of ``count`` gradient steps lie. Shape (count, B)."""
-        size = self.config.batch
+        size, share = self.config.batch, self.config.shown_share
+        if share and self._replay.shown:
+            return self._replay.draw_mixed(count, size, share=share, rng=self._rng)
         if not self.config.prioritised:
             return self._replay.draw(count, size, rng=self._rng)
         drawn = stratified(self._tree, count * size, self._rng)  # ascending
         return drawn.view(size, count).T
+
+    def _showing(self, where: Tensor, share: Tensor) -> "Showing":
+        """Return what demonstrations say of the transitions that lie at ``where``."""
+        replay = self._replay
+        margin = self.config.margin * replay.reward_scale()
+        return Showing(replay.wanted(where), share * replay.demonstrated(where), margin)
 
     def _outside(self, batches: Batch, next_output: Tensor, choosers: Tensor) -> Tensor:
         """Return how much probability of the first minibatch's targets no atom can hold."""

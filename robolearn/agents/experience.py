@@ -33,6 +33,8 @@ class Lesson(NamedTuple):
     """What the value should have been, normalised."""
     log_prob: Tensor
     """Of the action when it was drawn."""
+    cloned: Tensor
+    """What the policy put out that learning began with, and is to stay near; of width 0 if none."""
 
 
 def minibatches(

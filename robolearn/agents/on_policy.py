@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -14,12 +15,14 @@ from robolearn.accelerate import threads
 from robolearn.agents.experience import Experience
 from robolearn.agents.learner import Learner
 from robolearn.agents.saving import Parts
+from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout, RolloutBuffer
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.nn.actor_critic import ActorCritic
+from robolearn.nn.adapters import ADAPTERS
 from robolearn.nn.descent import REMEDY, Descent
 from robolearn.nn.encoders import ACTIVATIONS
 from robolearn.nn.heads import CategoricalHead, GaussianHead
@@ -53,6 +56,9 @@ class PolicyConfig:
     """Of the hidden layers."""
     logarithm: bool = False
     """Take the logarithm of observations that cannot be negative, such as ranges."""
+    sharpness: float = 1.0
+    """Scale of the first layers' weights at the start: larger ones tell nearby states apart, as a
+    policy that switches between extremes must."""
     memory: int = 0
     """Width of a GRU between observations and policy; 0 for none."""
     features: int = 128
@@ -67,18 +73,46 @@ class PolicyConfig:
     """Squash continuous actions into their bounds by tanh, instead of clipping them."""
     normalise: bool = True
     """Normalise observations and value targets by their running moments."""
+    keep_moments: bool = False
+    """Normalise observations by the moments there were when learning began, for which a pretrained
+    network was learned."""
     whiten: bool = True
     """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
+    clone_kl: float = 0.0
+    """Weight, at the start, of staying near the pretrained policy, per nat; 0 for none."""
+    clone_fraction: float = 0.5
+    """Part of the steps over which that weight falls to 0."""
+    critic_warmup: float = 0.0
+    """Part of the steps over which the critic alone learns, what a pretrained policy returns."""
+    adapter: Literal["none", "lora", "bottleneck", "bitfit", "head"] = "none"
+    """What of a pretrained policy is learned: all (none), changes of low rank (lora), a narrow
+    network after each hidden layer (bottleneck), biases (bitfit), or the last layer (head). The
+    critic, which is not deployed, is learned in any case."""
+    adapter_rank: int = 4
+    """Rank of an adapter's changes, or width of its narrow networks."""
+    frozen_encoder: bool = False
+    """Leave the encoders of images as they are, where they were learned elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
-        counts = ("num_envs", "rollout_steps", "hidden", "features", "threads")
+        counts = ("num_envs", "rollout_steps", "hidden", "features", "threads", "adapter_rank")
         weights = ("entropy", "learning_rate", "final_learning_rate", "max_grad_norm", "memory")
+        weights = (*weights, "clone_kl")
         ranges = {name: (1, math.inf) for name in counts}
         ranges |= {name: (0, math.inf) for name in weights}
         if self.activation not in ACTIVATIONS:
             raise RobolearnError(did_you_mean("activation", self.activation, ACTIVATIONS))
-        check_ranges(self, {**ranges, "gamma": (0, 1), "initial_std": (1e-6, math.inf)})
+        if self.adapter not in ADAPTERS:
+            raise RobolearnError(did_you_mean("adapter", self.adapter, ADAPTERS))
+        check_ranges(
+            self,
+            {
+                **ranges,
+                "gamma": (0, 1),
+                "initial_std": (1e-6, math.inf),
+                "sharpness": (1e-6, math.inf),
+            },
+        )
 
     @property
     def rollout_size(self) -> int:
@@ -122,7 +156,7 @@ class OnPolicy(Learner[P]):
             generator=weights,
         )
         scale: dict[str, Any] = {"state_std": config.state_std, "squash": config.squash}
-        self.net = ActorCritic(
+        net = ActorCritic(
             perception,
             CategoricalHead(count)
             if discrete
@@ -130,11 +164,25 @@ class OnPolicy(Learner[P]):
             hidden=config.hidden,
             activation=config.activation,
             memory=config.memory,
+            sharpness=config.sharpness,
             generator=weights,
-        ).to(self.device)
+        )
+        net.adapt(config.adapter, config.adapter_rank, weights)
+        if config.keep_moments:
+            net.perception.keep_moments()
+        if config.frozen_encoder:
+            net.perception.images.requires_grad_(False)
+        self.net = net.to(self.device)
         self._buffer = RolloutBuffer(config.num_envs, self.net.width, self.device)
+        self.clone = deepcopy(self.net).requires_grad_(False) if config.clone_kl else None
         self._descent = Descent(self.net, eps=1e-5)
         self.rate = config.learning_rate
+        self._done = 0.0  # part of learning that is over
+
+    def stay_near(self) -> None:
+        """Let the policy as it is be the one that ``config.clone_kl`` keeps learning near."""
+        if self.clone is not None:
+            self.clone.load_state_dict(self.net.state_dict())
 
     @abstractmethod
     def _learning_rate(self, left: float) -> float:
@@ -148,6 +196,7 @@ class OnPolicy(Learner[P]):
         config = self.config
         length = min(config.rollout_steps, math.ceil(left / config.num_envs))
         rate = self.rate = self._learning_rate(share)
+        self._done = 1 - share
         with threads(config.threads):
             experience = self._collect(collector, length)
             metrics = self._update(experience) if experience.rollout.valid.any() else {}
@@ -228,7 +277,7 @@ class OnPolicy(Learner[P]):
             lam: Weight of longer returns in the advantage; 1 for whole ones.
             critic: Learn values, and hold returns against them; else all are 0.
         """
-        net, config, rollout = self.net, self.config, experience.rollout
+        net, rollout = self.net, experience.rollout
         latent = self._latents(experience)
         told = net.critic(latent).squeeze(-1)
         with torch.no_grad():
@@ -243,12 +292,45 @@ class OnPolicy(Learner[P]):
         log_prob = net.head.log_prob(output, rollout.action)
         policy_loss = policy_gradient_loss(log_prob, advantage, share)
         value_loss = 0.5 * ((told - target).square() * share).sum()
-        with torch.set_grad_enabled(config.entropy > 0):
+        objective = self._objective(policy_loss, output, self._cloned(rollout, output), share)
+        self._descend(objective + critic * value_loss)
+        with torch.no_grad():
             entropy = (net.head.entropy(output) * share).sum()
-        self._descend(policy_loss + critic * value_loss - config.entropy * entropy)
         net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
         figures = torch.stack([policy_loss, value_loss, entropy]).tolist()
         return dict(zip(("policy_loss", "value_loss", "entropy"), figures, strict=True))
+
+    def _objective(
+        self, policy_loss: Tensor, output: Tensor, cloned: Tensor, share: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of a policy: with the entropy bonus, and what keeps it near its clone.
+
+        The weight of the latter falls as learning goes on (kickstarting: Schmitt et al., 2018); 0
+        for all of it while the critic warms up.
+
+        Args:
+            policy_loss: Of the algorithm.
+            output: Of the policy, with gradients. Shape (..., width).
+            cloned: What its clone put out; of width 0 if there is none.
+            share: Of each in the means, None for equal ones. Shape (...).
+        """
+        config, head = self.config, self.net.head
+        if self._done < config.critic_warmup:
+            return 0.0 * policy_loss
+        loss = policy_loss
+        if config.entropy:
+            loss = loss - config.entropy * _mean(head.entropy(output), share)
+        if self.clone is not None:
+            weight = falling(config.clone_kl, 0.0, config.clone_fraction, self._done)
+            loss = loss + weight * _mean(head.divergence(cloned, output), share)
+        return loss
+
+    def _cloned(self, rollout: Rollout, output: Tensor) -> Tensor:
+        """Return what the clone puts out for a rollout; of width 0 if there is none."""
+        if self.clone is None:
+            return output.detach()[..., :0]
+        with torch.no_grad():
+            return self.clone.policy(self.clone.perception(rollout.obs[:-1]))
 
     def _latents(self, experience: Experience) -> Tensor:
         """Return the latents of a whole rollout anew, with gradients. Shape (T, N, width)."""
@@ -301,12 +383,16 @@ class OnPolicy(Learner[P]):
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
         return Parts(
-            modules={"net": self.net},
+            modules={"net": self.net} | ({"clone": self.clone} if self.clone else {}),
             optimizer=self._descent.adam,
             generators={"train": self._rng, "play": self._play},
             counters=("steps", "rate"),
             keepers={"rollout": self._buffer},
         )
+
+
+def _mean(each: Tensor, share: Tensor | None) -> Tensor:
+    return each.mean() if share is None else (each * share).sum()
 
 
 def linear(config: PolicyConfig, left: float) -> float:

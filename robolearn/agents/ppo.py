@@ -129,11 +129,13 @@ class PPO(OnPolicy[PPOConfig]):
         advantage, target = self._appraise(
             experience.rollout, value, final, lam=self.config.gae_lambda
         )
-        log_prob = net.head.log_prob(net.policy(latent[:-1]), action)
+        output = net.policy(latent[:-1])
+        log_prob = net.head.log_prob(output, action)
+        cloned = self._cloned(experience.rollout, output)
         before = value[:-1]
         if self.config.normalise:
             before = net.values(before[..., None]).squeeze(-1)
-        return Lesson(action, advantage, before, target, log_prob)
+        return Lesson(action, advantage, before, target, log_prob, cloned)
 
     def _step(self, latent: Tensor, batch: Lesson) -> Told:
         """Take one gradient step."""
@@ -142,9 +144,7 @@ class PPO(OnPolicy[PPOConfig]):
         log_prob = net.head.log_prob(output, batch.action)
         policy_loss = clipped_policy_loss(log_prob, batch, config.clip)
         critic_loss = value_loss(net.critic(latent).squeeze(-1), batch, config.value_clip)
-        loss = policy_loss + critic_loss
-        if config.entropy:
-            loss = loss - config.entropy * net.head.entropy(output).mean()
+        loss = self._objective(policy_loss, output, batch.cloned) + critic_loss
         self._descend(loss)
         return Told(output.detach(), log_prob.detach(), policy_loss.detach(), critic_loss.detach())
 

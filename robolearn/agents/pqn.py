@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.q_learner import QConfig, QLearner, falling, taken
+from robolearn.agents.q_learner import QConfig, QLearner, taken
 from robolearn.agents.saving import Parts
+from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.returns import lambda_returns

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robolearn.agents.learner import Learner
+from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.rollout import Step
@@ -40,10 +41,16 @@ class QConfig:
     """Longer gradients are shortened to this."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers."""
+    sharpness: float = 1.0
+    """Scale of the first layers' weights at the start: larger ones tell nearby states apart, as a
+    controller that switches between extremes must."""
     layer_norm: bool = True
     """Normalise the hidden layers, which keeps values from running away (Gallici et al., 2025)."""
     normalise: bool = True
     """Normalise observations by their running moments."""
+    keep_moments: bool = False
+    """Normalise observations by the moments there were when learning began, for which a pretrained
+    network was learned."""
     logarithm: bool = False
     """Take the logarithm of observations that cannot be negative, such as ranges."""
     features: int = 128
@@ -55,23 +62,11 @@ class QConfig:
         ranges = {name: (1, math.inf) for name in ("num_envs", "hidden", "features")}
         ranges |= {name: (0, math.inf) for name in weights}
         parts = ("gamma", "epsilon_start", "epsilon_end", "epsilon_fraction")
+        ranges |= {"sharpness": (1e-6, math.inf)}
         check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
 
 
 Q = TypeVar("Q", bound=QConfig)
-
-
-def falling(start: float, end: float, fraction: float, done: float) -> float:
-    """Return a number that falls linearly from ``start`` to ``end`` and stays there.
-
-    Args:
-        start: At the start of learning.
-        end: When ``fraction`` of learning is over.
-        fraction: In [0, 1].
-        done: How much of learning is over, in [0, 1].
-    """
-    fallen = min(done / fraction, 1.0) if fraction else 1.0
-    return start + (end - start) * fallen
 
 
 def taken(output: Tensor, action: Tensor) -> Tensor:
@@ -118,11 +113,14 @@ class QLearner(Learner[Q]):
             normalise=config.normalise,
             generator=weights,
         )
+        if config.keep_moments:
+            perception.keep_moments()
         return QNetwork(
             perception,
             action_width(self._actions),
             returns,
             hidden=config.hidden,
+            sharpness=config.sharpness,
             layer_norm=config.layer_norm,
             dueling=dueling,
             noisy=noisy,

@@ -226,6 +226,8 @@ def _require_contained(folder: Path, config: Any, envs: TrainingEnvs, tensors: T
     declared = sum(a * b for a, b in itertools.pairwise(layers)) + memory * (memory + first)
     atoms = sizes.get("atoms", 1) if sizes.get("returns", "mean") != "mean" else 1
     declared += layers[-1] * flat_size(envs.action_space) * atoms
+    if sizes.get("adapter", "none") in ("lora", "bottleneck"):
+        declared += sizes["adapter_rank"] * (sum(hidden) + 1)
     if declared > held + _SLACK:
         raise RobolearnError(
             f"{folder} declares networks of at least {declared:,} numbers, but holds only "

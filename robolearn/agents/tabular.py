@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from robolearn.accelerate import one_thread
 from robolearn.agents.learner import Learner
-from robolearn.agents.q_learner import draw_whims, falling
+from robolearn.agents.q_learner import draw_whims
 from robolearn.agents.saving import Parts
+from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.rollout import Step

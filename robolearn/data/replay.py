@@ -126,6 +126,10 @@ class Replay:
         stored = self._reward[: len(self)]
         return stored.min().item(), stored.max().item()
 
+    def reward_scale(self) -> float:
+        """Return the mean magnitude of the rewards of the stored steps."""
+        return self._reward[: len(self)].abs().mean().item()
+
     def read(self, where: Tensor, n: int, gamma: float) -> Batch:
         """Return the transitions that begin at stored steps, each followed for up to ``n`` steps.
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robolearn.nn.adapters import Adapter, adapt
 from robolearn.nn.encoders import mlp
 from robolearn.nn.heads import CategoricalHead, GaussianHead
 from robolearn.nn.memory import Memory
@@ -28,6 +29,7 @@ class ActorCritic(nn.Module):
         hidden: Sequence[int],
         activation: str,
         memory: int,
+        sharpness: float = 1.0,
         generator: torch.Generator,
     ) -> None:
         """Build the networks.
@@ -38,6 +40,7 @@ class ActorCritic(nn.Module):
             hidden: Widths of the hidden layers, of policy and critic each.
             activation: Of the hidden layers, 'tanh' or 'relu'.
             memory: Width of the memory, 0 for none.
+            sharpness: Scale of the first layers' weights, over the usual one.
             generator: Draws the weights.
         """
         super().__init__()
@@ -46,10 +49,29 @@ class ActorCritic(nn.Module):
         self.head = head
         self.perception = perception
         self.memory = Memory(perception.width, memory, generator) if memory else None
-        how: dict[str, Any] = {"activation": activation, "generator": generator}
+        how: dict[str, Any] = {"activation": activation, "input_gain": sharpness}
+        how["generator"] = generator
         self.policy = mlp(self.width, hidden, head.width, output_gain=0.01, **how)
         self.critic = mlp(self.width, hidden, 1, **how)
         self.values = RunningNorm(1)
+
+    def adapt(self, kind: Adapter, rank: int, generator: torch.Generator) -> None:
+        """Leave only an adapter of the policy to learn, and what does not decide actions.
+
+        That is the critic, and the deviation of actions that is the same in every state. What is
+        perceived and remembered stays as it is, for the policy was learned for it.
+
+        Args:
+            kind: See :func:`robolearn.nn.adapters.adapt`; 'none' changes nothing.
+            rank: Of the adapter.
+            generator: Draws its weights.
+        """
+        if kind == "none":
+            return
+        self.policy = adapt(self.policy, kind, rank, generator)
+        self.perception.freeze()
+        if self.memory is not None:
+            self.memory.requires_grad_(False)
 
     def perceive(self, obs: Tensor, before: Tensor, start: Tensor) -> Tensor:
         """Return the latents of N observations. Shape (N, width).

@@ -11,17 +11,17 @@ REMEDY = "Try a lower learning_rate, or rewards of a smaller scale."
 
 
 class Descent:
-    """Adam (Kingma & Ba, 2015) on all parameters of a module, which come to lie side by side.
+    """Adam (Kingma & Ba, 2015) on all parameters of a module that are not frozen, side by side.
 
     Zeroing, clipping and stepping one long tensor instead of a dozen short ones saves about a
-    sixth of a gradient step of networks as small as ours. The module's parameters become views of
-    the vector: they can be read and written, also by ``load_state_dict``, but not moved to another
+    sixth of a gradient step of networks as small as ours. The parameters become views of the
+    vector: they can be read and written, also by ``load_state_dict``, but not moved to another
     device.
     """
 
     def __init__(self, module: nn.Module, *, eps: float = 1e-8) -> None:
-        """Take over the parameters of ``module``; ``eps`` is Adam's."""
-        parameters = list(module.parameters())
+        """Take over the parameters of ``module`` that require gradients; ``eps`` is Adam's."""
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
         self._gradient = torch.zeros_like(vector)
         vector.grad = self._gradient

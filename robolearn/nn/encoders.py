@@ -32,6 +32,7 @@ def mlp(
     *,
     activation: str = "tanh",
     layer_norm: bool = False,
+    input_gain: float = 1.0,
     output_gain: float = 1.0,
     generator: torch.Generator,
 ) -> nn.Sequential:
@@ -43,14 +44,15 @@ def mlp(
         outputs: Width of the output, which has no activation.
         activation: 'tanh' or 'relu'.
         layer_norm: Normalise each hidden layer before its activation (Ba et al., 2016).
+        input_gain: Scale of the first layer's weights, over the usual one of the activation.
         output_gain: Scale of the last layer's weights; 0.01 makes a nearly uniform policy.
         generator: Draws the weights.
     """
     gain = math.sqrt(2) if activation == "relu" else 5 / 3
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
-    for before, after in pairwise(widths):
-        layers.append(linear(before, after, gain, generator))
+    for k, (before, after) in enumerate(pairwise(widths)):
+        layers.append(linear(before, after, gain if k else gain * input_gain, generator))
         if layer_norm:
             layers.append(nn.LayerNorm(after))
         layers.append(ACTIVATIONS[activation]())

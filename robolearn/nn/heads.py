@@ -50,6 +50,11 @@ class CategoricalHead(nn.Module):
         log_prob = output.log_softmax(dim=-1)
         return -(log_prob.exp() * log_prob).sum(dim=-1)
 
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return KL(first || second) of two outputs' distributions in nats. Shape (...)."""
+        p, q = first.log_softmax(dim=-1), second.log_softmax(dim=-1)
+        return (p.exp() * (p - q)).sum(dim=-1)
+
 
 class GaussianHead(nn.Module):
     """Independent normals, if asked squashed into (-1, 1) by tanh (Haarnoja et al., 2018, app. C).
@@ -118,6 +123,16 @@ class GaussianHead(nn.Module):
             return total
         at = mean[..., None] + log_std.exp()[..., None] * self.nodes
         return total + (_log_slope(at) * self.weights).sum(dim=(-2, -1))
+
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return KL(first || second) of two outputs' normals in nats. Shape (...).
+
+        Squashing both changes nothing of it. Deviations that are learned are the same in both.
+        """
+        (a, log_a), (b, log_b) = self._moments(first), self._moments(second)
+        ratio = (2 * (log_a - log_b)).exp()  # of variances
+        away = (a - b) * torch.exp(-log_b)
+        return 0.5 * (ratio - 1 - 2 * (log_a - log_b) + away.square()).sum(dim=-1)
 
 
 def _log_slope(u: Tensor) -> Tensor:

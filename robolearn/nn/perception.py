@@ -36,6 +36,7 @@ class Perception(nn.Module):
         """
         super().__init__()
         self._normalise = normalise
+        self._frozen = False
         width, images = flat_size(space), find_images(space)
         rest = torch.ones(width, dtype=torch.bool)
         for image in images:
@@ -63,7 +64,21 @@ class Perception(nn.Module):
         """Return features of flat observations. Shape (..., F) for (..., D)."""
         return self.features(self.prepare(obs))
 
+    def freeze(self) -> None:
+        """Let the encoders be learned no more, and the normaliser stay as it is."""
+        self.requires_grad_(False)
+        self.keep_moments()
+
+    def keep_moments(self) -> None:
+        """Let ``learn_moments`` change nothing any more: what was learned was learned for these."""
+        self._frozen = True
+
     def learn_moments(self, obs: Tensor, valid: Tensor) -> None:
         """Let flat observations, shape (..., D), count in the normaliser where ``valid``."""
+        if not self._frozen:
+            self.take_moments(obs[valid])
+
+    def take_moments(self, obs: Tensor) -> None:
+        """Let flat observations, shape (B, D), count in the normaliser, kept or not."""
         if self._normalise and len(self.rest):
-            self.observations.update(obs[..., self.rest][valid] if self.images else obs[valid])
+            self.observations.update(obs[..., self.rest] if self.images else obs)

@@ -32,6 +32,7 @@ class QNetwork(nn.Module):
         returns: Returns,
         *,
         hidden: Sequence[int],
+        sharpness: float = 1.0,
         layer_norm: bool = True,
         dueling: bool = False,
         noisy: bool = False,
@@ -44,6 +45,7 @@ class QNetwork(nn.Module):
             actions: How many there are.
             returns: What is told of an action's return.
             hidden: Widths of the hidden layers.
+            sharpness: Scale of the first layer's weights, over the usual one.
             layer_norm: Normalise hidden layers (Ba et al., 2016).
             dueling: Tell values of states and advantages of actions apart.
             noisy: Put noise into the last hidden layer and the output.
@@ -54,9 +56,10 @@ class QNetwork(nn.Module):
         self._actions = actions
         widths = (perception.width, *hidden)
         self.trunk = Chain()
-        for inputs, outputs in pairwise(widths[:-1]):
+        for k, (inputs, outputs) in enumerate(pairwise(widths[:-1])):
+            gain = 2**0.5 * (1.0 if k else sharpness)
             self.trunk.extend(
-                [linear(inputs, outputs, 2**0.5, generator), *_between(outputs, layer_norm)]
+                [linear(inputs, outputs, gain, generator), *_between(outputs, layer_norm)]
             )
         how = (layer_norm, noisy, generator)
         self.advantage = _Stream([*widths[-2:], actions * returns.width], *how)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robolearn.agents.dqn import return_bounds, shares, td_loss, td_target
+from robolearn.agents.q_losses import return_bounds, shares, td_loss, td_target
 from robolearn.agents.ppo import Lesson, adapted, clipped_policy_loss, value_loss
 from robolearn.agents.pqn import Lesson as QLesson
 from robolearn.agents.pqn import q_loss
@@ -168,7 +168,9 @@ def test_clipped_policy_loss_averages():
 
 def steps(log_prob, advantage):
     unused = torch.zeros(len(log_prob))
-    return Lesson(unused, torch.tensor(advantage), unused, unused, torch.tensor(log_prob))
+    return Lesson(
+        unused, torch.tensor(advantage), unused, unused, torch.tensor(log_prob), unused[:, None]
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_value_loss_is_half_the_mean(clip):
 
 def valued(value, target):
     unused = torch.zeros(len(value))
-    return Lesson(unused, unused, torch.tensor(value), torch.tensor(target), unused)
+    return Lesson(unused, unused, torch.tensor(value), torch.tensor(target), unused, unused[:, None])
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_round_is_its_minibatches_one_after_the_other(
     draws, plain = recorded(agent), Plain(agent)
     for done in (0.0, 0.25, 0.5):
         draws.clear()
-        metrics = agent._update(done)
+        metrics = agent._update(done, 1e-2 * (1 - done))
         losses = [plain.update(draw, k, done)[0] for draw in draws for k in range(len(draw.where))]
         assert len(losses) == 4
         assert metrics["td_loss"] == pytest.approx(np.mean(losses), abs=1e-6)
@@ -162,7 +162,7 @@ def test_what_was_drawn_is_left_with_its_surprise_as_priority():
     draws, plain = recorded(agent), Plain(agent)
     for done in (0.0, 0.5):
         before = agent._tree.get(torch.arange(64))
-        agent._update(done)
+        agent._update(done, 1e-2 * (1 - done))
         [where] = draws[-1].where
         _, surprise = plain.update(draws[-1], 0, done)
         expected = before.clone()

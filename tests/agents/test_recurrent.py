@@ -156,7 +156,7 @@ def numbered(experience):
     """Return a lesson whose actions are 100 t + env."""
     steps, count = experience.rollout.valid.shape
     action = 100 * torch.arange(steps)[:, None] + torch.arange(count)
-    return Lesson(action, *(torch.zeros(steps, count) for _ in range(4)))
+    return Lesson(action, *(torch.zeros(steps, count) for _ in range(5)))
 
 
 @every_mode

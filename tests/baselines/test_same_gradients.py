@@ -142,7 +142,12 @@ def test_ppo_has_sb3s_gradient_of_policy_value_and_entropy(env_id):
     theirs.train()
 
     lesson = Lesson(
-        action=action, advantage=advantage, value=value, target=target, log_prob=log_prob
+        action=action,
+        advantage=advantage,
+        value=value,
+        target=target,
+        log_prob=log_prob,
+        cloned=log_prob[..., None][..., :0],
     )
     ours._step(obs.flatten(0, 1), Lesson(*(field.flatten(0, 1) for field in lesson)))
     ours.close()

@@ -1,0 +1,118 @@
+"""Behavioural cloning: a policy that does in each situation what the expert did there."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robolearn.agents.ppo import PPO
+from robolearn.config import check_ranges
+from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnError
+from robolearn.evaluation import evaluate
+from robolearn.imitation.demos.episodes import Shown
+from robolearn.imitation.fitting import Choice, choose, fit
+from robolearn.nn.actor_critic import ActorCritic
+from robolearn.nn.heads import CategoricalHead
+from robolearn.spaces import from_env_action
+
+Penalty = Callable[[Tensor], Tensor]
+"""Of policy outputs for some rows and whatever else it holds; added to the loss. Shape ()."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloneConfig:
+    """Settings of behavioural cloning."""
+
+    updates: int = 4_000
+    """Gradient steps."""
+    batch: int = 256
+    """Steps of demonstrations in each."""
+    clone_rate: float = 1e-3
+    """Adam's learning rate at the start; it falls to 0."""
+    try_every: int = 500
+    """Gradient steps between two trials of the policy in the environment."""
+    try_episodes: int = 25
+    """Episodes of a trial; the policy that does best in one is kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        counts = ("updates", "batch", "try_every", "try_episodes")
+        ranges = {name: (1, math.inf) for name in counts}
+        check_ranges(self, {**ranges, "clone_rate": (0, math.inf)})
+
+
+def cloning_loss(net: ActorCritic, output: Tensor, action: Tensor) -> Tensor:
+    """Return how badly a policy tells an expert's actions.
+
+    Minus their mean log-likelihood; of continuous actions half the squared error, which is the
+    same for a fixed deviation of 1, up to a constant: a learned one would fall to nothing.
+
+    Args:
+        net: Its head makes actions of outputs.
+        output: Of the policy. Shape (B, width).
+        action: The expert's, as policies have them. Shape (B,) int64 or (B, A).
+    """
+    if isinstance(net.head, CategoricalHead):
+        return -net.head.log_prob(output, action).mean()
+    told = net.head.executed(net.head.mode(output))
+    return 0.5 * (told - action).square().sum(dim=-1).mean()
+
+
+def clone(
+    agent: PPO, shown: Shown, config: CloneConfig, seed: int, *, where: EnvConfig | None = None
+) -> Choice:
+    """Let an agent's policy do what demonstrations show; the one that does best in trials is kept.
+
+    Its normaliser learns the moments of what was observed, its critic nothing.
+
+    Args:
+        agent: Made for the demonstrations' environment, with no memory.
+        shown: The demonstrations.
+        config: Settings.
+        seed: Shuffles the demonstrations.
+        where: Where it is tried; None for its own environment, on layouts for validation.
+
+    Raises:
+        RobolearnError: An agent with a memory, or nowhere to try it.
+        DivergedError: A loss or gradient is not finite.
+    """
+    if agent.net.memory is not None:
+        raise RobolearnError(
+            f"Cloning needs an agent without a memory, got memory={agent.config.memory}."
+        )
+    where = where or agent.envs.config
+    if where is None:
+        raise RobolearnError("Say where the clone is to be tried: its environments have no name.")
+    trial = where.held_out("val")
+    obs, action = tensors(agent, shown)
+    agent.net.perception.take_moments(obs)
+    prepared = agent.net.perception.prepare(obs)
+
+    def loss(rows: Tensor) -> Tensor:
+        output = agent.net.policy(agent.net.perception.features(prepared[rows]))
+        return cloning_loss(agent.net, output, action[rows])
+
+    steps = fit(
+        agent.net,
+        loss,
+        len(obs),
+        updates=config.updates,
+        batch=config.batch,
+        learning_rate=config.clone_rate,
+        rng=torch.Generator(agent.device).manual_seed(seed),
+    )
+    return choose(
+        agent.net,
+        steps,
+        lambda: evaluate(agent, trial, episodes=config.try_episodes, seed=1).mean,
+        every=config.try_every,
+    )
+
+
+def tensors(agent: PPO, shown: Shown) -> tuple[Tensor, Tensor]:
+    """Return what was observed, shape (S, D), and what the expert wanted, as policies have it."""
+    wanted = from_env_action(agent.envs.action_space, shown.wanted)  # type: ignore[arg-type]
+    return torch.from_numpy(shown.obs).to(agent.device), torch.from_numpy(wanted).to(agent.device)
