@@ -114,6 +114,11 @@ class Collector:
         self._length = np.zeros(self.num_envs, dtype=np.int64)
         self._cut_at = np.full(self.num_envs, -1)  # length to cut an episode at, -1 for never
 
+    @property
+    def ages(self) -> np.ndarray:
+        """How many steps each running episode has. Shape (N,), int64."""
+        return self._length.copy()
+
     def snapshot(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """Return what ``resume`` needs to go on from here: what JSON can hold, and arrays.
 

@@ -53,11 +53,14 @@ class TrainConfig:
     """Minutes after which there is a checkpoint in any case; 0 for never."""
     video_every: int = 0
     """Steps between videos; 0 for none."""
+    pretrained: str | None = None
+    """What the agent learned from before, which is measured first; None for nothing."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
-        if self.steps < 1:
-            raise RobolearnError(f"steps must be at least 1, got {self.steps}.")
+        least = 1 if self.pretrained is None else 0
+        if self.steps < least:
+            raise RobolearnError(f"steps must be at least {least}, got {self.steps}.")
         check_seed(self.seed)
         for name in ("eval_every", "save_every", "save_minutes", "video_every"):
             if not getattr(self, name) >= 0:
@@ -172,6 +175,8 @@ class Session:
     def _learn(self, reports: Iterator[Progress], line: ProgressLine) -> Evaluation | None:
         try:
             self._point("best", self._best_at)  # a kill may have come before that
+            if self._config.pretrained is not None and not self._agent.steps:
+                self._select()
             self._attend()  # to what was due when the run was stopped
             for report in self._timed(reports):
                 self._note(report, line)

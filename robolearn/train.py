@@ -1,10 +1,12 @@
 """Training runs, begun and gone on with."""
 
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from robolearn.agents import agent_class
-from robolearn.agents.base import Agent
+from robolearn.agents.base import Agent, Progress
 from robolearn.agents.load import load_run
 from robolearn.config import from_dict
 from robolearn.environments import described
@@ -13,6 +15,8 @@ from robolearn.files import fitting
 from robolearn.runs.meta import meta
 from robolearn.runs.run import RunFolder
 from robolearn.session import Session, TrainConfig, TrainResult
+
+Reports: TypeAlias = Iterator[Progress]
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -27,12 +31,33 @@ def train(config: TrainConfig) -> TrainResult:
     """
     cls = agent_class(config.agent)
     hyper = from_dict(cls.Config, config.hyper) if config.hyper else None
-    agent: Agent = cls(config.env, hyper, seed=config.seed, device=config.device)
+    return carry_out(cls(config.env, hyper, seed=config.seed, device=config.device), config)
+
+
+def carry_out(
+    agent: Agent,
+    config: TrainConfig,
+    pretraining: Mapping[str, Any] | None = None,
+    follow: Callable[[Reports], Reports] = lambda reports: reports,
+) -> TrainResult:
+    """Let an agent learn as a config says, close it, and leave a run folder behind.
+
+    Args:
+        agent: Made as the config says.
+        config: Of the run.
+        pretraining: What ``meta.json`` is to tell of what the agent learned before.
+        follow: Watches its reports, and passes them on.
+
+    Raises:
+        RobolearnError, DivergedError, SaveError: As for ``train``.
+    """
     try:
         _ = agent.collector  # refuses before a folder is made
         folder = RunFolder.create(config.run, config)
+        if pretraining is not None:
+            folder.tell("pretraining", dict(pretraining))
         with folder.lock():
-            return Session(config, agent, folder).run(agent.iterate(config.steps))
+            return Session(config, agent, folder).run(follow(agent.iterate(config.steps)))
     finally:
         agent.close()
 

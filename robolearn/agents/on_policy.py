@@ -179,8 +179,13 @@ class OnPolicy(Learner[P]):
         self.rate = config.learning_rate
         self._done = 0.0  # part of learning that is over
 
-    def stay_near(self) -> None:
-        """Let the policy as it is be the one that ``config.clone_kl`` keeps learning near."""
+    def begin_here(self) -> None:
+        """Let learning begin with the networks as they are, however they came to be so.
+
+        The optimiser remembers nothing, and the policy is the one that ``config.clone_kl`` keeps
+        learning near.
+        """
+        self._descent = Descent(self.net, eps=1e-5)
         if self.clone is not None:
             self.clone.load_state_dict(self.net.state_dict())
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from robolearn.config import check_ranges
 from robolearn.data.rollout import Step
 from robolearn.nn.perception import Perception
 from robolearn.nn.q_network import QNetwork, Returns
-from robolearn.spaces import action_width, flatten_any, to_env_action
+from robolearn.spaces import action_width, flatten_any, from_env_action, to_env_action
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,27 @@ def draw_whims(
     return coins < epsilon, torch.randint(actions, shape, generator=rng, device=rng.device)
 
 
+class Guide(Protocol):
+    """Acts in a learner's place where it will, such as early in an episode."""
+
+    def act(self, collector: Collector, actions: np.ndarray) -> np.ndarray:
+        """Return what is done.
+
+        Args:
+            collector: Of the environments, as they stand.
+            actions: What the learner would do, as the environments take it. Shape (N,).
+        """
+        ...
+
+
 class QLearner(Learner[Q]):
     """A Q-learner without its update."""
 
     discrete_only = True
     online: QNetwork
     """Tells what actions return; ``_build`` makes it by ``_network``."""
+    guide: Guide | None = None
+    """Who may act in its place while it collects experience; not saved with it."""
 
     def _network(
         self, returns: Returns, weights: torch.Generator, *, dueling: bool, noisy: bool
@@ -148,6 +163,9 @@ class QLearner(Learner[Q]):
             obs = torch.from_numpy(collector.obs).to(self.device)
             best = self.online.q(obs, noise and [part[t] for part in noise]).argmax(dim=-1)
             action = np.where(fell[t], whim[t], best.cpu().numpy())
+            if self.guide is not None:
+                asked = self.guide.act(collector, to_env_action(self._actions, action))
+                action = from_env_action(self._actions, asked)
             steps.append(collector.step(to_env_action(self._actions, action)))
             actions.append(action)
         return steps, torch.from_numpy(np.stack(actions)).to(self.device)

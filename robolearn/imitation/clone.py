@@ -26,13 +26,13 @@ Penalty = Callable[[Tensor], Tensor]
 class CloneConfig:
     """Settings of behavioural cloning."""
 
-    updates: int = 4_000
+    updates: int = 2_000
     """Gradient steps."""
-    batch: int = 256
-    """Steps of demonstrations in each."""
+    batch: int = 2_048
+    """Steps of demonstrations in each: of few demonstrations all, which errs least."""
     clone_rate: float = 1e-3
     """Adam's learning rate at the start; it falls to 0."""
-    try_every: int = 500
+    try_every: int = 100
     """Gradient steps between two trials of the policy in the environment."""
     try_episodes: int = 25
     """Episodes of a trial; the policy that does best in one is kept."""
@@ -104,12 +104,14 @@ def clone(
         learning_rate=config.clone_rate,
         rng=torch.Generator(agent.device).manual_seed(seed),
     )
-    return choose(
+    choice = choose(
         agent.net,
         steps,
         lambda: evaluate(agent, trial, episodes=config.try_episodes, seed=1).mean,
         every=config.try_every,
     )
+    agent.begin_here()
+    return choice
 
 
 def tensors(agent: PPO, shown: Shown) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ def fit(
     learning_rate: float,
     rng: torch.Generator,
     max_norm: float = 10.0,
-) -> Iterator[float]:
+) -> Iterator[int]:
     """Take gradient steps on minibatches, each row once in an epoch; the learning rate falls to 0.
 
     Args:
@@ -35,7 +35,7 @@ def fit(
         max_norm: Longer gradients are shortened to this.
 
     Yields:
-        The loss of each step, before it.
+        How many steps were taken.
 
     Raises:
         DivergedError: A loss or gradient is not finite.
@@ -45,10 +45,9 @@ def fit(
     for k in range(updates):
         check_stop()
         with one_thread():
-            error = loss(next(drawn))
             rate = learning_rate * (1 - k / updates)
-            descent.step(error, rate=rate, max_norm=max_norm)
-        yield error.item()
+            descent.step(loss(next(drawn)), rate=rate, max_norm=max_norm)
+        yield k + 1
 
 
 def _epochs(rows: int, batch: int, rng: torch.Generator) -> Iterator[Tensor]:
@@ -71,7 +70,7 @@ class Choice(NamedTuple):
 
 def choose(
     module: nn.Module,
-    steps: Iterator[float],
+    steps: Iterator[int],
     score: Callable[[], float],
     *,
     every: int,
@@ -84,37 +83,30 @@ def choose(
 
     Args:
         module: What ``steps`` changes.
-        steps: Of ``fit``.
+        steps: Takes them, and yields how many were taken so far.
         score: Tries the module, and returns a mean return.
         every: Gradient steps between trials; there is one at the end, too.
         target: A score to stop at, None to go on to the end.
     """
     curve: list[tuple[int, float]] = []
     best: dict[str, Tensor] = {}
-    made = 0
-    for made, _ in enumerate(steps, 1):
-        if made % every == 0:
-            best = _try(module, score, made, curve, best)
+    made, due = 0, every
+
+    def attempt() -> None:
+        nonlocal best
+        reached = score()
+        if reached >= max((old for _, old in curve), default=reached):  # of equals the later one
+            best = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        curve.append((made, reached))
+
+    for made in steps:
+        if made >= due:
+            due = made + every
+            attempt()
             if target is not None and curve[-1][1] >= target:
                 break
     if not curve or curve[-1][0] != made:
-        best = _try(module, score, made, curve, best)
+        attempt()
     module.load_state_dict(best)
     update, highest = max(curve, key=lambda point: (point[1], point[0]))
     return Choice(highest, update, tuple(curve))
-
-
-def _try(
-    module: nn.Module,
-    score: Callable[[], float],
-    update: int,
-    curve: list[tuple[int, float]],
-    best: dict[str, Tensor],
-) -> dict[str, Tensor]:
-    """Note a score, and return the weights of the best so far; of equals the later one's."""
-    reached = score()
-    highest = max((old for _, old in curve), default=reached)
-    curve.append((update, reached))
-    if reached < highest:
-        return best
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}

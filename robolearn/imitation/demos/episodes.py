@@ -69,6 +69,11 @@ class Shown(NamedTuple):
     """The episode, or what was recorded of it, ends here. Shape (S,), bool."""
 
 
+def joined(*parts: Shown) -> Shown:
+    """Return the steps of all parts, one after the other."""
+    return Shown(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Demonstrations:
     """Recorded episodes of one environment."""

@@ -1,0 +1,45 @@
+"""What suits learning from demonstrations, over the agents' defaults and tuned settings."""
+
+from typing import Any
+
+from robolearn.agents.defaults import tuned
+
+_SWING_UP = "robolearn/CartPoleSwingUp-v0"
+_BALANCE = "robolearn/CartPoleBalance-v0"
+
+_FINE: dict[str, Any] = {"keep_moments": True, "learning_rate": 1e-4}
+
+LEARNERS: dict[str, dict[str, Any]] = {
+    "bc": {},
+    "dagger": {},
+    "ppo": {**_FINE, "clone_kl": 1.0, "critic_warmup": 0.1, "initial_std": 0.2},
+    "dqfd": {
+        **_FINE,
+        "margin_weight": 20.0,
+        "prioritised": True,
+        "dueling": True,
+        "n_step": 10,
+        "batch": 256,
+        "updates": 10,
+        "target_period": 200,
+        "epsilon_start": 0.01,
+        "epsilon_end": 0.01,
+        "returns": "mean",
+    },
+    "mixed": {"shown_share": 0.5},
+    "sqil": {"shown_share": 0.5, "reward_free": True},
+    "jump-start": {"epsilon_start": 0.1},
+}
+"""By learner."""
+
+ENVIRONMENTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("ppo", _SWING_UP): {"hidden": (128, 128), "sharpness": 8.0},
+    ("dqn", _SWING_UP): {"layer_norm": False, "sharpness": 8.0},
+}
+"""By agent and environment."""
+
+
+def imitating(learner: str, agent: str, env_id: str) -> dict[str, Any]:
+    """Return what to override in an agent's config to learn from demonstrations somewhere."""
+    suiting = ENVIRONMENTS.get((agent, env_id), {})
+    return {**tuned(agent, env_id), **suiting, **LEARNERS[learner]}
