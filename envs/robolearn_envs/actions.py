@@ -12,6 +12,7 @@ class Actions:
     def __init__(self, task: Task, kind: ActionKind) -> None:
         """Let actions be commands of a task, or choose among those it lists."""
         self._choices = np.array(task.choices) if kind == "discrete" else None
+        self._mirror = task.mirrored_command
         commands = len(task.choices[0])
         self.space = gym.spaces.Box(-1.0, 1.0, (commands,), np.float32)
         """Of single actions."""
@@ -54,3 +55,11 @@ class Actions:
             return command.astype(np.float32)
         away = np.linalg.norm(command[:, None] - self._choices, axis=-1)
         return away.argmin(axis=1)
+
+    def mirrored(self, actions: np.ndarray) -> np.ndarray:
+        """Return the actions that do in a mirror what these do here, of choices the nearest.
+
+        Args:
+            actions: Shape (N, ...).
+        """
+        return self.nearest(self._mirror(self.command(actions, len(actions))))

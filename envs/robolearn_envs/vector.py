@@ -302,6 +302,19 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         """
         return self._actions.nearest(command)
 
+    def mirrored(self, observation: Any, actions: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return observations and actions of the same world in a mirror, left for right.
+
+        What leads from one observation to another leads from its mirror image to the other's. With
+        discrete actions that is exact where the opposite of each command is among the choices, as
+        it is in our tasks.
+
+        Args:
+            observation: Any number of them. Shape (B, ...), or a dict of such.
+            actions: Any number of them. Shape (A, ...).
+        """
+        return self.task.mirrored(observation), self._actions.mirrored(actions)
+
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Advance every environment by one step.
 

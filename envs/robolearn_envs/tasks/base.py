@@ -135,6 +135,14 @@ class Task(Protocol):
         """Return observations of environments ``ids``, not yet clipped to the space."""
         ...
 
+    def mirrored(self, observation: Observation) -> Observation:
+        """Return what is observed in the same world seen in a mirror, left for right."""
+        ...
+
+    def mirrored_command(self, command: Array) -> Array:
+        """Return the commands that do there what these do here. Shape (N, commands)."""
+        ...
+
     def disturb(
         self, observation: Observation, memory: Memory, noise: Noise
     ) -> tuple[Observation, Memory]:

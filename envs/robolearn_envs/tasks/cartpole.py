@@ -108,6 +108,8 @@ class _CartPoleTask(ABC):
     start_draws: ClassVar[int] = 4
     sensor_draws: ClassVar[int] = 0
     picture: ClassVar[Picture] = "side"
+    turned: ClassVar[tuple[float, ...]]
+    """Which entries of an observation a mirror turns round: -1, else 1."""
     hold_steps: ClassVar[int]
     """An episode is a success if ``holds`` was true for this many steps up to its end."""
 
@@ -138,6 +140,16 @@ class _CartPoleTask(ABC):
         xp = namespace(qpos)
         return {"held": xp.where(self.holds(qpos, qvel), memory["held"] + 1, 0)}
 
+    def mirrored(self, observation: Observation) -> Observation:
+        """Return what is observed where left is right: all turned round but cosines."""
+        assert not isinstance(observation, dict)
+        xp = namespace(observation)
+        return observation * xp.asarray(self.turned, dtype=observation.dtype)
+
+    def mirrored_command(self, command: Array) -> Array:
+        """Return the opposite forces. Shape (N, 1)."""
+        return -command
+
     def disturb(
         self, observation: Observation, memory: Memory, noise: Noise
     ) -> tuple[Observation, Memory]:
@@ -157,6 +169,7 @@ class CartPoleBalance(_CartPoleTask):
     """
 
     observed: ClassVar[tuple[Quantity, ...]] = BALANCE
+    turned: ClassVar[tuple[float, ...]] = (-1.0, -1.0, -1.0, -1.0)
     outcomes: ClassVar[Mapping[str, str]] = {
         "success": "cart and pole were within their bounds after each of ``hold_steps`` steps"
     }
@@ -236,6 +249,7 @@ class CartPoleSwingUp(_CartPoleTask):
     """
 
     observed: ClassVar[tuple[Quantity, ...]] = SWING
+    turned: ClassVar[tuple[float, ...]] = (-1.0, 1.0, -1.0, -1.0, -1.0)
     outcomes: ClassVar[Mapping[str, str]] = {"success": _STANDS}
 
     options: ClassVar[tuple[str, ...]] = ("robot", "forces")
@@ -329,6 +343,7 @@ class CartPoleDMC(_CartPoleTask):
     """
 
     observed: ClassVar[tuple[Quantity, ...]] = SWING
+    turned: ClassVar[tuple[float, ...]] = (-1.0, 1.0, -1.0, -1.0, -1.0)
     outcomes: ClassVar[Mapping[str, str]] = {"success": _STANDS}
 
     options: ClassVar[tuple[str, ...]] = ()

@@ -43,6 +43,7 @@ _GOAL_HIGH = (1.5, 1.0, 1.0, 2.0, 20.0)
 class _Navigation(ABC):
     """Reach the goal, touch nothing; sensors, robot and observation are up to the leaves."""
 
+    commanded: ClassVar[tuple[Quantity, ...]]
     options: ClassVar[tuple[str, ...]] = ("level", "split", "curriculum", "robot")
     reset_options: ClassVar[Mapping[str, str]] = {
         "layout": "a layout of your own (see below), as a mapping or as JSON text",
@@ -229,6 +230,13 @@ class _Navigation(ABC):
         v, omega = self.robot.twist(qpos, qvel)
         return xp.stack([distance / AWAY, xp.cos(bearing), xp.sin(bearing), v, omega], axis=-1)
 
+    def mirrored_command(self, command: Array) -> Array:
+        """Return the same speeds, turning the other way. Shape (N, 2)."""
+        xp = namespace(command)
+        if self.commanded is WHEELS:
+            return xp.flip(command, axis=-1)
+        return xp.stack([command[:, 0], -command[:, 1]], axis=-1)
+
     def disturb(
         self, observation: Observation, memory: Memory, noise: Noise
     ) -> tuple[Observation, Memory]:
@@ -304,6 +312,12 @@ class _Navigation(ABC):
         }
 
 
+def _mirrored_goal(goal: Array) -> Array:
+    """Return goal distance, cos and sin of its bearing, v and omega in a mirror. Shape (n, 5)."""
+    xp = namespace(goal)
+    return goal * xp.asarray([1.0, 1.0, -1.0, 1.0, -1.0], dtype=goal.dtype)
+
+
 class _LidarNavigation(_Navigation):
     """Navigation by lidar."""
 
@@ -327,6 +341,14 @@ class _LidarNavigation(_Navigation):
         ranges = engine.scan(ids, *self.robot.pose(qpos))
         parts = [ranges / sensors.REACH, self._goal_and_speed(qpos, qvel, memory)]
         return xp.concat(parts, axis=-1)
+
+    def mirrored(self, observation: Observation) -> Observation:
+        """Return ranges the other way round, the goal on the other side. Shape (n, 41)."""
+        assert not isinstance(observation, dict)
+        xp = namespace(observation)
+        ahead, around = observation[:, :1], observation[:, 1 : sensors.RAYS]
+        goal = _mirrored_goal(observation[:, sensors.RAYS :])
+        return xp.concat([ahead, xp.flip(around, axis=-1), goal], axis=-1)
 
 
 class NavLidar(_LidarNavigation):
@@ -386,6 +408,12 @@ class NavDepth(_Navigation):
         """Return "depth", shape (n, 64, 64), and "goal", shape (n, 5)."""
         image = engine.depth(ids, *self.robot.pose(qpos)) / sensors.REACH
         return {"depth": image, "goal": self._goal_and_speed(qpos, qvel, memory)}
+
+    def mirrored(self, observation: Observation) -> Observation:
+        """Return the image turned left for right, the goal on the other side."""
+        assert isinstance(observation, dict)
+        depth, goal = observation["depth"], observation["goal"]
+        return {"depth": namespace(depth).flip(depth, axis=-1), "goal": _mirrored_goal(goal)}
 
 
 class NavRover(_LidarNavigation):
