@@ -64,6 +64,8 @@ class ImitateOptions(Generic[C, S]):
     hyper: Annotated[C, tyro.conf.OmitArgPrefixes]
     episodes: int | None = None
     """The first so many demonstrations; without it all."""
+    mirror: bool = True
+    """Learn from their mirror images, too, where the environment is as good in a mirror."""
     expert: str = "expert"
     """Who is asked (dagger) or leads (jump-start): expert, lqr, swingup, planner, a run folder."""
     steps: int = 0
@@ -107,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
         run=options.run or _run_name(name, recorded.folder),
         env=options.where.config(read_demos(options.demos, episodes=1).env),
         episodes=options.episodes,
+        mirror=options.mirror,
         expert=options.expert,
         steps=options.steps,
         seed=options.seed,

@@ -28,7 +28,7 @@ class CloneConfig:
 
     updates: int = 2_000
     """Gradient steps."""
-    batch: int = 2_048
+    batch: int = 4_096
     """Steps of demonstrations in each: of few demonstrations all, which errs least."""
     clone_rate: float = 1e-3
     """Adam's learning rate at the start; it falls to 0."""

@@ -5,7 +5,7 @@ from typing import Any
 from robolearn.agents.defaults import tuned
 
 _SWING_UP = "robolearn/CartPoleSwingUp-v0"
-_BALANCE = "robolearn/CartPoleBalance-v0"
+_LIDAR = "robolearn/NavLidar-v0"
 
 _FINE: dict[str, Any] = {"keep_moments": True, "learning_rate": 1e-4}
 
@@ -33,7 +33,8 @@ LEARNERS: dict[str, dict[str, Any]] = {
 """By learner."""
 
 ENVIRONMENTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("ppo", _SWING_UP): {"hidden": (128, 128), "sharpness": 8.0},
+    ("ppo", _SWING_UP): {"hidden": (128, 128), "sharpness": 4.0},
+    ("ppo", _LIDAR): {"hidden": (256, 256)},
     ("dqn", _SWING_UP): {"layer_norm": False, "sharpness": 8.0},
 }
 """By agent and environment."""

@@ -15,6 +15,7 @@ from robolearn.imitation.dagger import DAggerConfig, dagger
 from robolearn.imitation.defaults import imitating
 from robolearn.imitation.demos.episodes import Demonstrations
 from robolearn.imitation.demos.experts import expert_named
+from robolearn.imitation.demos.mirror import with_mirrored
 from robolearn.imitation.demos.storage import read_demos, require_for
 from robolearn.imitation.fitting import Choice
 from robolearn.imitation.jump_start import JumpStart, JumpStartConfig
@@ -82,6 +83,8 @@ class ImitateConfig:
     """Where to learn; None for where the demonstrations were recorded."""
     episodes: int | None = None
     """The first so many demonstrations; None for all."""
+    mirror: bool = True
+    """Learn from their mirror images, too, where the environment is as good in a mirror."""
     expert: str = "expert"
     """Who is asked (DAgger), or leads (jump-start): a name, or the folder of an agent's run."""
     steps: int = 0
@@ -110,6 +113,8 @@ def imitate(config: ImitateConfig) -> TrainResult:
     kind = learner(config.learner)
     settings = from_dict(kind.settings, config.settings)
     demos = read_demos(config.demos, episodes=config.episodes)
+    if config.mirror:
+        demos = with_mirrored(demos)
     env = config.env or demos.env
     if env is None:
         raise RobolearnError(f"{demos.name} does not say where it was recorded: add --env ID.")
