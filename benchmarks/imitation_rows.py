@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from robolearn.agents.load import load_agent
+from robolearn.baselines.sb3 import SB3Agent, train_sb3
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import Evaluation, evaluate, evaluate_made
+from robolearn.imitation.demos.mirror import with_mirrored
 from robolearn.imitation.demos.record import RecordConfig, record_demos
+from robolearn.imitation.demos.storage import read_demos
 from robolearn.imitation.experts import expert_for
 from robolearn.imitation.runs import ImitateConfig, imitate
 from robolearn.session import TrainConfig
@@ -24,6 +27,10 @@ BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 NAVIGATION = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 1})
 SCRATCH = 200_000
 """Steps of DQN from scratch."""
+SB3_STEPS = 50_000
+"""Of SB3's DQN, which makes about 700 a second."""
+POOR_STEPS = 50_000
+"""After which DQN demonstrates poorly."""
 ENGINES = ("analytic", "mujoco", "bullet")
 
 
@@ -34,7 +41,8 @@ def row(what: str, asked: str, values: Sequence[float], **more: Any) -> dict[str
 
 def recorded(env: EnvConfig, episodes: int, seed: int, folder: Path, noise: float = 0.0) -> Path:
     """Record a set of its expert and return where it lies."""
-    out = folder / f"{env.id.split('/')[-1]}-{env.engine}-{episodes}-{noise}-{seed}-v0"
+    task = env.id.split("/")[-1].removesuffix("-v0")
+    out = folder / f"{task}-{env.engine}-{episodes}-{round(100 * noise)}-{seed}-v0"
     if not out.exists():
         config = RecordConfig(
             env=env, expert="expert", out=out, episodes=episodes, seed=seed, noise=noise
@@ -146,6 +154,96 @@ def dqfd(seeds: Sequence[int], folder: Path) -> Rows:
     ]
 
 
+def sb3(seeds: Sequence[int], folder: Path) -> Rows:
+    """SB3's DQN on swing-up, from scratch and with 5 demonstrations in its replay memory."""
+    best = experts_score(SWING_UP)
+    rows = []
+    for name, shown in (("from scratch", False), ("with 5 demonstrations in its memory", True)):
+        reaches, ends = [], []
+        for seed in seeds:
+            demos = with_mirrored(read_demos(recorded(SWING_UP, 5, seed, folder))).steps()
+            points: list[tuple[int, float]] = []
+            agent = train_sb3(
+                "dqn",
+                SWING_UP,
+                SB3_STEPS,
+                seed,
+                watch=_scored(points),
+                preload=demos if shown else None,
+            )
+            found = evaluate(agent, SWING_UP)
+            reaches.append(steps_to([*points, (agent.steps, found.mean)], 0.9 * best))
+            ends.append(found.mean / best)
+        what = f"SB3's DQN, swing-up, 2 forces, {name}"
+        rows.append(row(f"{what}: after {SB3_STEPS:,} steps, over the expert's return", "", ends))
+        rows.append(row(f"{what}: steps to 0.9 of the expert's return", "", reaches))
+    return rows
+
+
+def _scored(points: list[tuple[int, float]]) -> Callable[[SB3Agent], bool]:
+    """Return what evaluates an agent every 5,000 steps."""
+
+    def watch(agent: SB3Agent) -> bool:
+        if agent.steps >= 5_000 * (len(points) + 1):
+            points.append((agent.steps, evaluate(agent, SWING_UP, episodes=20, seed=1).mean))
+        return True
+
+    return watch
+
+
+def poor(seeds: Sequence[int], folder: Path) -> Rows:
+    """DQfD on demonstrations of an agent that has hardly learned, beside the demonstrations."""
+    gains, shown, ends = [], [], []
+    for seed in seeds:
+        demos = folder / f"poor-{seed}-v0"
+        teacher = folder / f"teacher-{seed}"
+        train(
+            TrainConfig(
+                agent="dqn",
+                env=SWING_UP,
+                steps=POOR_STEPS,
+                run=teacher,
+                seed=100 + seed,
+                hyper={"n_step": 10, "layer_norm": False, "sharpness": 8.0},
+            )
+        )
+        record_demos(
+            RecordConfig(env=SWING_UP, expert=str(teacher), out=demos, episodes=5, seed=seed)
+        )
+        steps = 100_000
+        hyper = {"margin_fraction": 0.2, "epsilon_start": 0.3, "epsilon_end": 0.02}
+        hyper |= {"learning_rate": 1e-3, "epsilon_fraction": 0.5}
+        found = reached("dqfd", demos, folder / f"poor-run-{seed}", seed, steps=steps, hyper=hyper)
+        shown.append(float(read_demos(demos).returns.mean()))
+        ends.append(found.mean)
+        gains.append(found.mean - shown[-1])
+    what = "DQfD, swing-up, 5 poor demonstrations"
+    return [
+        row(f"{what}: return after 100,000 steps less theirs", "above 0", gains),
+        row(f"{what}: their return", "", shown),
+        row(f"{what}: return after 100,000 steps", "", ends),
+    ]
+
+
+def policy_gradient(seeds: Sequence[int], folder: Path) -> Rows:
+    """PPO from a clone of 5 demonstrations, with and without what keeps it from unlearning."""
+    plain = {"clone_kl": 0.0, "critic_warmup": 0.0, "keep_moments": False, "learning_rate": 1e-3}
+    rows = []
+    for name, hyper, asked in (("", {}, "0.1 at most"), (", unprotected", plain, "")):
+        dips, kept = [], []
+        for seed in seeds:
+            demos = recorded(SWING_UP, 5, seed, folder)
+            run = folder / f"ppo{name[2:]}-{seed}"
+            reached("ppo", demos, run, seed, steps=200_000, eval_every=10_000, hyper=hyper)
+            points = curve(run)
+            dips.append(dip(points))
+            kept.append(points[-1][1] / points[0][1])
+        what = f"PPO from a clone{name}, swing-up, 200,000 steps"
+        rows.append(row(f"{what}: largest fall below the clone", asked, dips))
+        rows.append(row(f"{what}: retention, the end over the clone", "", kept))
+    return rows
+
+
 def engines(seeds: Sequence[int], folder: Path) -> Rows:
     """Demonstrations of MuJoCo, the clone on Bullet."""
     cases: tuple[tuple[EnvConfig, int, str], ...] = (
@@ -175,6 +273,9 @@ SECTIONS: Mapping[str, Section] = {
     "experts": experts,
     "bc": cloning,
     "dqfd": dqfd,
+    "sb3": sb3,
+    "poor": poor,
+    "ppo": policy_gradient,
     "engines": engines,
 }
 """By name, in the order of the table."""

@@ -109,6 +109,11 @@ class DQNConfig(QConfig):
         check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
         if self.returns not in RETURNS:
             raise RobolearnError(did_you_mean("kind of returns", self.returns, RETURNS))
+        if self.prioritised and self.shown_share:
+            raise RobolearnError(
+                f"Either priorities decide what is replayed or shares, got prioritised=True and "
+                f"shown_share={self.shown_share:g}. Leave out one of them."
+            )
         if self.returns == "categorical":
             self._check_support()
 

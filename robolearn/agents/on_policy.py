@@ -84,6 +84,8 @@ class PolicyConfig:
     """Part of the steps over which that weight falls to 0."""
     critic_warmup: float = 0.0
     """Part of the steps over which the critic alone learns, what a pretrained policy returns."""
+    warmup_rate: float = 1e-3
+    """Adam's learning rate meanwhile."""
     adapter: Literal["none", "lora", "bottleneck", "bitfit", "head"] = "none"
     """What of a pretrained policy is learned: all (none), changes of low rank (lora), a narrow
     network after each hidden layer (bottleneck), biases (bitfit), or the last layer (head). The
@@ -97,7 +99,7 @@ class PolicyConfig:
         """Refuse numbers that make no sense."""
         counts = ("num_envs", "rollout_steps", "hidden", "features", "threads", "adapter_rank")
         weights = ("entropy", "learning_rate", "final_learning_rate", "max_grad_norm", "memory")
-        weights = (*weights, "clone_kl")
+        weights = (*weights, "clone_kl", "warmup_rate")
         ranges = {name: (1, math.inf) for name in counts}
         ranges |= {name: (0, math.inf) for name in weights}
         if self.activation not in ACTIVATIONS:
@@ -111,6 +113,8 @@ class PolicyConfig:
                 "gamma": (0, 1),
                 "initial_std": (1e-6, math.inf),
                 "sharpness": (1e-6, math.inf),
+                "clone_fraction": (0, 1),
+                "critic_warmup": (0, 1),
             },
         )
 
@@ -147,6 +151,11 @@ class OnPolicy(Learner[P]):
         if config.squash and not (discrete or bounded):
             raise RobolearnError(
                 f"squash needs actions with finite bounds, got {self._actions}. Leave it out."
+            )
+        if config.clone_kl and config.memory:
+            raise RobolearnError(
+                f"clone_kl needs a policy without a memory, got memory={config.memory}. Leave out "
+                "one of them."
             )
         perception = Perception(
             self.envs.observation_space,
@@ -200,8 +209,8 @@ class OnPolicy(Learner[P]):
     def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
         config = self.config
         length = min(config.rollout_steps, math.ceil(left / config.num_envs))
-        rate = self.rate = self._learning_rate(share)
         self._done = 1 - share
+        rate = self.rate = self._learning_rate(share)
         with threads(config.threads):
             experience = self._collect(collector, length)
             metrics = self._update(experience) if experience.rollout.valid.any() else {}
@@ -320,7 +329,7 @@ class OnPolicy(Learner[P]):
             share: Of each in the means, None for equal ones. Shape (...).
         """
         config, head = self.config, self.net.head
-        if self._done < config.critic_warmup:
+        if self._warming_up:
             return 0.0 * policy_loss
         loss = policy_loss
         if config.entropy:
@@ -329,6 +338,11 @@ class OnPolicy(Learner[P]):
             weight = falling(config.clone_kl, 0.0, config.clone_fraction, self._done)
             loss = loss + weight * _mean(head.divergence(cloned, output), share)
         return loss
+
+    @property
+    def _warming_up(self) -> bool:
+        """Whether the critic alone is learning."""
+        return self._done < self.config.critic_warmup
 
     def _cloned(self, rollout: Rollout, output: Tensor) -> Tensor:
         """Return what the clone puts out for a rollout; of width 0 if there is none."""
@@ -347,7 +361,9 @@ class OnPolicy(Learner[P]):
 
     def _descend(self, loss: Tensor) -> None:
         """Take a gradient step."""
-        self._descent.step(loss, rate=self.rate, max_norm=self.config.max_grad_norm)
+        warming = self._done < self.config.critic_warmup
+        rate = self.config.warmup_rate if warming else self.rate
+        self._descent.step(loss, rate=rate, max_norm=self.config.max_grad_norm)
 
     def _act(
         self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool

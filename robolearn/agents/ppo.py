@@ -117,7 +117,7 @@ class PPO(OnPolicy[PPOConfig]):
             told = [(self._step(latent, batch), batch) for latent, batch in shuffled]
         net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
         metrics = self._figures(told)
-        if config.target_kl:
+        if config.target_kl and not self._warming_up:
             self.rate = adapted(self.rate, metrics["approximate_kl"], config.target_kl)
         return metrics
 

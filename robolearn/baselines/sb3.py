@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -28,6 +28,40 @@ from robolearn.errors import RobolearnError
 
 Model: TypeAlias = A2C | DQN | PPO
 """What SB3 can learn with here."""
+
+
+class Preload(Protocol):
+    """S demonstrated steps, one after the other."""
+
+    @property
+    def obs(self) -> np.ndarray:
+        """What was acted on. Shape (S, D)."""
+        ...
+
+    @property
+    def action(self) -> np.ndarray:
+        """Shape (S,)."""
+        ...
+
+    @property
+    def reward(self) -> np.ndarray:
+        """Shape (S,)."""
+        ...
+
+    @property
+    def next_obs(self) -> np.ndarray:
+        """What the step reached. Shape (S, D)."""
+        ...
+
+    @property
+    def terminated(self) -> np.ndarray:
+        """Shape (S,), bool."""
+        ...
+
+    @property
+    def done(self) -> np.ndarray:
+        """Shape (S,), bool."""
+        ...
 
 
 class SB3VecEnv(VecEnv):
@@ -215,6 +249,7 @@ def train_sb3(
     device: str = "cpu",
     cores: int = 1,
     watch: Callable[[SB3Agent], bool] | None = None,
+    preload: Preload | None = None,
 ) -> SB3Agent:
     """Train with SB3, on one CPU thread as our agents do, and without a word from it.
 
@@ -227,9 +262,11 @@ def train_sb3(
         device: 'auto', 'cpu' or 'cuda'.
         cores: CPU threads of the networks.
         watch: Sees the agent after each update; False ends the training.
+        preload: Demonstrations to begin with in the replay memory, of DQN with one environment.
 
     Raises:
-        RobolearnError: No steps, or an environment or device that SB3 cannot use.
+        RobolearnError: No steps, demonstrations for another algorithm, or an environment or device
+            that SB3 cannot use.
     """
     if steps < 1:
         raise RobolearnError(f"steps must be at least 1, got {steps}.")
@@ -241,6 +278,8 @@ def train_sb3(
         with threads(cores), _known_warnings():
             model, normaliser = _build(algorithm, envs, row, steps, seed, device)
             envs.seed(SEED_SPACING * seed)  # as our agents: seeds 0, 1, ... share no stream
+            if preload is not None:
+                _preload(model, preload)
             seen = SB3Agent(model, normaliser, 0.0)
             model.learn(steps, callback=_Watch(seen, watch) if watch else None)
     finally:
@@ -281,6 +320,24 @@ def _build(
     )
     model.set_logger(Logger(folder=None, output_formats=[]))  # the default makes a folder in /tmp
     return model, normaliser
+
+
+def _preload(model: Model, preload: Preload) -> None:
+    """Put demonstrations into a replay memory, which they must fit into with room to spare."""
+    memory = model.replay_buffer if isinstance(model, DQN) else None
+    if memory is None or model.n_envs != 1:
+        raise RobolearnError("Only DQN with one environment can begin with demonstrations.")
+    timed_out = preload.done & ~preload.terminated
+    for k in range(len(preload.reward)):
+        one = slice(k, k + 1)
+        memory.add(
+            preload.obs[one],
+            preload.next_obs[one],
+            preload.action[one],
+            preload.reward[one],
+            preload.done[one],
+            [{"TimeLimit.truncated": bool(timed_out[k])}],
+        )
 
 
 @contextmanager

@@ -12,22 +12,22 @@ _FINE: dict[str, Any] = {"keep_moments": True, "learning_rate": 1e-4}
 LEARNERS: dict[str, dict[str, Any]] = {
     "bc": {},
     "dagger": {},
-    "ppo": {**_FINE, "clone_kl": 1.0, "critic_warmup": 0.1, "initial_std": 0.2},
+    "ppo": {**_FINE, "clone_kl": 1.0, "critic_warmup": 0.25, "initial_std": 0.2},
     "dqfd": {
         **_FINE,
         "margin_weight": 20.0,
         "prioritised": True,
         "dueling": True,
-        "n_step": 10,
+        "n_step": 20,
         "batch": 256,
         "updates": 10,
-        "target_period": 200,
+        "target_period": 1_000,
         "epsilon_start": 0.01,
         "epsilon_end": 0.01,
         "returns": "mean",
     },
-    "mixed": {"shown_share": 0.5},
-    "sqil": {"shown_share": 0.5, "reward_free": True},
+    "mixed": {"shown_share": 0.5, "prioritised": False},
+    "sqil": {"shown_share": 0.5, "prioritised": False, "reward_free": True},
     "jump-start": {"epsilon_start": 0.1},
 }
 """By learner."""
