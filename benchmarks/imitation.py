@@ -37,12 +37,12 @@ class Options:
 
 
 def main(options: Options) -> None:
-    sections = known(options.out)
     for name in options.only or SECTIONS:
         start = time.perf_counter()
         with TemporaryDirectory() as folder:
             rows = SECTIONS[name](range(options.seeds), Path(folder))
         seconds = time.perf_counter() - start
+        sections = known(options.out)  # as they are now: others may be measured meanwhile
         sections[name] = {"rows": rows, "seconds": round(seconds, 1), "seeds": options.seeds}
         ordered = {each: sections[each] for each in SECTIONS if each in sections}
         keep_results(options.out, table(ordered), {"sections": ordered})

@@ -23,6 +23,7 @@ COMMANDS = {
     "resume": ("resume", "go on with a run that was stopped or killed, bit for bit"),
     "eval": ("evaluate", "run a trained agent and print how well it does"),
     "imitate": ("imitate", "learn from demonstrations, and go on by reinforcement learning"),
+    "bench-demos": ("bench_demos", "measure what demonstrations buy, with tables and plots"),
     "record": ("record", "write a video of a trained agent"),
     "compare": ("compare", "train agents and SB3's on the same seeds and print a table"),
     "demos": ("demos", "record, look at, check and merge demonstrations"),

@@ -169,5 +169,6 @@ def from_env_action(space: ActionSpace, action: np.ndarray) -> np.ndarray:
     flat = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
     if space.is_bounded():
         low, high = space.low.reshape(-1), space.high.reshape(-1)
-        flat = np.clip(2 * (flat - low) / (high - low) - 1, -1.0, 1.0)
+        span = np.where(high > low, high - low, 1.0)  # where there is one action, any will do
+        flat = np.clip(2 * (flat - low) / span - 1, -1.0, 1.0)
     return flat.astype(np.float32)

@@ -16,6 +16,7 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.imitation.defaults import imitating
 from robolearn.imitation.demos.storage import find_set, read_demos
+from robolearn.imitation.report import write_run_report
 from robolearn.imitation.runs import LEARNERS, ImitateConfig, imitate, learner
 
 C = TypeVar("C")
@@ -82,6 +83,8 @@ class ImitateOptions(Generic[C, S]):
     """Steps between checkpoints; 0 for one at each evaluation."""
     video_every: int = 0
     """Steps between videos; 0 for none."""
+    report: bool = False
+    """Write report.md and a picture of the evaluations into the run's folder."""
     json: bool = False
     """Print one JSON object instead of words."""
 
@@ -120,7 +123,12 @@ def main(arguments: Sequence[str]) -> int:
         save_every=options.save_every,
         video_every=options.video_every,
     )
-    print_result(imitate(config), as_json=options.json)
+    result = imitate(config)
+    if options.report:
+        report = write_run_report(result.run.path)
+        if not options.json:
+            print(report.read_text())
+    print_result(result, as_json=options.json)
     return 0
 
 
@@ -129,7 +137,10 @@ def _recorded_in(arguments: Sequence[str]) -> str:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--env")
     finder.add_argument("--demos", type=Path)
-    asked, _ = finder.parse_known_args(arguments)
+    try:
+        asked, _ = finder.parse_known_args(arguments)
+    except argparse.ArgumentError:  # which whoever reads them all will tell
+        return ""
     if asked.env is not None or asked.demos is None:
         return asked.env or ""
     recorded = read_demos(asked.demos, episodes=1).env

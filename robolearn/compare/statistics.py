@@ -46,6 +46,22 @@ def estimate(values: Sequence[float], rng: np.random.Generator) -> Estimate:
     return Estimate(mean, float(interval.low), float(interval.high))
 
 
+def estimate_iqm(values: Sequence[float], rng: np.random.Generator) -> Estimate:
+    """Return the interquartile mean of the seeds' values and its percentile bootstrap interval.
+
+    Args:
+        values: One per seed, at least one.
+        rng: Draws the resamples.
+    """
+    middle = interquartile_mean(values)
+    if len(values) < 2:
+        return Estimate(middle, None, None)
+    drawn = np.asarray(values)[rng.integers(len(values), size=(_RESAMPLES, len(values)))]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(stats.trim_mean(drawn, 0.25, axis=1), (tail, 100 - tail))
+    return Estimate(middle, float(low), float(high))
+
+
 def interquartile_mean(values: Sequence[float]) -> float:
     """Return the mean of the middle half, a quarter cut off at each end (Agarwal et al., 2021).
 

@@ -141,6 +141,8 @@ class DemonstratedReplay:
         if not self._room:
             return
         told = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if told["put"].item() not in (0, self._room):
+            raise ValueError(f"{told['put'].item()} steps are shown, expected {self._room} or none")
         self._shown.restore(told)
         require_shape("wanted", state["wanted"], (self.shown,))
         self._wanted = state["wanted"].to(self._wanted)

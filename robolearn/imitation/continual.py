@@ -1,20 +1,27 @@
 """Learning task after task from experts, without forgetting the earlier ones."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from robolearn.accelerate import one_thread
 from robolearn.agents.ppo import PPO
-from robolearn.environments import EnvConfig
+from robolearn.environments import SEED_SPACING, EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
-from robolearn.evaluation import evaluate
-from robolearn.imitation.clone import cloning_loss
+from robolearn.evaluation import evaluate, evaluate_made
+from robolearn.imitation.clone import cloning_loss, tensors
+from robolearn.imitation.demos.episodes import Demonstrations
+from robolearn.imitation.demos.experts import expert_named
+from robolearn.imitation.demos.waves import Waves
 from robolearn.imitation.fitting import fit
 from robolearn.imitation.keeping import Acting, ContinualConfig, Keeper, new_keeper
+from robolearn.imitation.transfer import require_same_spaces
+
+_EXPERT_EPISODES = 100
+"""Of measuring an expert."""
 
 
 class Task(NamedTuple):
@@ -28,6 +35,52 @@ class Task(NamedTuple):
     """What the expert wanted, as policies have it. Shape (S,) int64 or (S, A)."""
     expert: float
     """The expert's mean return there."""
+
+
+def shown_by_expert(
+    agent: PPO,
+    env: EnvConfig,
+    *,
+    steps: int,
+    noise: float = 0.5,
+    expert: str = "expert",
+    seed: int = 0,
+) -> Task:
+    """Record an expert and return what there is to learn of it.
+
+    Args:
+        agent: Who is to learn it.
+        env: Where.
+        steps: Samples; more of them are recorded, to the end of episodes, and left out.
+        noise: How much the expert's actions are disturbed, while what it wanted is kept.
+        expert: See :func:`robolearn.imitation.demos.experts.expert_named`.
+        seed: Of the environments.
+
+    Raises:
+        RobolearnError: Nobody is an expert there, or other spaces than the agent's.
+    """
+    require_same_spaces(agent.envs, TrainingEnvs.of(env, None, {}))
+    shows = expert_named(expert, env)
+    waves, episodes, made = Waves(shows, env, noise), [], 0
+    first = SEED_SPACING * seed
+    try:
+        with one_thread():
+            while made < steps:
+                seeds = range(first + len(episodes), first + len(episodes) + waves.width)
+                episodes += waves.record(seeds, lambda *_: None)
+                made = sum(map(len, episodes))
+    finally:
+        waves.close()
+    recorded = Demonstrations(
+        env=env,
+        observation_space=waves.observation_space,
+        action_space=waves.action_space,
+        episodes=episodes,
+    )
+    obs, action = (part[:steps] for part in tensors(agent, recorded.steps()))
+    there = env.held_out("test")
+    reached = evaluate_made(lambda envs: shows.make(envs, 0), there, episodes=_EXPERT_EPISODES)
+    return Task(env, obs, action, reached.mean)
 
 
 class Record(NamedTuple):
@@ -61,8 +114,7 @@ def learn_in_turn(
     if agent.net.memory is not None:
         raise RobolearnError(f"The agent must have no memory, got memory={agent.config.memory}.")
     rng = torch.Generator(agent.device).manual_seed(seed)
-    everything = torch.ones(len(tasks[0].obs), dtype=torch.bool, device=agent.device)
-    agent.net.perception.learn_moments(tasks[0].obs, everything)
+    agent.net.perception.take_moments(tasks[0].obs)
     keeper = new_keeper(agent.net, config, rng)
 
     def measured() -> list[float]:
@@ -74,6 +126,7 @@ def learn_in_turn(
     for task in tasks:
         _learn(agent, task, keeper, config, rng)
         returns.append(measured())
+    agent.begin_here()
     expert = np.array([task.expert for task in tasks])
     return Record(normalised(np.array(returns), np.array(untrained), expert), np.array(untrained))
 
@@ -81,12 +134,12 @@ def learn_in_turn(
 def _learn(
     agent: PPO, task: Task, keeper: Keeper, config: ContinualConfig, rng: torch.Generator
 ) -> None:
-    """Clone an expert with a penalty. A copy learns: the agent's optimiser keeps its parameters."""
-    net = deepcopy(agent.net)
-    acting = Acting(net)
+    """Clone an expert with a penalty."""
+    acting = Acting(agent.net)
+    obs = agent.net.perception.prepare(task.obs)
 
     def loss(rows: Tensor) -> Tensor:
-        cloning = cloning_loss(net, acting(task.obs[rows]), task.action[rows])
+        cloning = cloning_loss(agent.net, acting(obs[rows]), task.action[rows])
         return cloning + keeper.penalty(acting)
 
     steps = fit(
@@ -100,8 +153,7 @@ def _learn(
     )
     for _ in steps:
         pass
-    agent.net.load_state_dict(net.state_dict())
-    keeper.remember(acting, task.obs)
+    keeper.remember(acting, obs)
 
 
 def normalised(returns: np.ndarray, untrained: np.ndarray, expert: np.ndarray) -> np.ndarray:

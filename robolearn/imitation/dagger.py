@@ -76,7 +76,7 @@ def dagger(
     curve: list[tuple[int, float]] = []
     try:
         collector = Collector(envs, SEED_SPACING * seed, on_nan=where.on_nan)
-        teacher = expert(envs)
+        teacher = _Teacher(expert(envs))
         for number in range(config.rounds):
             seen = _ask(agent, teacher, collector, config, config.share(number), rng)
             shown = seen if shown is None else joined(shown, seen)
@@ -94,9 +94,23 @@ def dagger(
     return best._replace(curve=tuple(curve)), shown
 
 
+class _Teacher:
+    """An expert, and what it remembers of the episodes under way, from round to round."""
+
+    def __init__(self, expert: Predictor) -> None:
+        self._expert, self._memory = expert, None
+
+    def ask(self, collector: Collector) -> np.ndarray:
+        """Return what it would do in the environments as they stand. Shape (N, ...)."""
+        asked, self._memory = self._expert.predict(
+            collector.raw, self._memory, collector.starts, deterministic=True
+        )
+        return asked
+
+
 def _ask(
     agent: PPO,
-    teacher: Predictor,
+    teacher: _Teacher,
     collector: Collector,
     config: DAggerConfig,
     share: float,
@@ -104,13 +118,12 @@ def _ask(
 ) -> Shown:
     """Return situations and what the expert would do there; it acts in ``share`` of episodes."""
     leads = rng.random(collector.num_envs) < share
-    memory, wanted, executed, steps = None, [], [], []
+    wanted, executed, steps = [], [], []
     with one_thread():
         for _ in range(math.ceil(config.round_steps / collector.num_envs)):
             check_stop()
-            starts = collector.starts
-            leads = np.where(starts, rng.random(collector.num_envs) < share, leads)
-            asked, memory = teacher.predict(collector.raw, memory, starts, deterministic=True)
+            leads = np.where(collector.starts, rng.random(collector.num_envs) < share, leads)
+            asked = teacher.ask(collector)
             own, _ = agent.predict(collector.raw, deterministic=True)
             action = np.where(leads if own.ndim == 1 else leads[:, None], asked, own)
             steps.append(collector.step(action))

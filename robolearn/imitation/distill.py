@@ -227,9 +227,9 @@ def distill(teacher: Distilled, config: DistillConfig, *, seed: int = 0) -> Dist
     _begin_alike(learner.net, master.net)
     seen: list[Tensor] = []
     told: list[Tensor] = []
-    for k in range(config.rounds):
+    for k in range(config.rounds):  # a copy learns: the student's optimiser holds its weights
         share = config.student_share if k else 0.0
-        obs, taught = _watch(student, master, learner, config.steps, share, rng)
+        obs, taught = watch(student, master, learner, config.steps, share, rng)
         seen.append(obs)
         told.append(taught)
         _study(learner, master, torch.cat(seen), torch.cat(told), config, rng)
@@ -249,7 +249,7 @@ def _begin_alike(student: ActorCritic | QNetwork, teacher: ActorCritic | QNetwor
 
 
 @torch.no_grad()
-def _watch(
+def watch(
     student: PPO | DQN,
     master: Model,
     learner: Model,
@@ -257,7 +257,19 @@ def _watch(
     share: float,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return observations, shape (S, D), and the teacher's outputs for them, shape (S, width)."""
+    """Let a teacher and a student act side by side, and the teacher say what it would do.
+
+    Args:
+        student: Has the environments.
+        master: The teacher.
+        learner: The student as it is taught.
+        steps: Of all environments together, at least.
+        share: Part of the environments, the first ones, in which the student acts.
+        rng: Draws actions.
+
+    Returns:
+        Observations, shape (S, D), and the teacher's outputs for them, shape (S, width).
+    """
     collector = student.collector
     space: Any = student.envs.action_space
     count = collector.num_envs

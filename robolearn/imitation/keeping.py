@@ -17,7 +17,7 @@ from robolearn.nn.actor_critic import ActorCritic
 from robolearn_envs.names import did_you_mean
 
 METHODS = ("none", "l2", "ewc", "replay")
-USUAL_WEIGHT = {"none": 0.0, "l2": 1e-2, "ewc": 1.0, "replay": 1.0}
+USUAL_WEIGHT = {"none": 0.0, "l2": 0.1, "ewc": 10.0, "replay": 1.0}
 _AT_ONCE = 256
 """Samples whose gradients are taken one by one, but together."""
 
@@ -62,8 +62,8 @@ class Acting(nn.Module):
         self.perception, self.policy = net.perception, net.policy
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Return the policy's outputs. Shape (N, width) for (N, D)."""
-        return self.policy(self.perception(obs))
+        """Return the policy's outputs, shape (N, width), for prepared observations, (N, D)."""
+        return self.policy(self.perception.features(obs))
 
 
 Weights = Mapping[str, Tensor]
@@ -93,7 +93,7 @@ def fisher_diagonal(
     Args:
         acting: Outputs of the policy for observations.
         head: Makes actions of outputs.
-        obs: Shape (N, D).
+        obs: Prepared. Shape (N, D).
         rng: Draws the actions.
     """
     weights = learned(acting)
@@ -105,7 +105,7 @@ def fisher_diagonal(
         return head.log_prob(output, action[None]).squeeze(0)
 
     each = vmap(grad(log_prob), in_dims=(None, 0, 0), chunk_size=_AT_ONCE)(weights, obs, action)
-    return {name: gradient.square().mean(dim=0) for name, gradient in each.items()}
+    return {name: gradient.detach().square().mean(dim=0) for name, gradient in each.items()}
 
 
 class Keeper(Protocol):
@@ -116,7 +116,7 @@ class Keeper(Protocol):
         ...
 
     def remember(self, acting: Acting, obs: Tensor) -> None:
-        """Take note of a task that has just been learned, by its observations, shape (S, D)."""
+        """Take note of a task just learned, by its prepared observations, shape (S, D)."""
         ...
 
 
@@ -213,4 +213,4 @@ def new_keeper(net: ActorCritic, config: ContinualConfig, rng: torch.Generator) 
     if config.method == "none":
         return KeepNothing()
     kind = KeepOutputs if config.method == "replay" else KeepWeights
-    return kind(deepcopy(net.head), config, weight, rng)
+    return kind(deepcopy(net.head).requires_grad_(False), config, weight, rng)

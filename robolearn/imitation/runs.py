@@ -101,8 +101,12 @@ class ImitateConfig:
     video_every: int = 0
 
 
-def imitate(config: ImitateConfig) -> TrainResult:
+def imitate(config: ImitateConfig, demos: Demonstrations | None = None) -> TrainResult:
     """Learn from demonstrations, go on by reinforcement learning, and leave a run folder behind.
+
+    Args:
+        config: Of the run.
+        demos: What ``config.demos`` names, where it was read already; None reads it.
 
     Raises:
         RobolearnError: Demonstrations that cannot be read or are of something else, or something
@@ -112,7 +116,8 @@ def imitate(config: ImitateConfig) -> TrainResult:
     """
     kind = learner(config.learner)
     settings = from_dict(kind.settings, config.settings)
-    demos = read_demos(config.demos, episodes=config.episodes)
+    demos = demos or read_demos(config.demos, episodes=config.episodes)
+    recorded = len(demos.episodes)
     if config.mirror:
         demos = with_mirrored(demos)
     env = config.env or demos.env
@@ -133,8 +138,22 @@ def imitate(config: ImitateConfig) -> TrainResult:
         pretrained=f"{config.learner} {config.demos}",
     )
     agent, told, follow = prepared(config, demos, trained, settings)
-    facts = {"learner": config.learner, "demos": str(config.demos), "settings": asdict(settings)}
-    return carry_out(agent, trained, {**facts, "episodes": len(demos.episodes), **told}, follow)
+    told["learned_parameters"] = learned_parameters(agent)
+    facts = {
+        "learner": config.learner,
+        "demos": str(config.demos),
+        "settings": asdict(settings),
+        "episodes": recorded,
+        "demonstrated_return": float(demos.returns.mean()),
+    }
+    return carry_out(agent, trained, {**facts, **told}, follow)
+
+
+def learned_parameters(agent: Any) -> int:
+    """Return how many numbers of what acts are learned: no critics, no target networks."""
+    acts = (agent.net.perception, agent.net.policy, agent.net.head) if agent.name == "ppo" else ()
+    parts = acts or (agent.online,)
+    return sum(p.numel() for part in parts for p in part.parameters() if p.requires_grad)
 
 
 def _hyper(

@@ -68,6 +68,7 @@ def fine_tuned(
     require_same_spaces(base.envs, envs)
     agent = PPO(envs, from_dict(PPOConfig, own), seed=seed, device=str(base.device))
     agent.net.load_state_dict(plain_state(base.net), strict=False)  # all but an adapter's own
+    agent.begin_here()
     return agent
 
 
@@ -186,6 +187,7 @@ def load_adapter(base: PPO, folder: str | Path) -> PPO:
         if learned.keys() != expected.keys():
             raise ValueError(f"it holds {sorted(learned)}, expected {sorted(expected)}")
         agent.net.load_state_dict(learned, strict=False)
+    agent.begin_here()
     return agent
 
 
@@ -212,6 +214,7 @@ def use_encoder(agent: PPO, donor: PPO, *, freeze: bool) -> PPO:
     seeing = PPO(agent.envs, config, seed=agent.seed, device=str(agent.device))
     seeing.net.load_state_dict(agent.net.state_dict())
     seeing.net.perception.images.load_state_dict(eyes)
+    seeing.begin_here()
     seeing.steps = agent.steps
     return seeing
 

@@ -1,0 +1,77 @@
+"""Films of recorded episodes that are lived through again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from playback import frames, properties
+
+from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnError
+from robolearn.imitation.demos.episodes import Demonstrations
+from robolearn.imitation.demos.human import Tape
+from robolearn.imitation.demos.replay import replay
+
+SWING_UP = EnvConfig(id="robolearn/CartPoleSwingUp-v0")
+
+
+@pytest.fixture(scope="module")
+def shaken():
+    """Two episodes of 25 steps of a cart that is shaken: cut off, in the recording's sense."""
+    env = SWING_UP.make()
+    episodes = []
+    for seed in (0, 1):
+        tape = Tape(env, seed)
+        for t in range(25):
+            tape.step(np.array([1.0 if t % 10 < 5 else -1.0], dtype=np.float32))
+        episodes.append(tape.demonstration())
+    env.close()
+    return Demonstrations(
+        env=SWING_UP,
+        observation_space=env.observation_space,
+        action_space=env.action_space,
+        episodes=episodes,
+    )
+
+
+def test_a_film_shows_every_step_in_real_time(shaken, tmp_path):
+    out = tmp_path / "again.mp4"
+    again = replay(shaken, [0, 1], SWING_UP, out=out)
+    assert again.film.frames == again.film.steps == 50
+    assert again.film.returns == pytest.approx([told.total for told in again.episodes])
+    assert [told.exact for told in again.episodes] == [True, True]
+    assert properties(out).fps == 50  # steps of 0.02 s
+    assert len(frames(out)) == 50
+
+
+def test_a_film_shows_where_the_recorded_state_was(shaken, tmp_path):
+    # The last of 25 frames is most like that of an environment driven by hand.
+    out = tmp_path / "again.mp4"
+    replay(shaken, [1], SWING_UP, out=out)
+    env = SWING_UP.make(render_mode="rgb_array")
+    env.reset(seed=1)
+    for action in shaken.episodes[1].action:
+        env.step(action)
+    expected = env.render().astype(np.int64)
+    env.close()
+    below = slice(80, None)  # the caption is above
+    away = np.abs(frames(out)[:, below] - expected[below]).mean(axis=(1, 2, 3))
+    assert away.argmin() == 24
+
+
+def test_a_film_is_not_written_over_another(shaken, tmp_path):
+    out = tmp_path / "again.mp4"
+    out.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        replay(shaken, [0], SWING_UP, out=out)
+    assert out.read_bytes() == b"mine"
+    replay(shaken, [0], SWING_UP, out=out, overwrite=True)
+    assert len(frames(out)) == 25
+
+
+def test_a_replay_that_is_refused_leaves_no_film(shaken, tmp_path):
+    out = tmp_path / "again.mp4"
+    other = replace(shaken, episodes=[replace(shaken.episodes[0], seed=9)])
+    with pytest.raises(RobolearnError, match="off its start"):
+        replay(other, [0], SWING_UP, out=out)
+    assert list(tmp_path.iterdir()) == []
