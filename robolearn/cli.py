@@ -36,7 +36,7 @@ COMMANDS = {
 
 def usage() -> str:
     """Return the top-level help."""
-    lines = [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<13}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: robolearn COMMAND [OPTIONS]",

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, iterate
+from hypothesis import given
+from hypothesis import strategies as st
 
 from robolearn.errors import RobolearnError
 from robolearn.spaces import (
     flat_size,
     flatten_any,
     flatten_batch,
+    from_env_action,
     magnitudes,
     to_env_action,
 )
@@ -50,6 +53,61 @@ def test_actions_of_an_unbounded_box_stay_as_they_are():
 
 def test_discrete_actions_begin_where_the_space_does():
     assert to_env_action(spaces.Discrete(3, start=-1), np.array([0, 1, 2])).tolist() == [-1, 0, 1]
+
+
+def test_a_policys_actions_for_the_environments_by_hand():
+    # [-2, 4] has half-width 3 around 1: -2 -> -1, 1 -> 0, 2.5 -> 0.5, 4 -> 1; beyond is clipped.
+    space = spaces.Box(-2.0, 4.0, (1,), np.float32)
+    action = np.array([[-2.0], [1.0], [2.5], [4.0], [7.0], [-7.0]], np.float32)
+    found = from_env_action(space, action)
+    assert found.dtype == np.float32
+    assert found.squeeze(1).tolist() == [-1, 0, 0.5, 1, 1, -1]
+    matrix = spaces.Box(np.array([[0.0, -1.0]]), np.array([[2.0, 1.0]]), dtype=np.float64)
+    assert from_env_action(matrix, np.array([[[1.5, 0.5]]])).tolist() == [[0.5, 0.5]]
+    free = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    assert from_env_action(free, np.array([[30.0, -40.0]])).tolist() == [[30.0, -40.0]]
+    shifted = from_env_action(spaces.Discrete(3, start=-1), np.array([-1, 0, 1], np.int32))
+    assert (shifted.tolist(), shifted.dtype) == ([0, 1, 2], np.int64)
+
+
+BOUND = st.floats(-100, 100, width=32)
+PART = st.floats(-1, 1, width=32)
+
+
+@given(
+    bounds=st.lists(st.tuples(BOUND, st.floats(0.125, 100, width=32)), min_size=1, max_size=4),
+    rows=st.lists(st.tuples(PART, PART, PART, PART), min_size=1, max_size=5),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_what_an_environment_takes_is_brought_back_to_what_a_policy_said(bounds, rows, dtype):
+    low, width = np.array(bounds, dtype).T
+    space = spaces.Box(low[None], (low + width)[None], dtype=dtype)
+    action = np.array(rows, np.float32)[:, : len(bounds)]
+    taken = to_env_action(space, action)
+    assert taken.shape == (len(rows), 1, len(bounds))
+    found = from_env_action(space, taken)
+    assert found.shape == action.shape
+    # Taken in single precision, bounds of up to 200 are off by 2e-5, of half-widths of 1 / 16.
+    np.testing.assert_allclose(found, action, rtol=0, atol=5e-4)
+    np.testing.assert_allclose(to_env_action(space, found), taken, rtol=1e-5, atol=5e-5)
+
+
+@given(n=st.integers(1, 50), start=st.integers(-100, 100), data=st.data())
+def test_discrete_actions_are_brought_back_exactly(n, start, data):
+    space = spaces.Discrete(n, start=start)
+    action = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=1)))
+    taken = to_env_action(space, action)
+    assert all(space.contains(one) for one in taken)
+    assert from_env_action(space, taken).tolist() == action.tolist()
+
+
+def test_where_an_environment_takes_one_action_alone_a_policys_is_finite():
+    low, high = np.array([[-1.0, 2.0], [1.0, 2.0]], np.float32)
+    space = spaces.Box(low, high)
+    found = from_env_action(space, np.array([[0.5, 2.0]], np.float32))
+    assert found[0, 0] == 0.5
+    assert -1 <= found[0, 1] <= 1
+    assert to_env_action(space, found).tolist() == [[0.5, 2.0]]
 
 
 def test_discrete_observations_become_one_hot():

@@ -35,11 +35,11 @@ class ContinualConfig:
     """Part of a task's samples that is kept for replay, in [0, 0.01]."""
     fisher_samples: int = 2_000
     """Samples of a task that tell how much each weight matters."""
-    updates: int = 4_000
+    updates: int = 2_000
     """Gradient steps on each task."""
     batch: int = 256
     """Samples in a gradient step, and as many replayed ones."""
-    continual_rate: float = 1e-3
+    continual_rate: float = 3e-3
     """Adam's learning rate at the start of each task; it falls to 0."""
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from robolearn.imitation.demos.episodes import Demonstration
 from robolearn.imitation.demos.saving import write_demos
 from robolearn.imitation.demos.storage import read_demos
 
-TIMES = often(200, 5000)  # of each test
+TIMES = often(200, 1200)  # of each test
 SECONDS = 5.0
 MEMORY = 2**30  # bytes
 

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Categorical, Independent, Normal, TransformedDistribution
+from torch.distributions import (
+    Categorical,
+    Independent,
+    Normal,
+    TransformedDistribution,
+    kl_divergence,
+)
 from torch.distributions.transforms import TanhTransform
 
 from robolearn.nn.heads import CategoricalHead, GaussianHead
@@ -30,6 +36,23 @@ def test_categorical_log_prob_and_entropy_are_torchs():
     head = CategoricalHead(4)
     torch.testing.assert_close(head.log_prob(output, action), expected.log_prob(action))
     torch.testing.assert_close(head.entropy(output), expected.entropy())
+
+
+def test_categorical_divergence_is_torchs():
+    first, second = 3 * torch.randn(2, 7, 50, 4, generator=rng())
+    head = CategoricalHead(4)
+    expected = kl_divergence(Categorical(logits=first), Categorical(logits=second))
+    torch.testing.assert_close(head.divergence(first, second), expected)
+    assert head.divergence(first, first).abs().max() < 1e-6
+    back = head.divergence(second, first)
+    assert (back - expected).abs().min() > 1e-4  # it is one of the first from the second
+
+
+def test_categorical_divergence_by_hand():
+    # 3/4 log(3/4 / (1/2)) + 1/4 log(1/4 / (1/2)) = 3/4 log 3 - log 2.
+    first, second = torch.tensor([0.75, 0.25]).log(), torch.tensor([5.0, 5.0])
+    found = CategoricalHead(2).divergence(first, second).item()
+    assert found == pytest.approx(0.75 * math.log(3) - math.log(2), rel=1e-5)
 
 
 def test_categorical_entropy_of_a_fair_choice_is_the_logarithm_of_its_size():
@@ -61,6 +84,35 @@ def test_gaussian_log_prob_and_entropy_are_torchs(gaussian):
     expected = Independent(Normal(output, gaussian.log_std.exp()), 1)
     torch.testing.assert_close(gaussian.log_prob(output, action), expected.log_prob(action))
     torch.testing.assert_close(gaussian.entropy(output), expected.entropy())
+
+
+def test_gaussian_divergence_is_torchs(gaussian):
+    first, second = torch.randn(2, 7, 50, 3, generator=rng())
+    std = gaussian.log_std.exp()
+    one, other = (Independent(Normal(mean, std), 1) for mean in (first, second))
+    found = gaussian.divergence(first, second)
+    torch.testing.assert_close(found, kl_divergence(one, other))
+    assert found.shape == (7, 50)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_divergence_with_deviations_of_the_state_is_torchs_squashed_or_not(squash):
+    head = GaussianHead(3, initial_std=0.7, state_std=True, squash=squash)
+    first, second = 0.5 * torch.randn(2, 50, 6, generator=rng())
+    one, other = (
+        Independent(Normal(output[:, :3], 0.7 * output[:, 3:].exp()), 1)
+        for output in (first, second)
+    )
+    found, expected = head.divergence(first, second), kl_divergence(one, other)
+    torch.testing.assert_close(found, expected)
+    assert (head.divergence(second, first) - expected).abs().max() > 0.1
+    if squash:  # by samples, as torch.distributions knows no formula for it
+        draws = one.mean + one.stddev * torch.randn(20_000, 50, 3, generator=rng(1))
+        log_ratio = one.log_prob(draws) - other.log_prob(draws)
+        squashed = head.log_prob(first, draws) - head.log_prob(second, draws)
+        torch.testing.assert_close(squashed, log_ratio, rtol=0, atol=2e-3)
+        error = 5 * log_ratio.std(dim=0) / math.sqrt(20_000)  # of fifty
+        assert bool(((squashed.mean(dim=0) - found).abs() < error).all())
 
 
 def test_gaussian_samples_have_the_means_and_deviations(gaussian):
