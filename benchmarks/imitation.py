@@ -9,10 +9,12 @@ seed, so that intervals tell of experts' episodes too.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -66,11 +68,22 @@ def table(sections: Mapping[str, Any]) -> Table:
 
 
 def figures(values: list[float]) -> tuple[str, str, str]:
-    """Return interquartile mean, mean with its bootstrap interval, and all values in words."""
+    """Return interquartile mean, mean with its bootstrap interval, and all values in words.
+
+    Of steps that were never reached by some, the median takes the place of means.
+    """
+    every = " ".join(_plain(value) for value in values)
+    if math.inf in values:
+        return f"median {_plain(median(values))}", "-", every
     found = estimate(values, np.random.default_rng(0))
-    interval = "" if found.low is None else f" [{found.low:.3g}, {found.high:.3g}]"
-    every = " ".join(f"{value:.3g}" for value in values)
-    return f"{interquartile_mean(values):.3g}", f"{found.mean:.3g}{interval}", every
+    interval = "" if found.low is None else f" [{_plain(found.low)}, {_plain(found.high or 0.0)}]"
+    return _plain(interquartile_mean(values)), f"{_plain(found.mean)}{interval}", every
+
+
+def _plain(value: float) -> str:
+    if math.isinf(value):
+        return "never"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
