@@ -1,19 +1,35 @@
 """The sections of ``benchmarks.imitation``: what is done by each seed, and the figures of it."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from robolearn.agents.defaults import tuned
 from robolearn.agents.load import load_agent
+from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.baselines.sb3 import SB3Agent, train_sb3
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import Evaluation, evaluate, evaluate_made
+from robolearn.imitation.continual import (
+    ContinualConfig,
+    average,
+    forgetting,
+    forward_transfer,
+    learn_in_turn,
+    shown_by_expert,
+)
 from robolearn.imitation.demos.mirror import with_mirrored
 from robolearn.imitation.demos.record import RecordConfig, record_demos
 from robolearn.imitation.demos.storage import read_demos
+from robolearn.imitation.distill import DistillConfig, acting_size, distill
 from robolearn.imitation.experts import expert_for
+from robolearn.imitation.gains import dip, read_curve, steps_to
 from robolearn.imitation.runs import ImitateConfig, imitate
+from robolearn.imitation.transfer import fine_tuned
+from robolearn.nn.adapters import Adapter, trainable
 from robolearn.session import TrainConfig
 from robolearn.train import train
 
@@ -32,6 +48,19 @@ SB3_STEPS = 30_000
 POOR = Path("demos/swingup-poor-v0")
 POOR_STEPS = 60_000
 """Of DQfD after those."""
+SWING = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="analytic")
+FULL, LORA = "all of it learned", "LoRA of rank 3 near the base"
+ADAPTED: Mapping[str, tuple[Adapter, int, float]] = {
+    FULL: ("none", 1, 0.0),
+    "all of it learned near the base": ("none", 1, 1.0),
+    LORA: ("lora", 3, 1.0),
+    "LoRA of rank 3": ("lora", 3, 0.0),
+    "bottleneck of width 3 near the base": ("bottleneck", 3, 1.0),
+    "BitFit near the base": ("bitfit", 1, 1.0),
+    "head only near the base": ("head", 1, 1.0),
+}
+"""Adapter, rank, and weight of staying near the base, by name."""
+CONTINUAL = ("none", "replay")
 ENGINES = ("analytic", "mujoco", "bullet")
 
 
@@ -62,23 +91,6 @@ def reached(learner: str, demos: Path, run: Path, seed: int, **more: Any) -> Eva
     found = imitate(ImitateConfig(learner=learner, demos=demos, run=run, seed=seed, **more))
     assert found.evaluation is not None
     return found.evaluation
-
-
-def curve(run: Path, name: str = "eval_return") -> list[tuple[int, float]]:
-    """Return steps and a figure of all evaluations on the way."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(line["steps"], line[name]) for line in lines if name in line]
-
-
-def steps_to(points: Sequence[tuple[int, float]], bar: float) -> float:
-    """Return the steps after which a curve first reaches a bar; infinite if it never does."""
-    return next((float(steps) for steps, score in points if score >= bar), float("inf"))
-
-
-def dip(points: Sequence[tuple[int, float]]) -> float:
-    """Return by which part of its start a curve falls below it at most."""
-    start = points[0][1]
-    return max(0.0, (start - min(score for _, score in points)) / abs(start))
 
 
 def experts(seeds: Sequence[int], folder: Path) -> Rows:
@@ -130,7 +142,7 @@ def dqfd(seeds: Sequence[int], folder: Path) -> Rows:
         demos = recorded(SWING_UP, 5, seed, folder)
         run = folder / f"dqfd-{seed}"
         found = reached("dqfd", demos, run, seed, steps=20_000, eval_every=1_000)
-        points = curve(run)
+        points = read_curve(run)
         starts.append(points[0][1] / best)
         dips.append(dip(points))
         ends.append(found.mean / best)
@@ -146,7 +158,7 @@ def dqfd(seeds: Sequence[int], folder: Path) -> Rows:
                 eval_every=2_000,
             )
         )
-        scratch.append(steps_to(curve(alone), 0.9 * best))
+        scratch.append(steps_to(read_curve(alone), 0.9 * best))
     what = "DQfD, swing-up, 2 forces, 5 demonstrations"
     return [
         row(f"{what}: at 0 steps, over the expert's return", "0.9", starts),
@@ -217,13 +229,92 @@ def policy_gradient(seeds: Sequence[int], folder: Path) -> Rows:
             demos = recorded(SWING_UP, 5, seed, folder)
             run = folder / f"ppo{name[2:]}-{seed}"
             reached("ppo", demos, run, seed, steps=200_000, eval_every=10_000, hyper=hyper)
-            points = curve(run)
+            points = read_curve(run)
             dips.append(dip(points))
             kept.append(points[-1][1] / points[0][1])
         what = f"PPO from a clone{name}, swing-up, 200,000 steps"
         rows.append(row(f"{what}: largest fall below the clone", asked, dips))
         rows.append(row(f"{what}: retention, the end over the clone", "", kept))
     return rows
+
+
+def transfer(seeds: Sequence[int], folder: Path) -> Rows:
+    """A policy of PPO onto a heavier pole, by adapters; and into a small student."""
+    heavier = replace(SWING, kwargs={"robot": {"pole_mass": 0.2}})
+    new: dict[str, list[float]] = {name: [] for name in ADAPTED}
+    old: dict[str, list[float]] = {name: [] for name in ADAPTED}
+    size: dict[str, list[float]] = {name: [] for name in ADAPTED}
+    kept, small = [], []
+    for seed in seeds:
+        config = PPOConfig(**{**tuned("ppo", SWING.id), "hidden": (128, 128)})
+        base = PPO(SWING, config, seed=seed).learn(600_000)
+        before = evaluate(base, SWING).mean
+        for name, (adapter, rank, near) in ADAPTED.items():
+            changes = {"learning_rate": 2e-4, "entropy": 0.0, "clone_kl": near}
+            changes["clone_fraction"] = 1.0
+            agent = fine_tuned(
+                base, heavier, adapter=adapter, rank=rank, changes=changes, seed=seed
+            )
+            agent.begin_here()
+            agent.learn(100_000)
+            new[name].append(evaluate(agent, heavier).mean)
+            old[name].append(evaluate(agent, SWING).mean / before)
+            whole = sum(p.numel() for p in base.net.policy.parameters())
+            size[name].append(trainable(agent.net.policy) / whole)
+            agent.close()
+        student = distill(base, DistillConfig(), seed=seed)
+        kept.append(evaluate(student, SWING).mean / before)
+        small.append(acting_size(student) / acting_size(base))
+        base.close()
+        student.close()
+    rows = []
+    for name in ADAPTED:
+        asked = (
+            ("0.95", "0.95", "0.1 at most")
+            if name == "LoRA of rank 3 near the base"
+            else ("", "", "")
+        )
+        what = f"PPO onto a pole twice as heavy, {name}"
+        over = [one / full for one, full in zip(new[name], new[FULL], strict=True)]
+        rows += [
+            row(f"{what}: new task, over full fine-tuning", asked[0], over, returns=new[name]),
+            row(f"{what}: old task, over the score before", asked[1], old[name]),
+            row(f"{what}: learned part of the policy", asked[2], size[name]),
+        ]
+    rows.append(row("distillation: student's return over the teacher's", "0.95", kept))
+    rows.append(row("distillation: student's part of the parameters", "0.1 at most", small))
+    return rows
+
+
+def continual(seeds: Sequence[int], folder: Path, methods: Sequence[Any] = CONTINUAL) -> Rows:
+    """Three levels of navigation, cloned one after the other: walls, cylinders, an empty arena."""
+    config = PPOConfig(hidden=(64, 64), activation="relu", logarithm=True)
+    levels = [replace(NAVIGATION, kwargs={"level": level}) for level in (4, 2, 0)]
+    first = PPO(levels[0], config)
+    tasks = [shown_by_expert(first, env, steps=50_000) for env in levels]
+    first.close()
+    rows = []
+    for method in methods:
+        forgot, means, ahead = [], [], []
+        for seed in seeds:
+            agent = PPO(levels[0], config, seed=seed)
+            settings = ContinualConfig(method=method, updates=2_000)
+            found = learn_in_turn(agent, tasks, settings, seed=seed)
+            forgot.append(forgetting(found.scores))
+            means.append(average(found.scores))
+            ahead.append(forward_transfer(found.scores, np.zeros(len(tasks))))
+            agent.close()
+        what = f"three tasks in sequence, {'naive' if method == 'none' else method}"
+        asked = "0.05 at most" if method == "replay" else ""
+        rows.append(row(f"{what}: forgetting", asked, forgot))
+        rows.append(row(f"{what}: average at the end", "", means))
+        rows.append(row(f"{what}: forward transfer", "", ahead))
+    return rows
+
+
+def penalties(seeds: Sequence[int], folder: Path) -> Rows:
+    """The same with penalties of weights."""
+    return continual(seeds, folder, ("l2", "ewc"))
 
 
 def engines(seeds: Sequence[int], folder: Path) -> Rows:
@@ -258,6 +349,9 @@ SECTIONS: Mapping[str, Section] = {
     "sb3": sb3,
     "poor": poor,
     "ppo": policy_gradient,
+    "transfer": transfer,
+    "continual": continual,
+    "penalties": penalties,
     "engines": engines,
 }
 """By name, in the order of the table."""

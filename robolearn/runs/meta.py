@@ -18,6 +18,8 @@ _PACKAGES = (
     "numpy",
     "torch",
     "stable-baselines3",
+    "minari",
+    "h5py",
 )
 
 

@@ -150,7 +150,9 @@ def test_a_round_is_td_and_margin_of_its_minibatches(done, weight, prioritised):
     assert 0.1 < (drawn >= 512).float().mean() < 0.9  # some were shown, some were not
     for name, tensor in agent.online.state_dict().items():
         torch.testing.assert_close(tensor, online.state_dict()[name], rtol=0, atol=1e-6)
-        assert name.startswith("perception") or not torch.equal(tensor, before[0].state_dict()[name])
+        assert name.startswith("perception") or not torch.equal(
+            tensor, before[0].state_dict()[name]
+        )
 
 
 def test_a_margin_that_does_not_fall_is_the_same_to_the_end():
@@ -312,7 +314,11 @@ def tensors_of(agent):
     held = {name: module.state_dict() for name, module in agent.parts().modules.items()}
     held |= {name: keeper.state() for name, keeper in agent.parts().keepers.items()}
     [moments] = agent.parts().optimizer.state_dict()["state"].values()
-    return {(part, key): t for part, group in {**held, "adam": moments}.items() for key, t in group.items()}
+    return {
+        (part, key): t
+        for part, group in {**held, "adam": moments}.items()
+        for key, t in group.items()
+    }
 
 
 @pytest.mark.parametrize("stop", [64, 160])

@@ -35,9 +35,12 @@ def warmed(agent, rounds):
     for _ in agent.iterate(steps):
         names = changed(net, before)
         policy = {n for n in names if n.startswith(("policy", "head"))}
-        found.append((bool(policy), {n for n in net.critic.state_dict()} <= {
-            n.removeprefix("critic.") for n in names
-        }))
+        found.append(
+            (
+                bool(policy),
+                {n for n in net.critic.state_dict()} <= {n.removeprefix("critic.") for n in names},
+            )
+        )
         before = held(net)
     agent.close()
     return found
@@ -82,7 +85,8 @@ def test_a_rate_that_adapts_to_changes_of_the_policy_waits_until_it_changes():
 
 
 @pytest.mark.parametrize(
-    ("done", "fraction", "weight"), [(0.0, 0.5, 2.0), (0.2, 0.5, 1.2), (0.6, 0.5, 0.0), (0.6, 1.0, 0.8)]
+    ("done", "fraction", "weight"),
+    [(0.0, 0.5, 2.0), (0.2, 0.5, 1.2), (0.6, 0.5, 0.0), (0.6, 1.0, 0.8)],
 )
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_objective_is_the_policys_with_entropy_and_divergence(done, fraction, weight, weighted):
@@ -93,9 +97,7 @@ def test_the_objective_is_the_policys_with_entropy_and_divergence(done, fraction
     now, then = Categorical(logits=output), Categorical(logits=cloned)
     share = torch.tensor([0.5, 0.3, 0.2]) if weighted else torch.full((3,), 1 / 3)
     expected = 7.0 + (share * (weight * kl_divergence(then, now) - 0.25 * now.entropy())).sum()
-    found = agent._objective(
-        torch.tensor(7.0), output, cloned, *([share] if weighted else [])
-    )
+    found = agent._objective(torch.tensor(7.0), output, cloned, *([share] if weighted else []))
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
 
 

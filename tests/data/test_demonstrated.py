@@ -153,7 +153,9 @@ def test_all_that_is_stored_is_drawn_equally_often():
     assert float(((counts - 1000.0) ** 2 / 1000.0).sum()) < 29.6
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.5, 8), (0.25, 4), (0.2, 3), (1.0, 16), (0.0, 0)])
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.5, 8), (0.25, 4), (0.2, 3), (1.0, 16), (0.0, 0)]
+)
 def test_of_each_mixed_minibatch_exactly_the_share_asked_for_is_demonstrated(share, expected):
     replay = memory(5, own=9)
     where = replay.draw_mixed(50, 16, share=share, rng=rng())

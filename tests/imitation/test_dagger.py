@@ -19,9 +19,7 @@ from robolearn_envs.tasks import make_task
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 FORCED = replace(BALANCE, kwargs={"action": "continuous"})
 SMALL = PPOConfig(num_envs=4, rollout_steps=16, minibatch=32, epochs=2, hidden=(16,))
-FEW = DAggerConfig(
-    updates=5, try_every=5, try_episodes=2, rounds=1, round_steps=400, round_envs=4
-)
+FEW = DAggerConfig(updates=5, try_every=5, try_episodes=2, rounds=1, round_steps=400, round_envs=4)
 
 
 def agent_for(env=BALANCE, seed=0):
@@ -98,7 +96,7 @@ def test_the_expert_leads_all_episodes_of_a_round_or_none(share, led):
 
 
 def test_the_expert_leads_whole_episodes_in_the_share_agreed_on():
-    _, _, found, _ = opposed(replace(FEW, round_steps=8000, expert_share=0.3))
+    _, _, found, _ = opposed(replace(FEW, round_steps=4000, expert_share=0.3))
     # Steps lie row by row of 4 environments.
     led = (found.action == found.wanted).reshape(-1, 4)
     done = found.done.reshape(-1, 4)
@@ -109,7 +107,7 @@ def test_the_expert_leads_whole_episodes_in_the_share_agreed_on():
             assert episode.all() or not episode.any()
             leaders.append(bool(episode[0]))
     count = len(leaders)
-    assert count > 200
+    assert count > 100
     assert abs(np.mean(leaders) - 0.3) < 4 * np.sqrt(0.21 / count)  # deviations of a coin
 
 

@@ -33,9 +33,7 @@ def drawn(rows, batch, updates, seed=0):
         batches.append(chosen.tolist())
         return module.number.square()
 
-    steps = fit(
-        module, loss, rows, updates=updates, batch=batch, learning_rate=0.1, rng=rng(seed)
-    )
+    steps = fit(module, loss, rows, updates=updates, batch=batch, learning_rate=0.1, rng=rng(seed))
     assert list(steps) == list(range(1, updates + 1))
     return batches
 

@@ -36,11 +36,13 @@ BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 PPO = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}
 DQN = {"num_envs": 4, "batch": 32, "capacity": 600, "hidden": (16,), "returns": "mean"}
 TRIALS = {"try_every": 10, "try_episodes": 2}
+LITTLE = {"updates": 10, "clone_rate": 1e-6, **TRIALS}
+"""So little that poles soon fall, which is quick to measure: test_clone.py has who learns more."""
 SETTINGS = {
-    "bc": {"updates": 10, **TRIALS},
-    "dagger": {"updates": 10, "rounds": 2, "round_steps": 40, "round_envs": 4, **TRIALS},
-    "ppo": {"updates": 10, **TRIALS},
-    "dqfd": {"pretrain_updates": 20, **TRIALS},
+    "bc": LITTLE,
+    "dagger": {"rounds": 2, "round_steps": 40, "round_envs": 4, **LITTLE},
+    "ppo": LITTLE,
+    "dqfd": {"pretrain_updates": 20, "pretrain_rate": 1e-6, **TRIALS},
     "mixed": {},
     "sqil": {},
     "jump-start": {"horizon": 30, "stages": 3},
@@ -65,7 +67,7 @@ def asked_for(name, demos, run, *, hyper=None, settings=None, **changes):
         run=run,
         hyper={**usual, **(hyper or {})},
         settings={**SETTINGS[name], **(settings or {})},
-        **{"eval_episodes": 2, "episodes": 1, **changes},
+        **{"eval_every": 10_000, "eval_episodes": 2, "episodes": 1, **changes},
     )
 
 
@@ -155,10 +157,11 @@ def test_a_finished_clone_has_nothing_to_resume(cloned):
 
 def test_the_same_seed_makes_the_same_run_and_another_one_another(demos, cloned, tmp_path):
     for name, seed in (("same", 0), ("other", 1)):
-        asked = asked_for("bc", demos, tmp_path / name, seed=seed)
-        imitate(replace(asked, hyper={**asked.hyper}))
+        imitate(asked_for("bc", demos, tmp_path / name, seed=seed))
     key = ("net", "policy.0.weight")
-    own, same, other = (tensors(run, 0)[key] for run in (cloned, tmp_path / "same", tmp_path / "other"))
+    own, same, other = (
+        tensors(run, 0)[key] for run in (cloned, tmp_path / "same", tmp_path / "other")
+    )
     assert torch.equal(own, same)
     assert not torch.equal(own, other)
 
@@ -195,14 +198,13 @@ def stop_at(step):
         Collector.step = real
 
 
-@pytest.mark.parametrize("name", ["dqfd", "ppo", "sqil"])
-@pytest.mark.parametrize("step", [1, 90])
+@pytest.mark.parametrize(("name", "step"), [("dqfd", 1), ("dqfd", 90), ("ppo", 90)])
 def test_stopped_after_pretraining_and_resumed_a_run_ends_bitwise_alike(
     name, step, demos, tmp_path
 ):
     whole, run = tmp_path / "whole", tmp_path / "run"
     hyper = {"margin_fraction": 0.5} if name == "dqfd" else {}
-    asked = asked_for(name, demos, whole, steps=640, save_every=10_000, hyper=hyper)
+    asked = asked_for(name, demos, whole, steps=640, eval_every=320, hyper=hyper)
     imitate(asked)
     with stop_at(step):
         assert imitate(replace(asked, run=run)).interrupted
@@ -327,6 +329,7 @@ def test_the_command_too_leaves_no_run_if_it_is_stopped_before_it_began(
 # The command.
 
 FEW = ("--updates", "10", "--try-every", "10", "--try-episodes", "2", "--hidden", "16")
+FEW = (*FEW, "--clone-rate", "1e-6")
 
 
 def test_the_command_tells_where_the_run_is_and_how_to_see_it(demos, tmp_path, capsys):
@@ -340,7 +343,7 @@ def test_the_command_tells_where_the_run_is_and_how_to_see_it(demos, tmp_path, c
     assert told["settings"] == {
         "updates": 10,
         "batch": 4096,
-        "clone_rate": 1e-3,
+        "clone_rate": 1e-6,
         "try_every": 10,
         "try_episodes": 2,
     }
@@ -462,7 +465,7 @@ def test_a_set_that_plain_minari_made_teaches_our_cloning(tmp_path, monkeypatch,
             "cartpole/rule-v0", buffers, env=env, eval_env="CartPole-v1", **told
         )
     run, demos = tmp_path / "run", tmp_path / "theirs" / "cartpole" / "rule-v0"
-    options = ["--updates", "300", "--try-every", "300", "--try-episodes", "5"]
+    options = ["--updates", "200", "--try-every", "200", "--try-episodes", "1"]
     options += ["--clone-rate", "1e-2", "--json"]
     assert main(["imitate", "bc", "--demos", str(demos), "--run", str(run), *options]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -79,9 +79,7 @@ def horizons(guide, *batches):
     return found
 
 
-@pytest.mark.parametrize(
-    ("score", "good", "bad"), [(100.0, 90.0, 89.0), (-100.0, -110.0, -111.0)]
-)
+@pytest.mark.parametrize(("score", "good", "bad"), [(100.0, 90.0, 89.0), (-100.0, -110.0, -111.0)])
 def test_it_hands_over_where_twenty_episodes_return_nearly_as_much_as_it_does(score, good, bad):
     # With a tolerance of a tenth 100 becomes 90, and -100 becomes -110.
     guide = JumpStart(Counting(), 10, score, JumpStartConfig(stages=4, tolerance=0.1))
