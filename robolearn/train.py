@@ -88,6 +88,12 @@ def resume(path: Path) -> TrainResult | None:
             if agent.steps >= agent.until and folder.evaluated:
                 return None
             folder.forget_after(checkpoint)
+            if (config.pretrained or "").startswith("jump-start"):
+                warnings.warn(
+                    "The expert that led a jump-start does not come back: the agent goes on alone.",
+                    RobolearnWarning,
+                    stacklevel=2,
+                )
             session = Session(config, agent, folder)
             with fitting(checkpoint):
                 session.restore(state)
