@@ -17,7 +17,7 @@ from robolearn.nn.actor_critic import ActorCritic
 from robolearn_envs.names import did_you_mean
 
 METHODS = ("none", "l2", "ewc", "replay")
-USUAL_WEIGHT = {"none": 0.0, "l2": 0.1, "ewc": 10.0, "replay": 1.0}
+USUAL_WEIGHT = {"none": 0.0, "l2": 0.1, "ewc": 10.0, "replay": 3.0}
 _AT_ONCE = 256
 """Samples whose gradients are taken one by one, but together."""
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from robolearn.agents.q_losses import return_bounds, shares, td_loss, td_target
 from robolearn.agents.ppo import Lesson, adapted, clipped_policy_loss, value_loss
 from robolearn.agents.pqn import Lesson as QLesson
 from robolearn.agents.pqn import q_loss
 from robolearn.agents.q_learner import taken
+from robolearn.agents.q_losses import return_bounds, shares, td_loss, td_target
 from robolearn.data.replay import Batch
 from robolearn.nn.value_distributions import CategoricalReturn, Expectation
 
@@ -201,7 +201,8 @@ def test_value_loss_is_half_the_mean(clip):
 
 def valued(value, target):
     unused = torch.zeros(len(value))
-    return Lesson(unused, unused, torch.tensor(value), torch.tensor(target), unused, unused[:, None])
+    value, target = torch.tensor(value), torch.tensor(target)
+    return Lesson(unused, unused, value, target, unused, unused[:, None])
 
 
 @pytest.mark.parametrize(

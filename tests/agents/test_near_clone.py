@@ -7,7 +7,6 @@ from small_agents import build, every_policy
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
 from robolearn.agents.on_policy import PolicyConfig
-from robolearn.agents.ppo import PPO
 from robolearn.agents.saving import load_learning, save_learning
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
@@ -161,10 +160,8 @@ def test_a_clone_is_put_away_and_taken_up_and_learning_goes_on_bit_for_bit(name,
     agent.net.perception.take_moments(OBS)
     agent.begin_here()
     clone = held(agent.clone)
-    reports = 0
-    for _ in agent.iterate(1024):
-        reports += 1
-        if reports == 2:
+    for k, _ in enumerate(agent.iterate(1024)):
+        if k == 1:
             save_learning(agent, tmp_path / "half", {})
             half = agent.steps
     stored = read_checkpoint(tmp_path / "half")[1]
@@ -182,7 +179,7 @@ def test_a_clone_is_put_away_and_taken_up_and_learning_goes_on_bit_for_bit(name,
 
 
 def test_a_memory_cannot_be_kept_near_a_clone():
-    with pytest.raises(RobolearnError, match="clone_kl needs a policy without .* memory=8"):
+    with pytest.raises(RobolearnError, match=r"clone_kl needs a policy without .* memory=8"):
         build("ppo", memory=8, clone_kl=1.0)
 
 

@@ -40,7 +40,7 @@ def drawn(rows, batch, updates, seed=0):
 
 def test_each_row_comes_once_in_an_epoch():
     batches = drawn(rows=12, batch=4, updates=9)
-    epochs = [sum(batches[k : k + 3], []) for k in (0, 3, 6)]
+    epochs = [[row for batch in batches[k : k + 3] for row in batch] for k in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3  # shuffled anew
 
@@ -132,11 +132,11 @@ def test_learning_stops_between_two_steps_when_asked_to():
         learning_rate=0.1,
         rng=rng(),
     )
-    with stoppable(), pytest.raises(Stopped):
-        for made in steps:
-            if made == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-    assert made == 3
+    with stoppable():
+        assert [next(steps), next(steps), next(steps)] == [1, 2, 3]
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped):
+            next(steps)
 
 
 # Choosing.

@@ -126,7 +126,8 @@ def _check_card(place: Place, told: Described, card: Card) -> None:
         if figure != expected:
             raise RobolearnError(
                 f"{place.folder} was edited after its card was written: {key} is {figure}, "
-                f"the card says {shown(expected)}. Get the files anew, or delete {CARD} to do without."
+                f"the card says {shown(expected)}. Get the files anew, or do without the card: "
+                f"delete {CARD}."
             )
 
 
