@@ -228,11 +228,11 @@ def policy_gradient(seeds: Sequence[int], folder: Path) -> Rows:
         for seed in seeds:
             demos = recorded(SWING_UP, 5, seed, folder)
             run = folder / f"ppo{name[2:]}-{seed}"
-            reached("ppo", demos, run, seed, steps=200_000, eval_every=10_000, hyper=hyper)
+            reached("ppo", demos, run, seed, steps=100_000, eval_every=5_000, hyper=hyper)
             points = read_curve(run)
             dips.append(dip(points))
             kept.append(points[-1][1] / points[0][1])
-        what = f"PPO from a clone{name}, swing-up, 200,000 steps"
+        what = f"PPO from a clone{name}, swing-up, 100,000 steps"
         rows.append(row(f"{what}: largest fall below the clone", asked, dips))
         rows.append(row(f"{what}: retention, the end over the clone", "", kept))
     return rows

@@ -12,7 +12,13 @@ _FINE: dict[str, Any] = {"keep_moments": True, "learning_rate": 1e-4}
 LEARNERS: dict[str, dict[str, Any]] = {
     "bc": {},
     "dagger": {},
-    "ppo": {**_FINE, "clone_kl": 1.0, "critic_warmup": 0.25, "initial_std": 0.2},
+    "ppo": {
+        **_FINE,
+        "clone_kl": 1.0,
+        "clone_fraction": 1.0,
+        "critic_warmup": 0.25,
+        "initial_std": 0.2,
+    },
     "dqfd": {
         **_FINE,
         "margin_weight": 20.0,
