@@ -89,6 +89,7 @@ def resume(path: Path) -> TrainResult | None:
                 return None
             folder.forget_after(checkpoint)
             if (config.pretrained or "").startswith("jump-start"):
+                exact = False
                 warnings.warn(
                     "The expert that led a jump-start does not come back: the agent goes on alone.",
                     RobolearnWarning,
@@ -107,8 +108,8 @@ def _note_resumption(folder: RunFolder, steps: int, *, exact: bool) -> None:
     folder.tell("resumed", {"steps": steps, "exact": exact, **meta()})
     if not exact:
         warnings.warn(
-            "The environments could not be put back to where they were: all begin new episodes, "
-            "so what follows is approximate.",
+            "Not everything could be put back to where it was, such as environments that then "
+            "begin new episodes: what follows is approximate.",
             RobolearnWarning,
             stacklevel=3,
         )

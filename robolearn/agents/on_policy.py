@@ -81,7 +81,7 @@ class PolicyConfig:
     clone_kl: float = 0.0
     """Weight, at the start, of staying near the pretrained policy, per nat; 0 for none."""
     clone_fraction: float = 0.5
-    """Part of the steps over which that weight falls to 0."""
+    """Part of the steps after the critic's warm-up over which that weight falls to 0."""
     critic_warmup: float = 0.0
     """Part of the steps over which the critic alone learns, what a pretrained policy returns."""
     warmup_rate: float = 1e-3
@@ -186,7 +186,7 @@ class OnPolicy(Learner[P]):
         self.clone = deepcopy(self.net).requires_grad_(False) if config.clone_kl else None
         self._descent = Descent(self.net, eps=1e-5)
         self.rate = config.learning_rate
-        self._done = 0.0  # part of learning that is over
+        self.done = 0.0  # part of learning that is over
 
     def begin_here(self) -> None:
         """Let learning begin with the networks as they are, however they came to be so.
@@ -209,7 +209,10 @@ class OnPolicy(Learner[P]):
     def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
         config = self.config
         length = min(config.rollout_steps, math.ceil(left / config.num_envs))
-        self._done = 1 - share
+        warmed = self._warming_up
+        self.done = 1 - share
+        if warmed and not self._warming_up:
+            self._descent = Descent(self.net, eps=1e-5)  # the policy's first step is Adam's first
         rate = self.rate = self._learning_rate(share)
         with threads(config.threads):
             experience = self._collect(collector, length)
@@ -293,7 +296,7 @@ class OnPolicy(Learner[P]):
         """
         net, rollout = self.net, experience.rollout
         latent = self._latents(experience)
-        told = net.critic(latent).squeeze(-1)
+        told = net.critic(self._for_critic(latent)).squeeze(-1)
         with torch.no_grad():
             beyond = net.value(torch.cat([experience.latent[-1], experience.final_latent]))
             last, final = beyond.tensor_split([len(experience.before)])
@@ -335,14 +338,19 @@ class OnPolicy(Learner[P]):
         if config.entropy:
             loss = loss - config.entropy * _mean(head.entropy(output), share)
         if self.clone is not None:
-            weight = falling(config.clone_kl, 0.0, config.clone_fraction, self._done)
+            since = (self.done - config.critic_warmup) / (1 - config.critic_warmup)
+            weight = falling(config.clone_kl, 0.0, config.clone_fraction, since)
             loss = loss + weight * _mean(head.divergence(cloned, output), share)
         return loss
 
     @property
     def _warming_up(self) -> bool:
         """Whether the critic alone is learning."""
-        return self._done < self.config.critic_warmup
+        return self.done < self.config.critic_warmup
+
+    def _for_critic(self, latent: Tensor) -> Tensor:
+        """Return what the critic reads; while it warms up, perception is not its to change."""
+        return latent.detach() if self._warming_up else latent
 
     def _cloned(self, rollout: Rollout, output: Tensor) -> Tensor:
         """Return what the clone puts out for a rollout; of width 0 if there is none."""
@@ -361,8 +369,7 @@ class OnPolicy(Learner[P]):
 
     def _descend(self, loss: Tensor) -> None:
         """Take a gradient step."""
-        warming = self._done < self.config.critic_warmup
-        rate = self.config.warmup_rate if warming else self.rate
+        rate = self.config.warmup_rate if self._warming_up else self.rate
         self._descent.step(loss, rate=rate, max_norm=self.config.max_grad_norm)
 
     def _act(
@@ -407,7 +414,7 @@ class OnPolicy(Learner[P]):
             modules={"net": self.net} | ({"clone": self.clone} if self.clone else {}),
             optimizer=self._descent.adam,
             generators={"train": self._rng, "play": self._play},
-            counters=("steps", "rate"),
+            counters=("steps", "rate", "done"),
             keepers={"rollout": self._buffer},
         )
 

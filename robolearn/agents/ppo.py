@@ -143,7 +143,9 @@ class PPO(OnPolicy[PPOConfig]):
         output = net.policy(latent)
         log_prob = net.head.log_prob(output, batch.action)
         policy_loss = clipped_policy_loss(log_prob, batch, config.clip)
-        critic_loss = value_loss(net.critic(latent).squeeze(-1), batch, config.value_clip)
+        critic_loss = value_loss(
+            net.critic(self._for_critic(latent)).squeeze(-1), batch, config.value_clip
+        )
         loss = self._objective(policy_loss, output, batch.cloned) + critic_loss
         self._descend(loss)
         return Told(output.detach(), log_prob.detach(), policy_loss.detach(), critic_loss.detach())

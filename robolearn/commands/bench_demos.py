@@ -35,7 +35,7 @@ class BenchOptions:
     """Environment steps of SB3's DQN, without demonstrations and with them in its replay memory;
     0 leaves it out."""
     threshold: float = BenchConfig.threshold
-    """Part of the expert's return that is to be reached."""
+    """Part of the way from random actions' return to the expert's that is to be reached."""
     json: bool = False
     """Print one JSON object instead of words."""
 

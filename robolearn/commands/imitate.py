@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
         video_every=options.video_every,
     )
     result = imitate(config)
-    if options.report:
+    if options.report and not result.interrupted:
         report = write_run_report(result.run.path)
         if not options.json:
             print(report.read_text())

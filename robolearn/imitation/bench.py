@@ -2,10 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,16 +12,16 @@ from robolearn.baselines.sb3 import SB3Agent, train_sb3
 from robolearn.config import check_ranges
 from robolearn.environments import EnvConfig, check_seed
 from robolearn.errors import RobolearnError
-from robolearn.evaluation import evaluate
+from robolearn.evaluation import Evaluation, evaluate
 from robolearn.files import read_json
 from robolearn.imitation.defaults import imitating
 from robolearn.imitation.demos.episodes import Demonstrations
 from robolearn.imitation.demos.mirror import with_mirrored
 from robolearn.imitation.demos.storage import find_set, read_demos
-from robolearn.imitation.gains import Curve, read_curve
+from robolearn.imitation.gains import Curve, normalised, read_curve
 from robolearn.imitation.runs import ImitateConfig, imitate, learner
 from robolearn.runs.run import claim_folder, write_whole
-from robolearn.session import TrainConfig
+from robolearn.session import TrainConfig, TrainResult
 from robolearn.train import train
 
 SCRATCH, SB3, SB3_SHOWN = "from scratch", "SB3 DQN", "SB3 DQN, preloaded"
@@ -50,7 +49,7 @@ class BenchConfig:
     """Environment steps of SB3's DQN, with demonstrations in its memory and without; 0 leaves it
     out."""
     threshold: float = 0.9
-    """Part of the expert's return that is to be reached."""
+    """Part of the way from random actions' return to the expert's that is to be reached."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense, and learners nobody knows."""
@@ -92,6 +91,11 @@ class Bench:
     """Mean return of the expert."""
     outcomes: Sequence[Outcome]
 
+    @property
+    def bar(self) -> float:
+        """The return that is to be reached."""
+        return self.random + self.config.threshold * (self.expert - self.random)
+
 
 def bench(config: BenchConfig, tell: Callable[[Outcome], None] = lambda _: None) -> Bench:
     """Train every learner with every number of demonstrations and every seed.
@@ -117,11 +121,12 @@ def bench(config: BenchConfig, tell: Callable[[Outcome], None] = lambda _: None)
             f"{config.demos} has {len(demos.episodes)} episodes, {max(config.counts)} were asked "
             "for in counts."
         )
-    claim_folder(config.out, "bench")
     assert card.expert_score is not None
     assert card.random_score is not None
+    normalised(0.0, card.random_score, card.expert_score)  # refuses what is no scale
+    claim_folder(config.out, "bench")
     outcomes = []
-    for outcome in _outcomes(config, demos, demos.env, config.threshold * card.expert_score):
+    for outcome in _outcomes(config, demos, demos.env):
         outcomes.append(outcome)
         lines = "".join(json.dumps(asdict(each)) + "\n" for each in outcomes)
         write_whole(config.out / "outcomes.jsonl", lines)
@@ -135,7 +140,7 @@ def bench(config: BenchConfig, tell: Callable[[Outcome], None] = lambda _: None)
     )
 
 
-def _outcomes(config: BenchConfig, demos: Demonstrations, env: EnvConfig, bar: float) -> Any:
+def _outcomes(config: BenchConfig, demos: Demonstrations, env: EnvConfig) -> Iterator[Outcome]:
     for seed in range(config.seeds):
         for count in config.counts:
             shown = drawn(demos, count, seed)
@@ -172,17 +177,27 @@ def _imitated(config: BenchConfig, name: str, demos: Demonstrations, seed: int) 
         steps=steps,
         eval_every=max(steps // 20, 1),
     )
-    result = imitate(asked, demos)
-    assert result.evaluation is not None
+    result = _finished(imitate(asked, demos))
     told = read_json(run / "meta.json")["pretraining"][0]
     return Outcome(
         learner=name,
         count=count,
         seed=seed,
         curve=read_curve(run),
-        final=result.evaluation.mean,
+        final=result.mean,
         parameters=told["learned_parameters"],
     )
+
+
+def _finished(result: TrainResult) -> Evaluation:
+    """Return the evaluation of a run.
+
+    Raises:
+        KeyboardInterrupt: It was stopped on request, and so is everything.
+    """
+    if result.evaluation is None:
+        raise KeyboardInterrupt
+    return result.evaluation
 
 
 def _from_scratch(config: BenchConfig, env: EnvConfig, seed: int) -> Outcome:
@@ -191,20 +206,18 @@ def _from_scratch(config: BenchConfig, env: EnvConfig, seed: int) -> Outcome:
     shaped = imitating("mixed" if agent == "dqn" else "bc", agent, env.id)
     shaped.pop("shown_share", None)
     run = config.out / "runs" / f"scratch-{seed}"
-    result = train(
-        TrainConfig(
-            agent=agent,
-            env=env,
-            steps=config.scratch_steps,
-            run=run,
-            seed=seed,
-            hyper=shaped,
-            eval_every=max(config.scratch_steps // 50, 1),
-        )
+    asked = TrainConfig(
+        agent=agent,
+        env=env,
+        steps=config.scratch_steps,
+        run=run,
+        seed=seed,
+        hyper=shaped,
+        eval_every=max(config.scratch_steps // 50, 1),
     )
-    assert result.evaluation is not None
+    result = _finished(train(asked))
     name = f"{agent.upper()} {SCRATCH}"
-    final = result.evaluation.mean
+    final = result.mean
     return Outcome(learner=name, count=0, seed=seed, curve=read_curve(run), final=final)
 
 

@@ -13,7 +13,7 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
 from robolearn.imitation.demos.episodes import Shown
-from robolearn.imitation.fitting import Choice, choose, fit
+from robolearn.imitation.fitting import TRIALS, Choice, choose, fit
 from robolearn.nn.actor_critic import ActorCritic
 from robolearn.nn.heads import CategoricalHead
 from robolearn.spaces import from_env_action
@@ -107,7 +107,7 @@ def clone(
     choice = choose(
         agent.net,
         steps,
-        lambda: evaluate(agent, trial, episodes=config.try_episodes, seed=1).mean,
+        lambda: evaluate(agent, trial, episodes=config.try_episodes, seed=TRIALS).mean,
         every=config.try_every,
     )
     agent.begin_here()

@@ -175,9 +175,10 @@ def average(scores: np.ndarray) -> float:
 def forgetting(scores: np.ndarray) -> float:
     """Return how far tasks but the last fell from their best (Chaudhry et al., 2018, eq. 3).
 
-    The mean over j < K - 1 of max_i R[i, j] - R[K - 1, j]. Shape (K, K), rows after each task.
+    The mean over j < K - 1 of max_(i < K - 1) R[i, j] - R[K - 1, j]; negative where
+    they gained. Shape (K, K), rows after each task.
     """
-    return float((scores.max(axis=0) - scores[-1])[:-1].mean())
+    return float((scores[:-1].max(axis=0) - scores[-1])[:-1].mean())
 
 
 def forward_transfer(scores: np.ndarray, untrained: np.ndarray) -> float:

@@ -10,10 +10,11 @@ _LIDAR = "robolearn/NavLidar-v0"
 _FINE: dict[str, Any] = {"keep_moments": True, "learning_rate": 1e-4}
 
 LEARNERS: dict[str, dict[str, Any]] = {
-    "bc": {},
-    "dagger": {},
+    "bc": {"memory": 0},
+    "dagger": {"memory": 0},
     "ppo": {
         **_FINE,
+        "memory": 0,
         "clone_kl": 1.0,
         "clone_fraction": 1.0,
         "critic_warmup": 0.25,

@@ -57,6 +57,10 @@ def _epochs(rows: int, batch: int, rng: torch.Generator) -> Iterator[Tensor]:
         yield from order[: rows - rows % batch].split(batch)
 
 
+TRIALS = 2
+"""Seed of trials: not that of evaluations on the way (1), nor of those at the end (0)."""
+
+
 class Choice(NamedTuple):
     """What came of learning: the best of what was tried in the environment."""
 

@@ -22,7 +22,7 @@ class Gains(NamedTuple):
     dip: float
     """By which part of the start it falls below that at most; 0 if never."""
     retention: float
-    """The end over the start."""
+    """The end over the start; of a negative start 1 plus the gain over its magnitude."""
     steps: float
     """After which a threshold is first reached; infinite if it never is."""
 
@@ -49,7 +49,8 @@ def gains(points: Curve, threshold: float) -> Gains:
         threshold: A return.
     """
     start, end = points[0][1], points[-1][1]
-    return Gains(start, end, dip(points), _share(end, start), steps_to(points, threshold))
+    retention = 1 + _share(end - start, abs(start))
+    return Gains(start, end, dip(points), retention, steps_to(points, threshold))
 
 
 def steps_to(points: Curve, threshold: float) -> float:

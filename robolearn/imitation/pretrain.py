@@ -12,7 +12,7 @@ from robolearn.data.rollout import Step
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import evaluate
 from robolearn.imitation.demos.episodes import Shown
-from robolearn.imitation.fitting import Choice, choose
+from robolearn.imitation.fitting import TRIALS, Choice, choose
 from robolearn.runs.stopping import check_stop
 
 
@@ -70,7 +70,7 @@ def pretrain(agent: DQN, config: PretrainConfig, where: EnvConfig) -> Choice:
     choice = choose(
         agent.online,
         steps(),
-        lambda: evaluate(agent, where, episodes=config.try_episodes, seed=1).mean,
+        lambda: evaluate(agent, where, episodes=config.try_episodes, seed=TRIALS).mean,
         every=config.try_every,
         target=config.enough,
     )

@@ -32,9 +32,8 @@ _HEADINGS = (
 def bench_rows(found: Bench) -> list[tuple[str, ...]]:
     """Return the table of a bench, without its headings: a row for each learner and count."""
     groups = by_learner(found.outcomes)
-    bar = found.config.threshold * found.expert
     scratch = [
-        steps_to(each.curve, bar) for each in found.outcomes if each.learner.endswith(SCRATCH)
+        steps_to(each.curve, found.bar) for each in found.outcomes if each.learner.endswith(SCRATCH)
     ]
     return [_row(found, name, count, each, scratch) for (name, count), each in groups.items()]
 
@@ -42,8 +41,7 @@ def bench_rows(found: Bench) -> list[tuple[str, ...]]:
 def _row(
     found: Bench, name: str, count: int, outcomes: Sequence[Outcome], scratch: Sequence[float]
 ) -> tuple[str, ...]:
-    bar = found.config.threshold * found.expert
-    told = [gains(each.curve, bar) for each in outcomes]
+    told = [gains(each.curve, found.bar) for each in outcomes]
     shown = count > 0 and not name.startswith("SB3")
     reached = median(each.steps for each in told)
     part = f"{saved(reached, median(scratch)):.0%}" if shown and scratch else "-"
@@ -88,8 +86,7 @@ def write_bench(found: Bench) -> Path:
         if len(outcomes[0].curve) > 1 and (count in (0, most))
     }
     if curves:
-        bar = found.config.threshold * found.expert
-        plot_curves(curves, bar, out / "curves.png", comment())
+        plot_curves(curves, found.bar, out / "curves.png", comment())
     write_whole(out / "report.md", bench_text(found, pictures=bool(curves)))
     return out / "report.md"
 
@@ -108,7 +105,7 @@ def bench_text(found: Bench, *, pictures: bool) -> str:
         "and ends are returns on the scale where random actions have 0 "
         f"({found.random:.1f}) and the expert 1 ({found.expert:.1f}): the interquartile mean over "
         "seeds and its 95 % bootstrap interval. The threshold is "
-        f"{config.threshold:.0%} of the expert's return; steps to it are medians over seeds, and "
+        f"{config.threshold:.0%} of the way between them; steps to it are medians over seeds, and "
         "what is saved is by how much they are fewer than from scratch. The dip is by how much of "
         "the start evaluations fall below it at most, retention the last one over the start.",
         "",
@@ -142,7 +139,8 @@ def write_run_report(run: Path, *, threshold: float = 0.9) -> Path:
     if not told:
         raise RobolearnError(f"{run} did not begin with demonstrations: nothing to report.")
     facts, points = told[0], read_curve(run)
-    bar = threshold * facts["demonstrated_return"]
+    shown = facts["demonstrated_return"]
+    bar = shown - (1 - threshold) * abs(shown)
     found = gains(points, bar)
     rows = [
         ("learner", facts["learner"]),

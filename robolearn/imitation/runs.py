@@ -8,7 +8,7 @@ from typing import Any, Literal
 from robolearn.agents import agent_class
 from robolearn.agents.base import Progress
 from robolearn.config import from_dict, to_dict
-from robolearn.environments import EnvConfig
+from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.imitation.clone import CloneConfig, clone
 from robolearn.imitation.dagger import DAggerConfig, dagger
@@ -117,12 +117,13 @@ def imitate(config: ImitateConfig, demos: Demonstrations | None = None) -> Train
     kind = learner(config.learner)
     settings = from_dict(kind.settings, config.settings)
     demos = demos or read_demos(config.demos, episodes=config.episodes)
-    recorded = len(demos.episodes)
-    if config.mirror:
-        demos = with_mirrored(demos)
     env = config.env or demos.env
     if env is None:
         raise RobolearnError(f"{demos.name} does not say where it was recorded: add --env ID.")
+    require_for(demos, TrainingEnvs.of(env, None, {}))
+    recorded = len(demos.episodes)
+    if config.mirror:
+        demos = with_mirrored(demos)
     trained = TrainConfig(
         agent=kind.agent,
         env=env,
@@ -167,6 +168,10 @@ def _hyper(
             did_you_mean("hyper-parameter", min(unknown), [one.name for one in fields(usual)])
         )
     chosen = {**to_dict(usual), **config.hyper}
+    if chosen.get("shown"):
+        raise RobolearnError(
+            f"shown is how many steps the demonstrations have, got {chosen['shown']}. Leave it out."
+        )
     if kind.agent == "dqn" and config.learner != "jump-start":
         chosen["shown"] = sum(map(len, demos.episodes))
     return chosen
@@ -189,7 +194,6 @@ def prepared(
         device=config.device,
     )
     try:
-        require_for(demos, agent.envs)
         claim_folder(config.run, "run")
         told, follow = _pretrained(agent, config, demos, settings)
     except BaseException:
@@ -216,7 +220,8 @@ def _pretrained(
             config.seed,
             shown=demos.steps(),
         )
-        return {"asked": len(shown.obs), **_curve(choice)}, _alone
+        asked = len(shown.obs) - sum(map(len, demos.episodes))
+        return {"asked": asked, **_curve(choice)}, _alone
     if config.learner == "jump-start":
         longest = max(map(len, demos.episodes))
         expert = expert_named(config.expert, where)

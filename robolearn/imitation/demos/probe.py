@@ -15,6 +15,7 @@ from robolearn.evaluation import evaluate_made
 from robolearn.imitation.clone import CloneConfig, clone
 from robolearn.imitation.demos.episodes import Demonstrations
 from robolearn.imitation.demos.findings import Finding
+from robolearn.imitation.demos.storage import require_for
 
 EPISODES = 10
 """In which the clone is tried."""
@@ -89,6 +90,7 @@ def _cloned(demos: Demonstrations, env: EnvConfig, updates: int, seed: int) -> f
     usual = usual_config(PPOConfig, "ppo", env.id, None)
     agent = PPO(env, replace(usual, memory=0), seed=seed, device="cpu")
     try:
+        require_for(demos, agent.envs)
         how = CloneConfig(updates=updates, try_every=updates, try_episodes=EPISODES)
         return clone(agent, demos.steps(), how, seed).score
     finally:
