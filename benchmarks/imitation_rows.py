@@ -168,6 +168,17 @@ def dqfd(seeds: Sequence[int], folder: Path) -> Rows:
     ]
 
 
+def untouched(seeds: Sequence[int], folder: Path) -> Rows:
+    """DQfD before a step is made, in 100 test episodes that nothing was chosen by."""
+    best = experts_score(SWING_UP)
+    found = [
+        reached("dqfd", recorded(SWING_UP, 5, seed, folder), folder / f"start-{seed}", seed).mean
+        for seed in seeds
+    ]
+    what = "DQfD, swing-up, 2 forces, 5 demonstrations: at 0 steps, 100 test episodes"
+    return [row(f"{what}, over the expert's return", "0.9", [mean / best for mean in found])]
+
+
 def sb3(seeds: Sequence[int], folder: Path) -> Rows:
     """SB3's DQN on swing-up, from scratch and with 5 demonstrations in its replay memory."""
     best = experts_score(SWING_UP)
@@ -345,6 +356,7 @@ def engines(seeds: Sequence[int], folder: Path) -> Rows:
 SECTIONS: Mapping[str, Section] = {
     "experts": experts,
     "bc": cloning,
+    "dqfd-start": untouched,
     "dqfd": dqfd,
     "sb3": sb3,
     "poor": poor,
