@@ -46,7 +46,8 @@ def main(options: Options) -> None:
         seconds = time.perf_counter() - start
         sections = known(options.out)  # as they are now: others may be measured meanwhile
         sections[name] = {"rows": rows, "seconds": round(seconds, 1), "seeds": options.seeds}
-        ordered = {each: sections[each] for each in SECTIONS if each in sections}
+        names = dict.fromkeys([*SECTIONS, *sections])
+        ordered = {each: sections[each] for each in names if each in sections}
         keep_results(options.out, table(ordered), {"sections": ordered})
         print(table({name: sections[name]}), flush=True)
 
