@@ -84,14 +84,24 @@ def test_a_rate_that_adapts_to_changes_of_the_policy_waits_until_it_changes():
 
 
 @pytest.mark.parametrize(
-    ("done", "fraction", "weight"),
-    [(0.0, 0.5, 2.0), (0.2, 0.5, 1.2), (0.6, 0.5, 0.0), (0.6, 1.0, 0.8)],
+    ("done", "warmup", "fraction", "weight"),
+    [
+        (0.0, 0.0, 0.5, 2.0),
+        (0.2, 0.0, 0.5, 1.2),
+        (0.6, 0.0, 0.5, 0.0),
+        (0.6, 0.0, 1.0, 0.8),
+        (0.6, 0.5, 0.5, 1.2),
+    ],
 )
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_objective_is_the_policys_with_entropy_and_divergence(done, fraction, weight, weighted):
-    # The weight of 2 falls to 0 over a part of learning: 2 * (1 - 0.2 / 0.5) = 1.2.
-    agent = build("ppo", clone_kl=2.0, clone_fraction=fraction, entropy=0.25)
-    agent._done = done
+def test_the_objective_is_the_policys_with_entropy_and_divergence(
+    done, warmup, fraction, weight, weighted
+):
+    # The weight of 2 falls to 0 over a part of learning: 2 * (1 - 0.2 / 0.5) = 1.2. A warm-up of
+    # half of it is not counted: at 0.6, (0.6 - 0.5) / 0.5 = 0.2 of the rest is over.
+    how = {"clone_fraction": fraction, "critic_warmup": warmup, "entropy": 0.25}
+    agent = build("ppo", clone_kl=2.0, **how)
+    agent.done = done
     cloned, output = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0))
     now, then = Categorical(logits=output), Categorical(logits=cloned)
     share = torch.tensor([0.5, 0.3, 0.2]) if weighted else torch.full((3,), 1 / 3)
@@ -190,3 +200,12 @@ def test_a_memory_cannot_be_kept_near_a_clone():
 def test_senseless_settings_are_refused(name, number):
     with pytest.raises(RobolearnError, match=f"{name} must"):
         PolicyConfig(**{name: number})
+
+
+def test_perception_is_not_the_critics_to_change_while_it_warms_up():
+    agent = build("ppo", critic_warmup=0.5, memory=8)
+    before = {name: held.clone() for name, held in agent.net.memory.state_dict().items()}
+    for k, _ in enumerate(agent.iterate(8 * 64)):
+        after = agent.net.memory.state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before) is (k < 4)
+    agent.close()
