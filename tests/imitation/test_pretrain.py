@@ -12,6 +12,7 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
 from robolearn.imitation.demos.mirror import with_mirrored
+from robolearn.imitation.fitting import TRIALS
 from robolearn.imitation.pretrain import PretrainConfig, pretrain, show
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
@@ -52,7 +53,7 @@ def test_pretraining_by_a_single_demonstration_balances_before_a_step_is_made(sh
     agent = shown_to(shown, n_step=10)
     config = PretrainConfig(pretrain_updates=600, try_every=200, try_episodes=10, enough=495.0)
     choice = pretrain(agent, config, BALANCE)
-    assert evaluate(agent, BALANCE, episodes=10, seed=1).mean == choice.score >= 450
+    assert evaluate(agent, BALANCE, episodes=10, seed=TRIALS).mean == choice.score >= 450
     assert (agent.steps, agent.envs._envs) == (0, None)
 
 
@@ -62,7 +63,7 @@ def test_the_best_of_all_trials_is_kept_in_both_networks(shown):
     assert [made for made, _ in choice.curve] == [20, 40, 60]
     assert agent.updates == 60
     assert choice.score == max(score for _, score in choice.curve)
-    assert evaluate(agent, BALANCE, episodes=3, seed=1).mean == choice.score
+    assert evaluate(agent, BALANCE, episodes=3, seed=TRIALS).mean == choice.score
     online, target = agent.online.state_dict(), agent.target.state_dict()
     assert all(torch.equal(tensor, target[name]) for name, tensor in online.items())
 
