@@ -23,7 +23,7 @@ FLOORS = [
     {"accelerate", "config", "progress", "runs", "workers"},
     {"collect", "dumps", "environments", "making", "snapshots"},
     {"agents"},
-    {"baselines", "evaluation", "video"},
+    {"baselines", "evaluation", "pages", "video"},
     {"session", "train", "compare", "imitation"},
     {""},
     {"cli", "commands", "__main__"},
