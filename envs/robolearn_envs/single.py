@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from robolearn_envs.engines import Damping
 from robolearn_envs.tasks.base import ActionKind
 from robolearn_envs.vector import RoboVectorEnv
 
@@ -22,6 +23,7 @@ class RoboEnv(gym.Env[Any, Any]):
         engine: str | None = None,
         action: ActionKind | None = None,
         randomize: float = 0.0,
+        damping: Damping = "none",
         render_mode: str | None = None,
         view: str | None = None,
         width: int | None = None,
@@ -35,6 +37,7 @@ class RoboEnv(gym.Env[Any, Any]):
             engine=engine,
             action=action,
             randomize=randomize,
+            damping=damping,
             autoreset_mode=AutoresetMode.DISABLED,
             render_mode=render_mode,
             view=view,

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from robolearn_envs.actions import Actions
 from robolearn_envs.arenas.layouts import parked
-from robolearn_envs.engines import ENGINES, make_engine
+from robolearn_envs.engines import ENGINES, Damping, make_engine
 from robolearn_envs.engines.base import EngineError, Rows
 from robolearn_envs.names import did_you_mean, pick
 from robolearn_envs.observations import copy_rows, within, zeros_like
@@ -49,6 +49,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         engine: str | None = None,
         action: ActionKind | None = None,
         randomize: float = 0.0,
+        damping: Damping = "none",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         view: str | None = None,
@@ -69,6 +70,9 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 uniform in (1 - r, 1 + r) times its nominal value, and disturbs lidar and depth
                 camera; in [0, 1). A robot whose motors obey a servo has its commanded speeds
                 multiplied instead of its force.
+            damping: Of engine 'bullet': 'default' leaves on every link the drag that PyBullet gives
+                it unless told not to, a force of -0.04 m v (1 + |v|) and a torque of
+                -0.04 I w (1 + |w|) in SI units, which no other engine has; 'none' takes it off.
             autoreset_mode: What happens after an episode's end, as Gymnasium defines it.
             render_mode: 'rgb_array', 'human' (a window on env 0) or None.
             view: What frames of navigation show: 'top', a map; 'chase', a camera behind the
@@ -95,7 +99,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self._on_nan = on_nan
         self.num_envs = num_envs
         self._engine = make_engine(
-            self.engine_name, self.task.robot, self.task.timestep, num_envs, threads
+            self.engine_name, self.task.robot, self.task.timestep, num_envs, threads, damping
         )
         self._randomize = randomize
         self._mode = AutoresetMode(autoreset_mode)

@@ -1,13 +1,17 @@
 """Engines by name. Each is imported when it is asked for, so a missing one costs nothing."""
 
 import importlib.util
+from typing import Literal, get_args
 
 from robolearn_envs.engines.base import Engine
-from robolearn_envs.names import pick
+from robolearn_envs.names import did_you_mean, pick
 from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
 
 ENGINES = {"mujoco": "mujoco", "bullet": "pybullet", "analytic": "numpy"}
 """Engine names and the package each one needs."""
+Damping = Literal["none", "default"]
+"""'default' is the drag that Bullet gives every link unless it is told not to."""
+DAMPINGS: tuple[Damping, ...] = get_args(Damping)
 
 
 def installed(name: str) -> bool:
@@ -16,7 +20,12 @@ def installed(name: str) -> bool:
 
 
 def make_engine(
-    name: str, robot: Robot, timestep: float, num_envs: int, threads: int = 0
+    name: str,
+    robot: Robot,
+    timestep: float,
+    num_envs: int,
+    threads: int = 0,
+    damping: Damping = "none",
 ) -> Engine:
     """Build the named engine for a robot.
 
@@ -26,9 +35,10 @@ def make_engine(
         timestep: Physics step in s.
         num_envs: Copies.
         threads: Threads of the MuJoCo engine, 0 for one per core.
+        damping: 'default' with Bullet only.
 
     Raises:
-        ValueError: Unknown engine.
+        ValueError: Unknown engine, or damping asked of one that has none of its own.
         ImportError: The engine's package is not installed.
         TypeError: The engine cannot move the robot.
     """
@@ -38,6 +48,12 @@ def make_engine(
             f"Engine '{name}' needs the package {ENGINES[name]}, which is not installed. "
             "PyBullet has wheels up to Python 3.11; use engine='mujoco' on newer ones."
         )
+    if damping not in DAMPINGS:
+        raise ValueError(did_you_mean("damping", str(damping), DAMPINGS))
+    if damping == "default" and name != "bullet":
+        raise ValueError(
+            f"damping='default' is Bullet's own and needs engine='bullet', got engine='{name}'."
+        )
     if name == "mujoco":
         from robolearn_envs.engines.mujoco import MujocoEngine
 
@@ -46,7 +62,7 @@ def make_engine(
         from robolearn_envs.engines.bullet import BulletEngine
 
         if isinstance(robot, CartPole | DiscRobot | Rover):
-            return BulletEngine(robot, num_envs, timestep)
+            return BulletEngine(robot, num_envs, timestep, damped=damping == "default")
     if isinstance(robot, CartPole | DiscRobot):
         from robolearn_envs.engines.analytic import AnalyticEngine
 

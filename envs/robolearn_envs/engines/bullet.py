@@ -21,11 +21,25 @@ class BulletEngine:
 
     Bullet cannot move a link's centre of mass after loading, so a copy whose pole is s times
     as long is simulated in units of s metres: positions, velocities, gravity and forces are
-    divided by s, which leaves the equations of motion exactly the same.
+    divided by s, which leaves the equations of motion exactly the same. Only the part of
+    Bullet's own damping that grows with the square of a speed differs then: by that factor s.
     """
 
-    def __init__(self, robot: CartPole | DiscRobot | Rover, num_envs: int, timestep: float) -> None:
+    def __init__(
+        self,
+        robot: CartPole | DiscRobot | Rover,
+        num_envs: int,
+        timestep: float,
+        *,
+        damped: bool = False,
+    ) -> None:
         """Load the robot into N worlds.
+
+        Args:
+            robot: What moves.
+            num_envs: N.
+            timestep: Physics step in s.
+            damped: Leave Bullet's own damping on, which the robot does not have.
 
         Raises:
             ValueError: More copies than Bullet can hold.
@@ -45,6 +59,7 @@ class BulletEngine:
         self._unit = np.ones((num_envs, 1))  # m, the length that is 1 in this copy's world
         self._power = np.array([1.0, 0.0]) if isinstance(robot, CartPole) else 0.0  # of m
         self._timestep = timestep
+        self._damped = damped
         self._clients = [connect() for _ in range(num_envs)]
         self._bodies = [self._build(client) for client in self._clients]
         self._scenery: list[BulletScenery] = []
@@ -56,7 +71,7 @@ class BulletEngine:
     def _build(self, client: int) -> BulletBody:
         pybullet.setTimeStep(self._timestep, physicsClientId=client)
         pybullet.setGravity(0, 0, -self._robot.gravity, physicsClientId=client)
-        return BulletBody(self._robot, client)
+        return BulletBody(self._robot, client, damped=self._damped)
 
     @property
     def qpos(self) -> np.ndarray:

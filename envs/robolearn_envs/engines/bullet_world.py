@@ -60,9 +60,13 @@ def load_urdf(urdf: str, client: int, *, fixed: bool = True, drawn: bool = True)
 
 
 class BulletBody:
-    """A robot in a client, with everything switched off that the robot does not have."""
+    """A robot in a client, with everything switched off that the robot does not have.
 
-    def __init__(self, robot: Robot, client: int) -> None:
+    Unless it is ``damped``: then every link keeps the drag that Bullet gives it by default, a force
+    of -c m v (1 + |v|) and a torque of -c I w (1 + |w|) with c = 0.04, as if in a thin liquid.
+    """
+
+    def __init__(self, robot: Robot, client: int, *, damped: bool) -> None:
         """Load the robot; one with a free base gets a floor."""
         self._client = client
         self._floating = robot.floating
@@ -77,17 +81,21 @@ class BulletBody:
             pybullet.setJointMotorControl2(
                 self.id, joint, pybullet.VELOCITY_CONTROL, force=0, physicsClientId=client
             )
-        for link in range(-1, count):
+        if not damped:
+            self._undamp(count)
+        if isinstance(robot, Rover):
+            self._put_on_floor(robot, count)
+
+    def _undamp(self, links: int) -> None:
+        for link in range(-1, links):
             pybullet.changeDynamics(
                 self.id,
                 link,
                 linearDamping=0,
                 angularDamping=0,
                 jointDamping=0,
-                physicsClientId=client,
+                physicsClientId=self._client,
             )
-        if isinstance(robot, Rover):
-            self._put_on_floor(robot, count)
 
     def _put_on_floor(self, rover: Rover, links: int) -> None:
         client = self._client
