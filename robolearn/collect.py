@@ -1,6 +1,7 @@
 """Stepping environments: the only file that knows about resets and final observations."""
 
 import math
+import time
 import warnings
 from collections import deque
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from robolearn.clock import Clock
 from robolearn.data.rollout import Step
 from robolearn.errors import DivergedError, RobolearnWarning
 from robolearn.files import require_shape
@@ -90,6 +92,8 @@ class Collector:
             maxlen=REMEMBERED if self._native else min(max(room, 1), REMEMBERED)
         )
         """The latest steps of all environments, oldest first."""
+        self.clock = Clock()
+        """Seconds spent stepping, as 'env'."""
         self.lost = 0
         """Steps left out: of an environment that broke down, or whose process did."""
         self.restart(seed)
@@ -175,7 +179,9 @@ class Collector:
         obs, valid = self.obs, ~self._ended
         require_finite("action", actions, self._steps)
         try:
+            began = time.perf_counter()
             self.raw, reward, terminated, truncated, info = self.envs.step(actions)
+            self.clock.add("env", time.perf_counter() - began)
         except EngineError as error:
             raise DivergedError(f"{error} {_UNTOUCHED}", error.env) from error
         reached = self._flatten(self.raw)

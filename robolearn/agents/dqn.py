@@ -183,7 +183,8 @@ class DQN(QLearner[DQNConfig]):
             self._remember(*self._explore(collector, length, epsilon))
             self.steps += length * config.num_envs
             rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
-            return {"epsilon": epsilon, **(self._update(done, rate) if ready else {})}
+            with self.clock("update"):
+                return {"epsilon": epsilon, **(self._update(done, rate) if ready else {})}
 
     def _remember(self, steps: Sequence[Step], actions: Tensor) -> None:
         """Store steps, which are replayed first as if nothing had surprised more."""

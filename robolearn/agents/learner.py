@@ -16,6 +16,7 @@ from robolearn.accelerate import choose_device
 from robolearn.agents.base import Progress
 from robolearn.agents.defaults import usual_config
 from robolearn.agents.saving import Parts, load_saved, save_agent
+from robolearn.clock import Clock
 from robolearn.collect import Collector
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import DivergedError
@@ -80,6 +81,7 @@ class Learner(ABC, Generic[C]):
             self.config = replace(asked, num_envs=count)
         self.seed, self.steps = seed, 0
         self.began = self.until = 0  # steps at which the learning under way began, and will end
+        self.clock = Clock()
         self.device = choose_device(device)
         self._rng = torch.Generator(self.device).manual_seed(seed)  # training
         self._play = torch.Generator(self.device).manual_seed(seed)  # predict
@@ -133,6 +135,10 @@ class Learner(ABC, Generic[C]):
                 if not math.isfinite(figure):
                     raise DivergedError(f"{name} is {figure} after {self.steps} steps. {REMEDY}")
             yield Progress(self.steps, metrics, collector.pop_episodes())
+
+    def time_split(self) -> dict[str, float]:
+        """Return seconds of learning so far spent in 'env' and in 'update'; the rest is acting."""
+        return {"env": 0.0, "update": 0.0, **self.collector.clock.seconds, **self.clock.seconds}
 
     @property
     def collector(self) -> Collector:

@@ -216,7 +216,8 @@ class OnPolicy(Learner[P]):
         rate = self.rate = self._learning_rate(share)
         with threads(config.threads):
             experience = self._collect(collector, length)
-            metrics = self._update(experience) if experience.rollout.valid.any() else {}
+            with self.clock("update"):
+                metrics = self._update(experience) if experience.rollout.valid.any() else {}
         self.steps += experience.rollout.valid.numel()
         return {**metrics, "learning_rate": rate}
 

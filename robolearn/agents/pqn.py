@@ -87,7 +87,9 @@ class PQN(QLearner[PQNConfig]):
         epsilon = self._epsilon(1 - share)
         rate = falling(config.learning_rate, config.final_learning_rate, 1.0, 1 - share)
         with one_thread():
-            figures = self._update(*self._explore(collector, length, epsilon), rate)
+            steps, actions = self._explore(collector, length, epsilon)
+            with self.clock("update"):
+                figures = self._update(steps, actions, rate)
         self.steps += length * config.num_envs
         return {**figures, "epsilon": epsilon, "learning_rate": rate}
 

@@ -1,6 +1,7 @@
 """Q-learning (Watkins & Dayan, 1992) and SARSA (Rummery & Niranjan, 1994), in a table."""
 
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -226,6 +227,7 @@ class Tabular(Learner[T]):
         Returns:
             The mean absolute error there was, in units of reward; 0 where all were only reset.
         """
+        began = time.perf_counter()
         config, valid = self.config, step.valid
         target = step.reward + config.gamma * next_q * ~step.terminated
         entry = self._states(step.obs) * self._q.shape[1] + action
@@ -234,6 +236,7 @@ class Tabular(Learner[T]):
         error = np.abs(target - q[entry]).sum() / max(valid.sum(), 1)
         rate, power = config.learning_rate, config.learning_rate_power
         learn_targets(q, visits, entry, target, rate=rate, power=power)
+        self.clock.add("update", time.perf_counter() - began)
         return float(error)
 
     def _act(

@@ -1,16 +1,19 @@
 """Training with SB3: frozen rows, our hyper-parameters said in its terms, refusals."""
 
 import tempfile
+import time
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from stable_baselines3 import A2C
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.baselines.rows import ALGORITHMS, SB3_TABLE, Linear, SB3Row, matched, row_for
-from robolearn.baselines.sb3 import SB3VecEnv, train_sb3
+from robolearn.baselines.sb3 import train_sb3
+from robolearn.baselines.sb3_view import SB3VecEnv
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
@@ -360,3 +363,41 @@ def test_no_steps_are_refused():
 def test_an_unknown_device_is_refused():
     with pytest.raises(RobolearnError, match="device must be"):
         train_sb3("ppo", BALANCE, 10, seed=0, device="gpu")
+
+
+def test_time_is_split_and_being_watched_is_not_training():
+    watched = []
+
+    def watch(agent):
+        watched.append((agent.steps, agent.wall_s))
+        time.sleep(0.2)
+        return True
+
+    began = time.perf_counter()
+    agent = train_sb3("a2c", BALANCE, 80, 0, watch=watch)
+    whole = time.perf_counter() - began
+    # Rollouts of 8 environments and 5 steps: looked at before the first, and before the second.
+    assert [steps for steps, _ in watched] == [0, 40]
+    assert agent.wall_s < whole - 0.4
+    split = agent.time_split()
+    assert split.keys() == {"env", "update"}
+    assert 0 < split["env"]
+    assert 0 < split["update"]
+    assert sum(split.values()) < agent.wall_s
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_either_kind_of_environments_is_learned_from(batch):
+    agent = train_sb3("ppo", BALANCE, 64, 0, batch=batch)
+    inner = agent.model.get_env()
+    assert inner.num_envs == 8
+    assert isinstance(inner.venv, SB3VecEnv if batch else DummyVecEnv)
+    assert agent.steps == 64
+
+
+def test_single_environments_learn_as_the_batch_does():
+    # Environment i of a batch is bitwise the single one with its seed.
+    both = [train_sb3("a2c", BALANCE, 400, 0, batch=batch) for batch in (True, False)]
+    weights = [agent.model.policy.state_dict() for agent in both]
+    for name, tensor in weights[0].items():
+        assert torch.equal(tensor, weights[1][name]), name

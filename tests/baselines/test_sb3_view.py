@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from robolearn.accelerate import one_thread
 from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.baselines.sb3 import SB3VecEnv
+from robolearn.baselines.sb3_view import SB3VecEnv
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 
