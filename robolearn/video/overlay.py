@@ -6,14 +6,25 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 _INK = (255, 255, 255, 255)
 _SHADE = (18, 24, 33, 165)
 
 
 @functools.cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> Font:
     """Return Pillow's own font, so that videos look the same on every machine."""
     return ImageFont.load_default(size=size)
+
+
+def shortened(words: str, size: Font, width: float) -> str:
+    """Return a line of words, with an ellipsis for what is beyond a width in pixels."""
+    if size.getlength(words) <= width:
+        return words
+    while words and size.getlength(f"{words}...") > width:
+        words = words[:-1]
+    return f"{words.rstrip()}..." if words else ""
 
 
 def draw(frame: np.ndarray, lines: Sequence[str], left: int = 0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writing frames to an mp4 file as they come, in constant memory."""
+"""Writing frames to a video as they come, in constant memory."""
 
 import contextlib
 import os
@@ -14,10 +14,21 @@ import numpy as np
 _TO_BT709 = (  # or players guess the colours from the picture's size
     "scale=out_color_matrix=bt709:out_range=tv,setparams=color_primaries=bt709:color_trc=bt709"
 )
-_H264 = (
-    *("-vf", _TO_BT709, "-pix_fmt", "yuv420p"),
-    *("-c:v", "libx264", "-preset", "fast", "-crf", "20"),
-)
+_PLAYABLE = ("-vf", _TO_BT709, "-pix_fmt", "yuv420p")
+_ENCODED = {
+    ".mp4": (*_PLAYABLE, "-c:v", "libx264", "-preset", "fast", "-crf", "20"),
+    ".webm": (
+        *(*_PLAYABLE, "-c:v", "libvpx-vp9", "-crf", "30", "-b:v", "0"),
+        *("-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1"),
+    ),
+    ".gif": ("-c:v", "libx264rgb", "-preset", "ultrafast", "-qp", "0"),  # lossless, on the way
+}
+"""How frames are encoded as they come, by the suffix of the file they are for."""
+_PALETTE = ("-vf", "palettegen=stats_mode=diff")
+_DITHERED = "paletteuse=dither=bayer:bayer_scale=5:diff_mode=rectangle"
+SUFFIXES = (*_ENCODED, ".png")
+"""What a video, or one picture of it, can be."""
+_FASTEST_GIF = 50  # frames per second that browsers show
 
 
 class RecordingError(RuntimeError):
@@ -28,8 +39,9 @@ class VideoWriter:
     """Pipes frames to ffmpeg; use it as a context manager.
 
     While frames come they go to ``<name>.part.mkv``, which can be watched even if this process
-    is killed. At the end that is put into an mp4 (H.264, yuv420p, playable while it loads), which
-    takes its name in one go. An exception in the ``with`` block leaves no file behind.
+    is killed. At the end that is made an mp4 (H.264, yuv420p, playable while it loads), a webm
+    (VP9) or a GIF (with a palette of its own), which takes its name in one go. An exception in the
+    ``with`` block leaves no file behind.
     """
 
     def __init__(
@@ -45,7 +57,7 @@ class VideoWriter:
         """Check that the video can be written, and start ffmpeg.
 
         Args:
-            path: The video, ``*.mp4``; its folder is made if need be.
+            path: The video, ``*.mp4``, ``*.webm`` or ``*.gif``; its folder is made if need be.
             width: Of the frames, in pixels; even.
             height: Of the frames, in pixels; even.
             fps: Frames per second.
@@ -57,8 +69,11 @@ class VideoWriter:
             FileExistsError: There is such a video already.
             OSError: The folder cannot be written to.
         """
-        _check_format(width, height, fps)
+        check_size(width, height)
         check_target(path, overwrite=overwrite)
+        if path.suffix not in _ENCODED:
+            raise ValueError(f"'{path}' is no video, but one picture.")
+        _check_rate(path, fps)
         self.frames = 0
         self._path, self._shape, self._comment = path, (height, width, 3), comment
         self._part = path.with_suffix(".part.mkv")
@@ -68,7 +83,7 @@ class VideoWriter:
                 *(imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"),
                 *("-f", "rawvideo", "-pix_fmt", "rgb24"),
                 *("-video_size", f"{width}x{height}", "-framerate", str(fps), "-i", "pipe:"),
-                *(*_H264, f"file:{self._part}"),
+                *(*_ENCODED[path.suffix], f"file:{self._part}"),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -112,7 +127,8 @@ class VideoWriter:
             if not self.frames:
                 raise RecordingError(f"There are no frames for {self._path}.")
             self._finish_encoding()
-            self._remux()
+            self._convert()
+            os.replace(self._unnamed, self._path)
         finally:
             self.abort()
 
@@ -129,10 +145,15 @@ class VideoWriter:
         self._errors.close()
         self._part.unlink(missing_ok=True)
         self._unnamed.unlink(missing_ok=True)
+        self._palette.unlink(missing_ok=True)
 
     @property
     def _unnamed(self) -> Path:
-        return self._path.with_suffix(".part.mp4")
+        return self._path.with_suffix(f".part{self._path.suffix}")
+
+    @property
+    def _palette(self) -> Path:
+        return self._path.with_suffix(".part.png")
 
     def _finish_encoding(self) -> None:
         assert self._ffmpeg is not None
@@ -141,20 +162,27 @@ class VideoWriter:
             self._ffmpeg.stdin.close()
         self._check(self._ffmpeg.wait())
 
-    def _remux(self) -> None:
-        remux = subprocess.run(
-            [
-                *(imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"),
-                *("-i", f"file:{self._part}", "-c", "copy", "-movflags", "+faststart"),
-                *("-metadata", f"comment={self._comment}", f"file:{self._unnamed}"),
-            ],
+    def _convert(self) -> None:
+        """Make the file that was asked for of the frames."""
+        source = ("-i", f"file:{self._part}")
+        if self._path.suffix == ".gif":
+            self._run(*source, *_PALETTE, "-update", "1", f"file:{self._palette}")
+            palette = ("-i", f"file:{self._palette}", "-lavfi", _DITHERED)
+            self._run(*source, *palette, f"file:{self._unnamed}")
+            return
+        whole = ("-movflags", "+faststart") if self._path.suffix == ".mp4" else ()
+        told = ("-metadata", f"comment={self._comment}")
+        self._run(*source, "-c", "copy", *whole, *told, f"file:{self._unnamed}")
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
             check=False,
         )
-        self._check(remux.returncode)
-        os.replace(self._unnamed, self._path)
+        self._check(done.returncode)
 
     def _check(self, status: int) -> None:
         if status == 0:
@@ -181,26 +209,41 @@ class VideoWriter:
             self.abort()
 
 
-def _check_format(width: int, height: int, fps: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Refuse sizes that videos cannot have.
+
+    Raises:
+        ValueError: It is such a size.
+    """
     if width < 2 or height < 2 or width % 2 or height % 2:
         raise ValueError(
             f"H.264 video needs even width and height, got {width} x {height}. "
             f"Render {max(2, width + width % 2)} x {max(2, height + height % 2)} instead."
         )
+
+
+def _check_rate(path: Path, fps: int) -> None:
     if fps < 1:
         raise ValueError(f"A video needs at least 1 frame per second, got {fps}.")
+    if path.suffix == ".gif" and fps > _FASTEST_GIF:
+        raise ValueError(
+            f"A GIF shows at most {_FASTEST_GIF} frames per second, got {fps}. Use a lower --fps."
+        )
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Make sure, before anything is simulated, that a video can be written there.
 
     Raises:
-        ValueError: Not an ``*.mp4``.
+        ValueError: No suffix we write.
         FileExistsError: There is such a video already.
         OSError: The folder cannot be made or written to.
     """
-    if path.suffix != ".mp4":
-        raise ValueError(f"Videos are mp4 files, got '{path}'. Use '{path.with_suffix('.mp4')}'.")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(
+            f"Videos are {', '.join(SUFFIXES)} files, got '{path}'. "
+            f"Use '{path.with_suffix('.mp4')}'."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

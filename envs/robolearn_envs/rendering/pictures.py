@@ -1,7 +1,7 @@
 """The pictures of a task's environments, chosen by the kind the task asks for."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -12,12 +12,29 @@ from robolearn_envs.rendering.choose import make_renderer
 from robolearn_envs.rendering.navigation import SIZES, NavigationPictures
 from robolearn_envs.robots import DiscRobot, Robot, Rover
 
+Picture: TypeAlias = Literal["side", "lidar", "camera"]
+"""How a task is shown: from the side, or as navigation by one of these sensors."""
+
 _SIDE = (640, 480)
 """Usual width and height of a side view in pixels."""
+_USUAL_VIEW = "both"
+
+
+def usual_size(kind: Picture, view: str | None) -> tuple[int, int]:
+    """Return the usual width and height of frames in pixels.
+
+    Args:
+        kind: How the task is shown.
+        view: Of navigation; None for the usual.
+
+    Raises:
+        ValueError: No such view.
+    """
+    return _SIDE if kind == "side" else pick("view", view or _USUAL_VIEW, SIZES)
 
 
 def make_pictures(
-    kind: Literal["side", "lidar", "camera"],
+    kind: Picture,
     robot: Robot,
     engine_name: str,
     num_envs: int,
@@ -41,12 +58,10 @@ def make_pictures(
         ValueError: No such view, or a bad size.
     """
     if kind != "side":
-        view = "both" if view is None else view
-        usual = pick("view", view, SIZES)
+        view = _USUAL_VIEW if view is None else view
     elif view is not None:
         raise ValueError(f"Only navigation has views to choose from, got view={view!r}.")
-    else:
-        usual = _SIDE
+    usual = usual_size(kind, view)
     size = usual[0] if width is None else width, usual[1] if height is None else height
     if min(size) < 1 or (view == "both" and size[0] < 2):
         raise ValueError(f"A picture needs positive width and height, got {size[0]} x {size[1]}.")

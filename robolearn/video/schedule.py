@@ -1,0 +1,79 @@
+"""Which steps of which rollouts each frame of a film shows."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from robolearn.errors import RobolearnError
+
+
+class Shot(NamedTuple):
+    """What one pane of a frame shows."""
+
+    rollout: int
+    """Which of the rollouts."""
+    step: int
+    """The state after so many steps."""
+
+
+def pace(steps_per_second: float, stride: int, fps: int | None, speed: float) -> tuple[float, int]:
+    """Return how many steps a frame is ahead of the one before it, and the frames per second.
+
+    Args:
+        steps_per_second: Of simulated time.
+        stride: Steps per frame at speed 1; 1 where ``fps`` is given.
+        fps: Frames per second; None for as many as ``stride`` makes at real time.
+        speed: Simulated seconds per second of video.
+
+    Raises:
+        ValueError: Numbers that make no sense, or both stride and rate.
+    """
+    if stride < 1:
+        raise ValueError(f"stride must be at least 1, got {stride}.")
+    if not 0 < speed < math.inf:
+        raise ValueError(f"speed must be positive, got {speed}.")
+    if fps is None:
+        return stride * speed, max(1, round(steps_per_second / stride))
+    if fps < 1:
+        raise ValueError(f"A video needs at least 1 frame per second, got {fps}.")
+    if stride != 1:
+        raise ValueError(f"Say stride or fps: either decides what is shown, got {stride}, {fps}.")
+    return steps_per_second * speed / fps, fps
+
+
+def schedule(
+    lengths: Sequence[int], advance: float, hold: int, *, sequence: bool = False
+) -> list[tuple[Shot, ...]]:
+    """Return what each frame shows, pane by pane.
+
+    Frame k shows the state after ``k * advance`` steps, rounded, of all rollouts; of one that is
+    over before, its last. The last frame shows the ends.
+
+    Args:
+        lengths: Steps of each rollout.
+        advance: Steps from frame to frame, more than 0.
+        hold: Frames for which an end stays besides.
+        sequence: One rollout after the other in one pane, rather than a pane for each.
+    """
+    if sequence:
+        alone = [
+            [(Shot(k, shot.step),) for (shot,) in schedule([length], advance, hold)]
+            for k, length in enumerate(lengths)
+        ]
+        return [frame for frames in alone for frame in frames]
+    last = math.ceil(max(lengths) / advance)
+    steps = [int(k * advance + 0.5) for k in range(last)] + [max(lengths)] * (1 + hold)
+    return [tuple(Shot(k, min(step, length)) for k, length in enumerate(lengths)) for step in steps]
+
+
+def still(lengths: Sequence[int], at: int | None) -> tuple[Shot, ...]:
+    """Return what a picture after ``at`` steps shows, pane by pane; None for the ends.
+
+    Raises:
+        RobolearnError: No rollout is so long.
+    """
+    longest = max(lengths)
+    if at is not None and not 0 <= at <= longest:
+        raise RobolearnError(f"at must be a step in 0..{longest}, got {at}.")
+    step = longest if at is None else at
+    return tuple(Shot(k, min(step, length)) for k, length in enumerate(lengths))
