@@ -1,10 +1,12 @@
 """A headless Chromium for tests of pages: Debian's, with its chromedriver; nothing is fetched."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import imageio_ffmpeg
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -107,3 +109,13 @@ def sideways(driver: Chrome) -> int:
     """Return by how many CSS pixels the page is wider than its window."""
     wide = "return document.documentElement.scrollWidth - window.innerWidth"
     return max(0, driver.execute_script(wide))
+
+
+def make_video(path: Path) -> Path:
+    """Write a second of a test picture, as H.264 or, in a webm, as VP9."""
+    codec = {".mp4": "libx264", ".webm": "libvpx-vp9"}[path.suffix]
+    drawn = ["-f", "lavfi", "-i", "testsrc=size=128x96:rate=25:duration=1"]
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *drawn]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([*ffmpeg, "-c:v", codec, "-pix_fmt", "yuv420p", str(path)], check=True)
+    return path

@@ -52,7 +52,8 @@ def render_page(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return pages.get_template(template).render(context) + "\n"
+    text = pages.get_template(template).render(context) + "\n"
+    return text.encode(errors="replace").decode()  # half a surrogate pair is no text
 
 
 def svg(figure: Figure, label: str) -> Markup:

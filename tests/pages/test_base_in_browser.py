@@ -1,10 +1,7 @@
 """What every page can do, in a browser: tables sort, videos play, phones need not scroll."""
 
-import subprocess
-
-import imageio_ffmpeg
 import pytest
-from browsing import PHONE, column, console_errors, plays, sideways, sort_by
+from browsing import PHONE, column, console_errors, make_video, plays, sideways, sort_by
 from jinja2 import ChoiceLoader, DictLoader, PackageLoader
 from matplotlib.figure import Figure
 from selenium.webdriver.common.by import By
@@ -30,14 +27,6 @@ PAGE = """{% extends "base.html.jinja" %}
 {% endblock %}
 """
 ROWS = [("b", "1,200", 1200), ("A", "-", None), ("c2", "-3.5 ± 1", -3.5), ("c10", "90", 90)]
-
-
-def make_video(path, codec):
-    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error"]
-    drawn = ["-f", "lavfi", "-i", "testsrc=size=128x96:rate=25:duration=1"]
-    command = [*ffmpeg, *drawn, "-c:v", codec, "-pix_fmt", "yuv420p", str(path)]
-    subprocess.run(command, check=True)
-    return path
 
 
 @pytest.fixture
@@ -78,10 +67,9 @@ def test_text_sorts_as_people_do_and_the_heading_tells_which_way(trial):
     assert [each.get_attribute("aria-sort") for each in heads] == [None, "ascending", None]
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("webm", "libvpx-vp9")])
-def test_videos_inside_a_page_play(trial, tmp_path, suffix, codec):
-    video = make_video(tmp_path / f"a.{suffix}", codec)
-    driver = trial([data_uri(video)])
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+def test_videos_inside_a_page_play(trial, tmp_path, suffix):
+    driver = trial([data_uri(make_video(tmp_path / f"a.{suffix}"))])
     assert plays(driver, driver.find_element(By.CSS_SELECTOR, "video"))
     assert console_errors(driver) == []
 
@@ -93,7 +81,7 @@ def test_a_damaged_video_is_seen_not_to_play(trial, tmp_path):
 
 
 def test_a_page_loads_no_video_beside_it_and_says_so(trial, tmp_path):
-    make_video(tmp_path / "a.mp4", "libx264")
+    make_video(tmp_path / "a.mp4")
     driver = trial(["a.mp4"])
     assert not plays(driver, driver.find_element(By.CSS_SELECTOR, "video"))
     assert any("Content Security Policy" in each for each in console_errors(driver))

@@ -1,10 +1,11 @@
 /* Tables of class "sortable": a click or Enter on a heading sorts by it, a second one turns it
-   round. Cells with data-value are numbers; those without one, where others have it, come last. */
+   round. Cells with data-value are numbers as Python writes them; in a column that has some, cells
+   without one come last. */
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   const number = (cell) => {
-    const given = cell?.dataset.value ?? "";
-    return given.trim() === "" ? NaN : Number(given);
+    const given = (cell?.dataset.value ?? "").trim().replace(/^([+-]?)inf$/, "$1Infinity");
+    return given === "" ? NaN : Number(given);
   };
   const sort = (column) => {
     const heading = headings[column];
