@@ -8,17 +8,25 @@ from typing import Annotated
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.live import Live
+from rich.table import Table
 
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
-from robolearn.compare.report import flat, notes, summarise, terminal_table, write_report
-from robolearn.compare.runner import Cell, CompareConfig, compare
-from robolearn.runs.meta import command_line, hardware, versions
+from robolearn.compare.cell import BATCH, SB3, Cell, CompareConfig, Progress
+from robolearn.compare.report import flat, flat_verdict, notes, sentence, terminal_table
+from robolearn.compare.runner import Found, Report, compare
+from robolearn.compare.summary import summarise, threshold, verdicts
+from robolearn.errors import DivergedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """Train agents and SB3's on the same seeds, in turn, and print a table."""
+    """Train agents and SB3's on the same seeds, in turn, and write a report.
+
+    The same command again goes on where it was stopped or killed, and makes what is missing for
+    more agents or more seeds.
+    """
 
     agents: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Ours, e.g. ppo, and SB3's, e.g. sb3-ppo; `robolearn list` names them all."""
@@ -29,10 +37,17 @@ class CompareOptions:
     """Trainings of each agent, with seeds 0, 1, ..."""
     episodes: int = 100
     """Episodes of each evaluation."""
+    threshold: float | None = None
+    """Return that is to be reached; without it nine tenths of the way from untrained to the
+    best."""
+    batch: bool = True
+    """Train each of SB3's agents a second time, on our batch of environments."""
+    jobs: int = 1
+    """Trainings at a time, in processes of their own; they slow each other down alike."""
     device: str = "auto"
     """auto, cpu or cuda."""
     out: Path
-    """Folder for the results; must not hold a comparison yet."""
+    """Folder for the results: empty, or that of the same comparison."""
     json: bool = False
     """Print one JSON object instead of words."""
 
@@ -41,34 +56,84 @@ def main(arguments: Sequence[str]) -> int:
     """Compare."""
     options = parse(CompareOptions, arguments, "compare")
     config = CompareConfig(
-        agents=options.agents,
+        agents=_with_batches(options.agents) if options.batch else options.agents,
         env=options.where.config(),
         steps=options.steps,
         seeds=options.seeds,
         episodes=options.episodes,
         device=options.device,
         out=options.out,
+        jobs=options.jobs,
     )
-    console = Console(stderr=True)
-    total = config.seeds * len(config.agents)
-    with console.status(f"0 of {total} trainings done", spinner="line") as status:
-        finished: list[Cell] = []
+    board = Board(config)
+    with Live(
+        console=Console(stderr=True), get_renderable=board.table, refresh_per_second=2
+    ) as live:
+        found = compare(config, board.hear)
+        live.refresh()
+    if not found.cells:
+        raise DivergedError(f"All trainings broke down. The first: {found.failures[0].why}")
+    _tell(config, found, options)
+    return DivergedError.exit_code if found.failures else 0
 
-        def tell(cell: Cell) -> None:
-            finished.append(cell)
-            done = len(finished)
-            status.update(f"{done} of {total} trainings done; last: {cell.agent} seed {cell.seed}")
 
-        cells = compare(config, tell)
-    rows = summarise(cells, np.random.default_rng(0))
-    numbers = ", ".join(f"{name} {version}" for name, version in versions().items())
-    made = {"command": command_line(), "hardware": hardware(), "versions": numbers}
-    write_report(rows, options.out, made)
-    if options.json:
-        print_json(
-            {"env": config.env.id, "rows": [flat(row) for row in rows], "notes": notes(rows)}
+def _with_batches(agents: Sequence[str]) -> tuple[str, ...]:
+    """Return the agents with, behind each of SB3's, its twin on our batch of environments."""
+    every: list[str] = []
+    for name in agents:
+        twin = f"{name}{BATCH}"
+        every += [name, twin] if twin in SB3 and twin not in agents else [name]
+    return tuple(every)
+
+
+class Board:
+    """What is known of a comparison while it goes on."""
+
+    def __init__(self, config: CompareConfig) -> None:
+        """Begin with nothing known."""
+        self._config = config
+        self._latest: dict[tuple[str, int], Report] = {}
+
+    def hear(self, report: Report) -> None:
+        """Note how far a cell is."""
+        self._latest[report.agent, report.seed] = report
+
+    def table(self) -> Table:
+        """Return a line for each agent: what each seed has come to."""
+        config = self._config
+        done = sum(not isinstance(each, Progress) for each in self._latest.values())
+        total = len(config.agents) * config.seeds
+        table = Table(
+            "agent",
+            *(f"seed {seed}" for seed in range(config.seeds)),
+            title=f"{done} of {total} trainings done",
+            box=None,
         )
-        return 0
-    Console().print(terminal_table(rows, f"{config.env.id}, {config.steps:,} steps"))
-    print(f"Written to {options.out}: table.md, table.csv, cells.jsonl")
-    return 0
+        for name in config.agents:
+            table.add_row(name, *(self._words(name, seed) for seed in range(config.seeds)))
+        return table
+
+    def _words(self, name: str, seed: int) -> str:
+        report = self._latest.get((name, seed))
+        if report is None:
+            return "[dim]-[/]"
+        if isinstance(report, Cell):
+            return f"[bold]{report.mean_return:.1f}[/]"
+        if isinstance(report, Progress):
+            return f"[dim]{report.mean_return:.1f} at {report.share:.0%}[/]"
+        return "[red]broke down[/]"
+
+
+def _tell(config: CompareConfig, found: Found, options: CompareOptions) -> None:
+    """Write the report and print what is in it."""
+    bar = threshold(found.cells) if options.threshold is None else options.threshold
+    rng = np.random.default_rng(0)
+    rows, judged = summarise(found.cells, bar, rng), verdicts(found.cells, rng)
+    told = notes(rows, bar, found.failures)
+    if options.json:
+        facts = {"env": config.env.id, "threshold": bar, "notes": told}
+        tables = {"rows": list(map(flat, rows)), "pairs": list(map(flat_verdict, judged))}
+        print_json({**facts, **tables})
+        return
+    words = [sentence(each) for each in judged]
+    Console().print(terminal_table(rows, f"{config.env.id}, {config.steps:,} steps", told + words))

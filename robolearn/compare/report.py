@@ -1,201 +1,232 @@
-"""A comparison as a table: in the terminal, as Markdown and as CSV."""
+"""A comparison in words and tables: in the terminal, as Markdown and as CSV."""
 
 import csv
+import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from robolearn.compare.runner import Cell
-from robolearn.compare.statistics import Estimate, estimate, interquartile_mean
+from robolearn.compare.errand import Failure
+from robolearn.compare.statistics import Estimate, Reached
+from robolearn.compare.summary import LEVEL, Row, Verdict, seeds_needed
 
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """An agent over its seeds."""
-
-    agent: str
-    actions: str
-    seeds: int
-    mean_return: Estimate
-    iqm_return: float
-    """Interquartile mean of the seeds' mean returns."""
-    success: Estimate | None
-    """Part of the episodes, in [0, 1]; None where the environment does not say."""
-    spl: Estimate | None
-    """Success weighted by path length, in [0, 1]; None where there is no path."""
-    steps: float
-    """Median of the steps learned from."""
-    wall_s: float
-    """Median of the seconds of training."""
-    steps_per_s: float
-    """Median."""
-    source: str
-
-
-def summarise(cells: Sequence[Cell], rng: np.random.Generator) -> list[Row]:
-    """Return a row for each agent, in the order of their first cells.
-
-    Args:
-        cells: Of one comparison, in any order.
-        rng: Draws the resamples of the intervals.
-    """
-    names = dict.fromkeys(cell.agent for cell in cells)
-    return [_row([cell for cell in cells if cell.agent == name], rng) for name in names]
-
-
-def _row(cells: Sequence[Cell], rng: np.random.Generator) -> Row:
-    returns = [cell.mean_return for cell in cells]
-    rates = [cell.success_rate for cell in cells if cell.success_rate is not None]
-    paths = [cell.details["spl"] for cell in cells if "spl" in cell.details]
-    return Row(
-        agent=cells[0].agent,
-        actions=cells[0].actions,
-        seeds=len(cells),
-        mean_return=estimate(returns, rng),
-        iqm_return=interquartile_mean(returns),
-        success=estimate(rates, rng) if rates else None,
-        spl=estimate(paths, rng) if paths else None,
-        steps=median(cell.steps for cell in cells),
-        wall_s=median(cell.wall_s for cell in cells),
-        steps_per_s=median(cell.steps_per_s for cell in cells),
-        source=cells[0].source,
-    )
-
-
-_HEADINGS = (
+HEADINGS = (
     "agent",
     "actions",
     "seeds",
-    "return",
-    "IQM",
+    "IQM of return",
+    "mean",
     "success",
     "SPL",
     "steps",
+    "steps to bar",
+    "s to bar",
     "training",
     "steps/s",
     "hyper-parameters",
 )
-_NONE = "\N{EN DASH}"  # what stands where there is no figure
-_TEXT = ("agent", "actions", "hyper-parameters")  # the other columns are numbers
-_NARROW = ("agent", "return", "IQM", "success", "training", "steps/s")
+NONE = "\N{EN DASH}"  # what stands where there is no figure
+TEXT = ("agent", "actions", "hyper-parameters")
+"""Headings of columns that are no numbers."""
+_NARROW = ("agent", "IQM of return", "success", "training", "steps/s")
 
 
-def _texts(row: Row) -> tuple[str, ...]:
+def texts(row: Row) -> tuple[str, ...]:
     """Return a row's cells as people read them, one per heading."""
     return (
         row.agent,
         row.actions,
         str(row.seeds),
-        _interval(row.mean_return, "{:.1f}"),
-        f"{row.iqm_return:.1f}",
-        _NONE if row.success is None else _interval(row.success, "{:.0%}"),
-        _NONE if row.spl is None else _interval(row.spl, "{:.2f}"),
+        interval(row.iqm_return, "{:.1f}"),
+        f"{row.mean_return:.1f}",
+        NONE if row.success is None else interval(row.success, "{:.0%}"),
+        NONE if row.spl is None else interval(row.spl, "{:.2f}"),
         f"{row.steps:,.0f}",
+        _when(row.to_steps, "{:,.0f}"),
+        _when(row.to_seconds, "{:.1f}"),
         f"{row.wall_s:.1f} s",
         f"{row.steps_per_s:,.0f}",
         row.source,
     )
 
 
-def _interval(figure: Estimate, form: str) -> str:
+def interval(figure: Estimate, form: str) -> str:
+    """Return a figure and its interval, e.g. ``4.0 [3.1, 5.2]``."""
     if figure.low is None or figure.high is None:
-        return f"{form.format(figure.mean)} {_NONE}"
+        return f"{form.format(figure.mean)} {NONE}"
     ends = f"[{form.format(figure.low)}, {form.format(figure.high)}]"
     return f"{form.format(figure.mean)} {ends}"
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
-    """Return what a reader must know about the figures, a sentence each."""
-    seeds = {row.seeds for row in rows}
-    found = []
-    if seeds == {1}:
-        found.append("One seed: no interval.")
-    else:
-        found.append(
-            "Mean over seeds [95 % percentile bootstrap interval]; IQM is the interquartile mean; "
-            "training time and steps/s are medians."
+def _when(reached: Reached, form: str) -> str:
+    """Return the median, and how many runs never came there, if any."""
+    if reached.runs == reached.of:
+        assert reached.median is not None
+        return form.format(reached.median)
+    middle = "later" if reached.median is None else form.format(reached.median)
+    return f"{middle} ({reached.runs} of {reached.of})"
+
+
+def sentence(verdict: Verdict) -> str:
+    """Return in words what can be said of a pair."""
+    ours, theirs = verdict.ours, verdict.theirs
+    one, other = verdict.returns
+    scores = f"{ours} returns {one.mean:.1f}, {theirs} {other.mean:.1f} (interquartile means)"
+    better = f"a run of {ours} beats one of {theirs} with probability {verdict.better.mean:.2f}"
+    chance = f"p = {verdict.p:.2g}" if verdict.p >= 1e-3 else "p < 0.001"
+    fewest = min(verdict.seeds)
+    if verdict.too_few:
+        told = (
+            f"{fewest} seed{'' if fewest == 1 else 's'} cannot show a difference, however large: "
+            f"it takes {seeds_needed(verdict.pairs)} each"
         )
-    if 1 < max(seeds) < 10:
-        found.append("Intervals of fewer than ten seeds are too short.")
+    elif verdict.claimed:
+        gap = interval(verdict.difference, "{:.1f}")
+        ahead = "better" if verdict.difference.mean > 0 else "worse"
+        told = f"{ours} is {ahead}, by {gap} on average over paired seeds ({chance}); {better}"
+    else:
+        told = f"no difference can be claimed from {fewest} seeds ({chance}); {better}"
+    time = "" if math.isnan(verdict.time) else f" Training took {verdict.time:.2g} times as long."
+    return f"{scores}: {told}.{time}"
+
+
+def notes(rows: Sequence[Row], bar: float, failures: Sequence[Failure] = ()) -> list[str]:
+    """Return what a reader must know about the figures, a sentence each.
+
+    Args:
+        rows: Of ``summarise``.
+        bar: Return to be reached.
+        failures: Trainings that broke down, which are in no row.
+    """
+    fewest = min(row.seeds for row in rows)
+    found = [
+        f"Training broke down for {each.agent} with seed {each.seed}, which is left out, and "
+        f"flatters it: {each.why}"
+        for each in failures
+    ]
+    if fewest == 1:
+        found.append("One seed has no interval.")
+    if max(row.seeds for row in rows) > 1:
+        found.append(
+            "IQM is the interquartile mean over seeds [95 % bootstrap interval]; training time and "
+            "steps/s are medians."
+        )
+    if 1 < fewest < 5:
+        found.append(f"Intervals of {fewest} seeds are too short: read them as ranges.")
+    found.append(
+        f"The bar is a return of {bar:.1f} in an evaluation on the way: median over seeds; those "
+        "that had not reached it when they ended count as later ones, and the number of those that "
+        "had is given."
+    )
     if len({row.actions for row in rows}) > 1:
         discrete = ", ".join(row.agent for row in rows if row.actions == "discrete")
         found.append(f"Not all act alike: {discrete} with discrete actions.")
+    longest, least = max(row.steps for row in rows), min(row.steps for row in rows)
+    if longest > 1.02 * least:
+        more = ", ".join(row.agent for row in rows if row.steps > 1.02 * least)
+        found.append(f"SB3 finishes the rollout it is in: more steps for {more}.")
     return found
 
 
-def terminal_table(rows: Sequence[Row], title: str) -> Table:
-    """Return the table for a terminal of 80 columns: what does not fit is told beneath it."""
-    told = [
+def terminal_table(rows: Sequence[Row], title: str, told: Sequence[str]) -> Table:
+    """Return the table for a terminal of 80 columns: what does not fit is told beneath it.
+
+    Args:
+        rows: Of ``summarise``.
+        title: What it is of.
+        told: Sentences to put beneath it.
+    """
+    sources = [
         f"{row.agent}: {row.seeds} x {row.steps:,.0f} steps, {row.actions} actions, {row.source}."
         for row in rows
     ]
     table = Table(
-        title=title,
-        caption=escape("\n".join([*told, *notes(rows)])),
+        title=escape(title),
+        caption=escape("\n".join([*sources, *told])),
         caption_justify="left",
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
     )
     for heading in _NARROW:
-        justify = "left" if heading in _TEXT else "right"
+        justify = "left" if heading in TEXT else "right"
         table.add_column(heading, justify=justify, no_wrap=True)
     for row in rows:
-        texts = dict(zip(_HEADINGS, _texts(row), strict=True))
-        table.add_row(*(escape(texts[heading]) for heading in _NARROW))
+        cells = dict(zip(HEADINGS, texts(row), strict=True))
+        table.add_row(*(escape(cells[heading]) for heading in _NARROW))
     return table
 
 
-def markdown(rows: Sequence[Row], meta: Mapping[str, str]) -> str:
-    """Return the table as Markdown.
+def markdown(
+    rows: Sequence[Row], verdicts: Sequence[Verdict], told: Sequence[str], meta: Mapping[str, str]
+) -> str:
+    """Return the report as Markdown.
 
     Args:
         rows: Of ``summarise``.
+        verdicts: On pairs of them.
+        told: Notes on the figures.
         meta: What to say of how it was made, e.g. command, versions, hardware.
     """
-    rule = [":---" if heading in _TEXT else "---:" for heading in _HEADINGS]
-    lines = [_HEADINGS, rule, *(_texts(row) for row in rows)]
+    rule = [":---" if heading in TEXT else "---:" for heading in HEADINGS]
+    lines = [HEADINGS, rule, *([text.replace("|", "\\|") for text in texts(row)] for row in rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    told = "\n".join(f"- {key}: {text}" for key, text in meta.items())
-    return "\n\n".join(part for part in (table, " ".join(notes(rows)), told) if part) + "\n"
+    said = "\n".join(f"* {sentence(each)}" for each in verdicts)
+    made = "\n".join(f"- {key}: {text}" for key, text in meta.items())
+    return "\n\n".join(part for part in (said, table, " ".join(told), made) if part) + "\n"
 
 
 def flat(row: Row) -> dict[str, Any]:
     """Return a row's figures by column, as CSV and JSON take them."""
-    success = row.success._asdict() if row.success else {}
-    spl = row.spl._asdict() if row.spl else {}
-    return {
+    nothing = Estimate(math.nan, None, None)
+    columns: dict[str, Any] = {
         "agent": row.agent,
         "actions": row.actions,
         "seeds": row.seeds,
-        "mean_return": row.mean_return.mean,
-        "mean_return_low": row.mean_return.low,
-        "mean_return_high": row.mean_return.high,
+        "mean_return": row.mean_return,
+    }
+    for name, figure in {
         "iqm_return": row.iqm_return,
-        "success": success.get("mean"),
-        "success_low": success.get("low"),
-        "success_high": success.get("high"),
-        "spl": spl.get("mean"),
-        "spl_low": spl.get("low"),
-        "spl_high": spl.get("high"),
+        "success": row.success or nothing,
+        "spl": row.spl or nothing,
+    }.items():
+        columns[name] = None if math.isnan(figure.mean) else figure.mean
+        columns[f"{name}_low"], columns[f"{name}_high"] = figure.low, figure.high
+    return columns | {
         "steps": row.steps,
+        "reached": row.to_steps.runs,
+        "steps_to_bar": row.to_steps.median,
+        "seconds_to_bar": row.to_seconds.median,
         "wall_s": row.wall_s,
         "steps_per_s": row.steps_per_s,
+        **{f"{part}_share": share for part, share in row.split.items()},
         "source": row.source,
     }
 
 
-def write_report(rows: Sequence[Row], out: Path, meta: Mapping[str, str]) -> None:
-    """Write ``table.md`` and ``table.csv``, one line per agent, into a comparison's folder."""
-    (out / "table.md").write_text(markdown(rows, meta))
+def flat_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return the figures on a pair, as JSON takes them."""
+    return {
+        "ours": verdict.ours,
+        "theirs": verdict.theirs,
+        "difference": verdict.difference._asdict(),
+        "probability_of_improvement": verdict.better._asdict(),
+        "p": verdict.p,
+        "level": LEVEL,
+        "claimed": verdict.claimed,
+        "time": verdict.time,
+        "words": sentence(verdict),
+    }
+
+
+def table_csv(rows: Sequence[Row]) -> str:
+    """Return the table as CSV, one line per agent."""
     lines = [flat(row) for row in rows]
-    with (out / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]))
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

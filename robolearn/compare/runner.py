@@ -1,195 +1,200 @@
 """Comparing agents fairly: same steps, same seeds, same evaluation, in turn on one machine."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from gymnasium import spaces
-
-from robolearn.accelerate import choose_device
-from robolearn.agents import AGENTS, agent_class
-from robolearn.agents.base import Predictor
-from robolearn.agents.defaults import tuned
-from robolearn.baselines.rows import ALGORITHMS, Algorithm, row_for
-from robolearn.baselines.servable import require_servable
-from robolearn.environments import EnvConfig, TrainingEnvs
-from robolearn.errors import RobolearnError
-from robolearn.evaluation import evaluate
-from robolearn.runs.run import claim_folder
-from robolearn_envs.names import did_you_mean
+from robolearn.compare.cell import Cell, CompareConfig, Progress, contestant, run_cell
+from robolearn.compare.errand import Failure, carry_out
+from robolearn.config import read_yaml, to_dict, write_yaml
+from robolearn.errors import DivergedError, RobolearnError
+from robolearn.files import read_bytes, read_json
+from robolearn.runs.meta import meta
+from robolearn.runs.run import claim_folder, folder_lock, write_whole
 
 CELLS = "cells.jsonl"
 """File of a comparison's folder that holds a finished cell in each line."""
+_SAME = ("env", "steps", "episodes", "device")
+"""What cells of one comparison have in common."""
+_LARGEST = 256 * 2**20  # bytes of cells
 
-_SB3: dict[str, Algorithm] = {f"sb3-{algorithm}": algorithm for algorithm in ALGORITHMS}
-
-CONTESTANTS: tuple[str, ...] = (*AGENTS, *_SB3)
-"""Names of all agents that can be compared."""
-
-_DISCRETE_ONLY = frozenset({"dqn", "pqn", "sb3-dqn"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareConfig:
-    """What to compare, on what, and where to write it."""
-
-    agents: tuple[str, ...]
-    """Agents, ours ('ppo', 'dqn', ...) and SB3's ('sb3-a2c', 'sb3-dqn', 'sb3-ppo')."""
-    env: EnvConfig
-    """Where they learn and are evaluated; Q-learners with discrete actions where it offers them."""
-    steps: int
-    """Environment steps each agent learns from."""
-    seeds: int = 5
-    """Trainings of each agent, with seeds 0, 1, …"""
-    episodes: int = 100
-    """Episodes after each training, the same for all."""
-    device: str = "auto"
-    """'auto', 'cpu' or 'cuda'."""
-    out: Path
-    """Folder for the results; it must not hold a comparison yet."""
-
-    def __post_init__(self) -> None:
-        """Refuse unknown or repeated names and empty comparisons."""
-        if not self.agents:
-            raise RobolearnError(f"Nothing to compare. Known agents: {', '.join(CONTESTANTS)}.")
-        for name in self.agents:
-            if name not in CONTESTANTS:
-                raise RobolearnError(did_you_mean("agent", name, CONTESTANTS))
-            if self.agents.count(name) > 1:
-                raise RobolearnError(f"Agent '{name}' is listed twice; name each agent once.")
-        for field in ("steps", "seeds", "episodes"):
-            if getattr(self, field) < 1:
-                raise RobolearnError(f"{field} must be at least 1, got {getattr(self, field)}.")
+Report = Progress | Cell | Failure
+"""What is heard of a cell: how far it has come, how it ended."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One agent trained with one seed, and how it then did."""
+class Found(NamedTuple):
+    """A comparison's cells."""
 
-    agent: str
-    seed: int
-    actions: str
-    """'discrete' or 'continuous'."""
-    steps: int
-    """Environment steps it learned from."""
-    wall_s: float
-    """Seconds of training: making environments and agent included, evaluation not."""
-    steps_per_s: float
-    episodes: int
-    mean_return: float
-    std_return: float
-    min_return: float
-    max_return: float
-    mean_length: float
-    success_rate: float | None
-    """None where the environment does not say."""
-    details: Mapping[str, float]
-    """Means of what else the task tells of an episode, by name."""
-    source: str
-    """Where the hyper-parameters come from."""
+    cells: list[Cell]
+    """Those that were asked for and came to their end: seed by seed, agents in their order."""
+    failures: list[Failure]
+    """Those that broke down."""
+    sittings: list[dict[str, Any]]
+    """Of each time it was gone on with: command, versions, hardware."""
 
 
-@dataclass(frozen=True)
-class _Trained:
-    agent: Predictor
-    steps: int
-    wall_s: float
-
-
-@dataclass(frozen=True)
-class _Contestant:
-    """An agent that is known to be able to learn in its environment."""
-
-    name: str
-    env: EnvConfig
-    actions: str
-    source: str
-    train: Callable[[int, int], _Trained]
-    """From steps and seed."""
-
-
-def compare(config: CompareConfig, on_cell: Callable[[Cell], None] | None = None) -> list[Cell]:
+def compare(config: CompareConfig, on_report: Callable[[Report], None] = lambda _: None) -> Found:
     """Train every agent with every seed, in turn, and evaluate each on the same episodes.
 
     For each seed each agent has its turn before the next seed begins, so that whatever else the
-    machine does meets all of them alike. Finished cells are in ``cells.jsonl`` at once.
+    machine does meets all of them alike. Finished cells are in ``cells.jsonl`` at once, and are not
+    made again when the same comparison is asked for once more, with more agents or seeds if so
+    wished.
 
     Args:
         config: What to compare.
-        on_cell: Called with each cell when it is finished.
+        on_report: Called with whatever there is to tell, cells of earlier sittings included.
 
     Raises:
         RobolearnError: An agent cannot learn in this environment or on this device, or the
-            folder cannot be used; nothing has been trained then.
+            folder cannot be used or holds another comparison; nothing has been trained then. Or a
+            process of a training died.
     """
-    contestants = [_contestant(name, config) for name in config.agents]
-    claim_folder(config.out, "comparison")
-    path = config.out / CELLS
+    for name in config.agents:
+        contestant(name, config)
+    begun = (config.out / "config.yaml").is_file()
+    if not begun:
+        claim_folder(config.out, "comparison")
+        write_yaml(config.out / "config.yaml", config)
+    with folder_lock(config.out, "used by another comparison"):
+        return _go_on(config, on_report)
+
+
+def _go_on(config: CompareConfig, on_report: Callable[[Report], None]) -> Found:
+    _require_same(config)
+    done = {(cell.seed, cell.agent): cell for cell in read_cells(config.out)}
+    wanted = [(seed, name) for seed in range(config.seeds) for name in config.agents]
+    missing = [key for key in wanted if key not in done]
+    for key in wanted:
+        if key in done:
+            on_report(done[key])
+    if missing or not (config.out / "meta.json").is_file():
+        _note_sitting(config.out)
+    failures: list[Failure] = []
+    with (config.out / CELLS).open("a") as lines:
+
+        def hear(report: Report) -> None:
+            if isinstance(report, Cell):
+                lines.write(report.to_json() + "\n")
+                lines.flush()
+                os.fsync(lines.fileno())
+                done[report.seed, report.agent] = report
+            elif isinstance(report, Failure):
+                failures.append(report)
+            on_report(report)
+
+        (_one_by_one if config.jobs == 1 else _at_once)(config, missing, hear)
+    cells = [done[key] for key in wanted if key in done]
+    return Found(cells, failures, read_json(config.out / "meta.json")["sittings"])
+
+
+def _require_same(config: CompareConfig) -> None:
+    """Make sure that cells already there are of the same comparison.
+
+    Raises:
+        RobolearnError: They are not.
+    """
+    told, asked = read_yaml(config.out / "config.yaml"), to_dict(config)
+    for name in _SAME:
+        if told.get(name) != asked[name]:
+            raise RobolearnError(
+                f"{config.out} holds a comparison with {name}={told.get(name)}, got {asked[name]}; "
+                "nothing was changed. Ask for the same to go on with it, or choose another --out."
+            )
+
+
+def _note_sitting(out: Path) -> None:
+    path = out / "meta.json"
+    before = read_json(path).get("sittings", []) if path.is_file() else []
+    write_whole(path, json.dumps({"sittings": [*before, meta()]}, indent=2))
+
+
+def read_cells(out: Path) -> list[Cell]:
+    """Return the finished cells of a comparison; a line that a kill cut short is cut off.
+
+    Raises:
+        RobolearnError: Another line is damaged.
+    """
+    path = out / CELLS
+    if not path.is_file():
+        return []
+    content = read_bytes(path, _LARGEST)
+    whole = content.rfind(b"\n") + 1
     cells = []
-    for seed in range(config.seeds):
-        for contestant in contestants:
-            cell = _run(contestant, config, seed)
-            with path.open("a") as lines:
-                lines.write(json.dumps(asdict(cell)) + "\n")
-            cells.append(cell)
-            if on_cell is not None:
-                on_cell(cell)
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        try:
+            cells.append(Cell.from_json(line))
+        except RobolearnError as error:
+            raise RobolearnError(
+                f"Line {number} of {path} is damaged ({error}). Delete it to have that cell made "
+                "again."
+            ) from error
+    if whole < len(content):
+        os.truncate(path, whole)
     return cells
 
 
-def _contestant(name: str, config: CompareConfig) -> _Contestant:
-    env = config.env
-    if name in _DISCRETE_ONLY and env.native and "action" not in env.kwargs:
-        env = replace(env, kwargs={**env.kwargs, "action": "discrete"})
-    space = TrainingEnvs.of(env, None, {}).action_space
-    actions = "continuous" if isinstance(space, spaces.Box) else "discrete"
-    choose_device(config.device)
-    source, train = (_sb3 if name in _SB3 else _ours)(name, env, config.device)
-    return _Contestant(name, env, actions, source, train)
-
-
-def _ours(name: str, env: EnvConfig, device: str) -> tuple[str, Callable[[int, int], _Trained]]:
-    make = agent_class(name)
-    make(env, device=device).close()  # refuses what it cannot serve, and loads torch untimed
-
-    def train(steps: int, seed: int) -> _Trained:
-        start = time.perf_counter()
-        agent = make(env, seed=seed, device=device)
+def _one_by_one(
+    config: CompareConfig, keys: Sequence[tuple[int, str]], hear: Callable[[Report], None]
+) -> None:
+    """Make cells in this process."""
+    who = {name: contestant(name, config) for name in config.agents}
+    for seed, name in keys:
         try:
-            agent.learn(steps)
-            return _Trained(agent, agent.steps, time.perf_counter() - start)
-        finally:
-            agent.close()
-
-    source = f"robolearn, tuned for {env.id}" if tuned(name, env.id) else "robolearn's defaults"
-    return source, train
+            hear(run_cell(who[name], config, seed, hear))
+        except DivergedError as error:
+            hear(Failure(name, seed, str(error)))
 
 
-def _sb3(name: str, env: EnvConfig, device: str) -> tuple[str, Callable[[int, int], _Trained]]:
-    algorithm = _SB3[name]
-    require_servable(algorithm, env)
-    from robolearn.baselines.sb3 import train_sb3  # takes 1.5 s, which only SB3 should cost
+def _at_once(
+    config: CompareConfig, keys: Sequence[tuple[int, str]], hear: Callable[[Report], None]
+) -> None:
+    """Make cells in as many processes as there are jobs, begun in their order."""
+    waiting = list(reversed(keys))
+    running: dict[Connection, tuple[Any, int, str]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < config.jobs:
+                seed, name = waiting.pop()
+                pipe, process = _start(config, seed, name)
+                running[pipe] = (process, seed, name)
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                process, seed, name = running[ready]
+                try:
+                    report = ready.recv()
+                except (EOFError, ConnectionError):
+                    process.join()
+                    raise RobolearnError(
+                        f"The process that trained {name} with seed {seed} died (exit status "
+                        f"{process.exitcode}). Finished cells are kept: the same command goes on."
+                    ) from None
+                if isinstance(report, Exception):
+                    raise report
+                hear(report)
+                if not isinstance(report, Progress):
+                    del running[ready]
+                    ready.close()
+                    process.join()
+    finally:
+        for process, _, _ in running.values():
+            process.kill()
+        for pipe, (process, _, _) in running.items():
+            process.join()
+            pipe.close()
 
-    def train(steps: int, seed: int) -> _Trained:
-        agent = train_sb3(algorithm, env, steps, seed, device=device)
-        return _Trained(agent, agent.steps, agent.wall_s)
 
-    return row_for(algorithm, env.id).source, train
-
-
-def _run(contestant: _Contestant, config: CompareConfig, seed: int) -> Cell:
-    trained = contestant.train(config.steps, seed)
-    evaluation = evaluate(trained.agent, contestant.env.held_out("test"), episodes=config.episodes)
-    return Cell(
-        agent=contestant.name,
-        seed=seed,
-        actions=contestant.actions,
-        steps=trained.steps,
-        wall_s=trained.wall_s,
-        steps_per_s=trained.steps / trained.wall_s,
-        source=contestant.source,
-        **evaluation.scores(),
-        details=evaluation.means(),
-    )
+def _start(config: CompareConfig, seed: int, name: str) -> tuple[Any, Any]:
+    """Start the process of a cell and return the pipe it reports through, and the process."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    alone = replace(config, agents=(name,))
+    process = context.Process(target=carry_out, args=(theirs, alone, seed), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process

@@ -140,13 +140,7 @@ class RunFolder:
         Raises:
             RobolearnError: Another one does so.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RobolearnError(
-                    f"{self.path} is being trained by another process. Wait for it, or stop it."
-                ) from error
+        with folder_lock(self.path, "being trained by another process"):
             yield
 
     def tell(self, what: str, facts: Any) -> None:
@@ -172,6 +166,25 @@ class RunFolder:
     def write_evaluation(self, figures: dict[str, Any]) -> None:
         """Write the final evaluation."""
         write_whole(self.path / "eval.json", json.dumps(figures, indent=2))
+
+
+@contextmanager
+def folder_lock(path: Path, taken: str) -> Iterator[None]:
+    """Keep other processes out of a folder meanwhile; a kill frees it.
+
+    Args:
+        path: The folder.
+        taken: What it is if another one has it.
+
+    Raises:
+        RobolearnError: Another one has it.
+    """
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RobolearnError(f"{path} is {taken}. Wait for it, or stop it.") from error
+        yield
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -49,7 +49,7 @@ def serve(pipe: Connection, num_envs: int) -> None:
     """Answer requests until the parent closes its end of the pipe, or is no more."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they come to the whole group: the parent
         signal.signal(number, signal.SIG_IGN)  # saves, and then ends us
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     hand = _Slice(num_envs)
     with suppress(EOFError, ConnectionError):
         while True:
@@ -57,8 +57,12 @@ def serve(pipe: Connection, num_envs: int) -> None:
     hand.close()
 
 
-def _leave_with_parent() -> None:
-    """End the process when the parent's ends, even in the middle of a step."""
+def leave_with_parent() -> None:
+    """Let this process end when its parent's ends, even in the middle of a step."""
+    threading.Thread(target=_await_parents_end, daemon=True).start()
+
+
+def _await_parents_end() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
