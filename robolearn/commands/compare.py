@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.live import Live
@@ -13,11 +12,17 @@ from rich.table import Table
 
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
+from robolearn.commands.filming import refusals
 from robolearn.compare.cell import BATCH, SB3, Cell, CompareConfig, Progress
-from robolearn.compare.report import flat, flat_verdict, notes, sentence, terminal_table
+from robolearn.compare.films import Clip, film_comparison
+from robolearn.compare.page import REPORT, find, write_report
+from robolearn.compare.report import flat, flat_verdict, sentence, terminal_table
 from robolearn.compare.runner import Found, Report, compare
-from robolearn.compare.summary import summarise, threshold, verdicts
+from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError
+from robolearn.imitation.experts import EXPERTS, expert_for
+from robolearn.runs.meta import comment
+from robolearn.video.play import Rollout, play_made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class CompareOptions:
     """Trainings at a time, in processes of their own; they slow each other down alike."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    videos: bool = True
+    """Show the agents in the report."""
     out: Path
     """Folder for the results: empty, or that of the same comparison."""
     json: bool = False
@@ -126,14 +133,32 @@ class Board:
 
 def _tell(config: CompareConfig, found: Found, options: CompareOptions) -> None:
     """Write the report and print what is in it."""
-    bar = threshold(found.cells) if options.threshold is None else options.threshold
-    rng = np.random.default_rng(0)
-    rows, judged = summarise(found.cells, bar, rng), verdicts(found.cells, rng)
-    told = notes(rows, bar, found.failures)
+    title = f"{config.env.id}, {config.steps:,} steps"
+    findings = find(title, found.cells, found.failures, options.threshold)
+    clips = _filmed(config) if options.videos else []
+    write_report(findings, options.out, clips, found.sittings)
+    words = [sentence(each) for each in findings.verdicts]
     if options.json:
-        facts = {"env": config.env.id, "threshold": bar, "notes": told}
-        tables = {"rows": list(map(flat, rows)), "pairs": list(map(flat_verdict, judged))}
+        facts = {"env": config.env.id, "threshold": findings.bar, "notes": findings.notes}
+        tables = {
+            "rows": [flat(row) for row in findings.rows],
+            "pairs": [flat_verdict(each) for each in findings.verdicts],
+        }
         print_json({**facts, **tables})
         return
-    words = [sentence(each) for each in judged]
-    Console().print(terminal_table(rows, f"{config.env.id}, {config.steps:,} steps", told + words))
+    Console().print(terminal_table(findings.rows, title, [*findings.notes, *words]))
+    print(f"Written to {options.out}: {', '.join(REPORT)}.")
+
+
+def _filmed(config: CompareConfig) -> list[Clip]:
+    """Write the videos, with the environment's expert beside the agents where there is one."""
+    with Console(stderr=True).status("Drawing videos", spinner="line"), refusals():
+        return film_comparison(
+            config.out, config.agents, config.seeds, comment(), _expert(config.env)
+        )
+
+
+def _expert(env: EnvConfig) -> list[Rollout]:
+    if not env.native or env.id.split("/")[-1] not in EXPERTS:
+        return []
+    return [play_made(expert_for, env.held_out("test"), label="expert")]

@@ -1,0 +1,149 @@
+"""A comparison as one page that opens offline, with Markdown and CSV beside it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robolearn.compare import plots
+from robolearn.compare.cell import Cell
+from robolearn.compare.errand import Failure
+from robolearn.compare.films import Clip
+from robolearn.compare.report import (
+    HEADINGS,
+    NONE,
+    TEXT,
+    markdown,
+    notes,
+    sentence,
+    table_csv,
+    texts,
+)
+from robolearn.compare.settings import settings
+from robolearn.compare.summary import Row, Verdict, by_agent, summarise, threshold, verdicts
+from robolearn.pages.page import data_uri, render_page, svg
+from robolearn.runs.run import write_whole
+
+REPORT = ("report.html", "report.md", "table.csv")
+"""Files of a report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a comparison has come to."""
+
+    title: str
+    cells: Sequence[Cell]
+    bar: float
+    """Return to be reached."""
+    rows: Sequence[Row]
+    verdicts: Sequence[Verdict]
+    notes: Sequence[str]
+
+
+def find(
+    title: str,
+    cells: Sequence[Cell],
+    failures: Sequence[Failure] = (),
+    bar: float | None = None,
+) -> Findings:
+    """Return what cells of one comparison say.
+
+    Args:
+        title: What it is of.
+        cells: At least one.
+        failures: Trainings that broke down.
+        bar: Return to be reached; None for the usual one.
+    """
+    rng = np.random.default_rng(0)
+    bar = threshold(cells) if bar is None else bar
+    rows = summarise(cells, bar, rng)
+    return Findings(
+        title=title,
+        cells=cells,
+        bar=bar,
+        rows=rows,
+        verdicts=verdicts(cells, rng),
+        notes=notes(rows, bar, failures),
+    )
+
+
+def write_report(
+    found: Findings, out: Path, clips: Sequence[Clip], sittings: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write ``REPORT`` into a comparison's folder; a report that is there is replaced.
+
+    Args:
+        found: What to report.
+        out: The folder.
+        clips: Videos that go into the page.
+        sittings: What made the cells: command, versions, hardware, each time.
+    """
+    made = {key: text for sitting in sittings for key, text in facts(sitting).items()}
+    text = markdown(found.rows, found.verdicts, found.notes, made)
+    write_whole(out / "report.md", f"# {found.title}\n\n{text}")
+    write_whole(out / "table.csv", table_csv(found.rows))
+    write_whole(out / "report.html", page(found, clips, sittings))
+
+
+def facts(sitting: Mapping[str, Any]) -> dict[str, str]:
+    """Return what there is to say of how cells were made, by name."""
+    versions = ", ".join(f"{name} {number}" for name, number in sitting["versions"].items())
+    told = {name: str(sitting[name]) for name in ("command", "hardware", "git") if sitting[name]}
+    return {**told, "versions": versions}
+
+
+def page(found: Findings, clips: Sequence[Clip], sittings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page, with all pictures and videos in it."""
+    groups = by_agent(found.cells)
+    several = len(groups) > 1
+    pictures = {
+        "intervals": svg(plots.intervals(found.rows), "Return of each agent with its interval"),
+        "curves": svg(plots.curves(groups, found.bar), "Learning curves"),
+        "profiles": svg(plots.profiles(groups), "Performance profiles"),
+        "split": svg(plots.split(found.rows), "Where the time of training went"),
+    }
+    every = settings([cells[0] for cells in groups.values()])
+    columns = [
+        k
+        for k, heading in enumerate(HEADINGS)
+        if heading != "hyper-parameters" and any(texts(row)[k] != NONE for row in found.rows)
+    ]
+    differing = [setting for setting in every if setting.shared and setting.differs]
+    return render_page(
+        "comparison.html.jinja",
+        title=found.title,
+        sentences=[sentence(verdict) for verdict in found.verdicts],
+        notes=found.notes,
+        headings=[(HEADINGS[k], HEADINGS[k] in TEXT) for k in columns],
+        lines=[[_line(row)[k] for k in columns] for row in found.rows],
+        sources={row.agent: row.source for row in found.rows},
+        pictures=pictures,
+        films=[(data_uri(clip.path), clip.caption) for clip in clips],
+        agents=list(groups),
+        differing=differing if several else [],
+        others=[setting for setting in every if not several or setting not in differing],
+        sittings=[facts(sitting) for sitting in sittings],
+        bar=f"{found.bar:.1f}",
+    )
+
+
+def _line(row: Row) -> list[tuple[str, float | None]]:
+    """Return a row's cells, each with the number it is sorted by, None where it is text."""
+    numbers = {
+        "seeds": row.seeds,
+        "IQM of return": row.iqm_return.mean,
+        "mean": row.mean_return,
+        "success": row.success and row.success.mean,
+        "SPL": row.spl and row.spl.mean,
+        "steps": row.steps,
+        "steps to bar": row.to_steps.median or float("inf"),
+        "s to bar": row.to_seconds.median or float("inf"),
+        "training": row.wall_s,
+        "steps/s": row.steps_per_s,
+    }
+    return [
+        (text, numbers.get(heading)) for heading, text in zip(HEADINGS, texts(row), strict=True)
+    ]
