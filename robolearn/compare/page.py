@@ -15,6 +15,7 @@ from robolearn.compare.report import (
     HEADINGS,
     NONE,
     TEXT,
+    interval,
     markdown,
     notes,
     sentence,
@@ -117,6 +118,7 @@ def page(found: Findings, clips: Sequence[Clip], sittings: Sequence[Mapping[str,
         title=found.title,
         sentences=[sentence(verdict) for verdict in found.verdicts],
         notes=found.notes,
+        pairs=[_pair(verdict) for verdict in found.verdicts],
         headings=[(HEADINGS[k], HEADINGS[k] in TEXT) for k in columns],
         lines=[[_line(row)[k] for k in columns] for row in found.rows],
         sources={row.agent: row.source for row in found.rows},
@@ -130,12 +132,26 @@ def page(found: Findings, clips: Sequence[Clip], sittings: Sequence[Mapping[str,
     )
 
 
+def _pair(verdict: Verdict) -> dict[str, Any]:
+    """Return what the table of pairs says of one."""
+    gap, better = verdict.difference, verdict.better
+    claim = "better" if gap.mean > 0 else "worse"
+    return {
+        "ours": verdict.ours,
+        "theirs": verdict.theirs,
+        "difference": (gap.mean, interval(gap, "{:+.1f}")),
+        "better": (better.mean, interval(better, "{:.2f}")),
+        "p": verdict.p,
+        "time": verdict.time,
+        "claim": claim if verdict.claimed else "too few seeds" if verdict.too_few else "none",
+    }
+
+
 def _line(row: Row) -> list[tuple[str, float | None]]:
     """Return a row's cells, each with the number it is sorted by, None where it is text."""
     numbers = {
         "seeds": row.seeds,
         "IQM of return": row.iqm_return.mean,
-        "mean": row.mean_return,
         "success": row.success and row.success.mean,
         "SPL": row.spl and row.spl.mean,
         "steps": row.steps,
