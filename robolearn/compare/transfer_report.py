@@ -44,8 +44,8 @@ def notes(matrix: Matrix) -> list[str]:
         found.append("Of several seeds: mean over seeds [95 % bootstrap interval over seeds].")
     if 1 in counts:
         found.append(
-            "Of one seed: mean [95 % bootstrap interval over its episodes], which says nothing of "
-            "other seeds."
+            "Of one seed: mean [95 % interval over its episodes, of success Wilson's, else by "
+            "bootstrap], which says nothing of other seeds."
         )
     if several and min(several) < _FEW:
         found.append(

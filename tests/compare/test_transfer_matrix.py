@@ -18,6 +18,7 @@ from robolearn.compare.transfer_plot import heatmap
 from robolearn.compare.transfer_report import FILES, markdown, notes, page, terminal_table
 from robolearn.config import to_dict
 from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnWarning
 from robolearn.evaluation import evaluate
 from robolearn.runs.run import RunFolder
 from robolearn.session import TrainConfig
@@ -36,6 +37,7 @@ def make_run(path, env_id=BALANCE, engine="mujoco", seed=0, hyper=SMALL, **kwarg
     folder = RunFolder.create(path, config)
     agent.save(folder.checkpoint(64))
     folder.point("last", folder.checkpoint(64))
+    folder.write_evaluation({})  # it has come to its end
     agent.close()
     return path
 
@@ -117,6 +119,18 @@ def test_a_cell_of_one_seed_has_an_interval_over_its_episodes(matrix, runs):
     assert found.returns.min() <= low < mean < high <= found.returns.max()
 
 
+def test_success_of_one_seed_has_an_interval_even_if_none_of_its_episodes_was_one(matrix):
+    # Wilson's, of 0 of 8 with z = 1.96: from 0 to z^2 / (8 + z^2) = 3.842 / 11.842 = 0.3244.
+    assert matrix.cell(1, 0).figures["success"] == pytest.approx((0.0, 0.0, 0.3244), abs=1e-4)
+
+
+def test_a_run_that_was_stopped_is_pointed_out(runs, tmp_path):
+    stopped = shutil.copytree(runs["zero"], tmp_path / "stopped")
+    (stopped / "eval.json").unlink()
+    with pytest.warns(RobolearnWarning, match="stopped has not come to its end"):
+        measure(stopped, engines=("analytic",), randomize=0.0, episodes=1)
+
+
 def test_default_damping_and_matched_physics_are_what_they_are_called(runs):
     matrix = measure(runs["swingup"], engines=("bullet",), randomize=0.0, episodes=2)
     matched, damped = matrix.cells
@@ -185,7 +199,7 @@ def test_markdown_has_a_table_for_each_measure_and_says_what_intervals_are(matri
     assert rows[2][1] == f"**{mean:.1f} [{low:.1f}, {high:.1f}]**"
     assert not rows[2][2].startswith("**")
     assert "Of several seeds: mean over seeds" in text
-    assert "Of one seed: mean [95 % bootstrap interval over its episodes]" in text
+    assert "Of one seed: mean [95 % interval over its episodes, of success Wilson's" in text
     assert "Intervals over fewer than five seeds are too short" in text
     assert "- command: robolearn transfer" in text
 
