@@ -8,6 +8,7 @@ Needs some ten minutes; files in ``videos/`` are replaced. ``--only navigation``
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -15,12 +16,12 @@ import tyro
 from PIL import Image
 
 from benchmarks.results import made_by
-from robolearn.agents.base import greedy
 from robolearn.agents.dqn import DQN
 from robolearn.agents.ppo import PPO
 from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn.runs.meta import comment
-from robolearn.video.rollout import record
+from robolearn.video.film import film
+from robolearn.video.play import play
 
 LIDAR, DEPTH = "robolearn/NavLidar-v0", "robolearn/NavDepth-v0"
 VIDEOS = Path(__file__).parents[1] / "videos"
@@ -32,31 +33,20 @@ UNDER_WAY = 25
 """Step of a navigation episode that its still shows."""
 
 
-def film(agent: PPO | DQN, env: EnvConfig, name: str, episodes: int = 1) -> None:
+def show(agent: PPO | DQN, env: EnvConfig, name: str, episodes: int = 1) -> None:
     """Film greedy episodes on layouts held out."""
-    single = env.held_out("test").make(render_mode="rgb_array")
-    record(
-        greedy(agent),
-        single,
-        VIDEOS / name,
-        seed=HELD_OUT,
-        episodes=episodes,
-        comment=comment(),
-        overwrite=True,
-    )
-    single.close()
+    where = env.held_out("test")
+    rollouts = [play(agent, where, label=name, seed=HELD_OUT + k) for k in range(episodes)]
+    film(rollouts, VIDEOS / name, sequence=True, comment=comment(), overwrite=True)
 
 
 def still(agent: PPO, env: EnvConfig, step: int) -> np.ndarray:
     """Return the frame after some steps of one greedy episode. Shape (height, width, 3)."""
-    single = env.held_out("test").make(render_mode="rgb_array")
-    observation, _ = single.reset(seed=HELD_OUT)
-    policy = greedy(agent)
-    for k in range(step):
-        observation, *_ = single.step(policy(observation, k == 0))
-    frame = np.asarray(single.render())
-    single.close()
-    return frame
+    rollout = play(agent, env.held_out("test"), label="still", seed=HELD_OUT)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "still.png"
+        film([rollout], path, at=min(step, len(rollout)), overlay=False)
+        return np.asarray(Image.open(path))
 
 
 def save(picture: np.ndarray, name: str, shrink: int = 1) -> None:
@@ -68,25 +58,25 @@ def cart_poles() -> None:
     """Make what shows cart-poles."""
     swing_up = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco")
     ppo = PPO(swing_up, seed=0).learn(1_000_000)
-    film(ppo, swing_up, "swingup-mujoco.mp4")
-    film(ppo, EnvConfig(id=swing_up.id, engine="bullet"), "swingup-bullet.mp4")
+    show(ppo, swing_up, "swingup-mujoco.mp4")
+    show(ppo, EnvConfig(id=swing_up.id, engine="bullet"), "swingup-bullet.mp4")
     strip = [still(ppo, swing_up, step)[CROP] for step in STILLS]
     save(np.concatenate(strip, axis=1), "swingup.png", shrink=2)
     balance = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="mujoco")
-    film(DQN(balance, seed=0).learn(60_000), balance, "balance-dqn.mp4")
+    show(DQN(balance, seed=0).learn(60_000), balance, "balance-dqn.mp4")
 
 
 def navigation() -> None:
     """Make what shows navigation."""
     moving = EnvConfig(id=LIDAR, engine="analytic", kwargs={"level": 3})
     ppo = PPO(moving, seed=0).learn(1_500_000)
-    film(ppo, replace(moving, engine="bullet"), "navigation-moving.mp4", episodes=3)
+    show(ppo, replace(moving, engine="bullet"), "navigation-moving.mp4", episodes=3)
     save(still(ppo, replace(moving, engine="mujoco"), UNDER_WAY), "navigation.png")
     walls = EnvConfig(id=LIDAR, engine="analytic", kwargs={"level": 4})
-    film(PPO(walls, seed=0).learn(2_000_000), walls, "navigation-walls.mp4", episodes=3)
+    show(PPO(walls, seed=0).learn(2_000_000), walls, "navigation-walls.mp4", episodes=3)
     depth = EnvConfig(id=DEPTH, engine="analytic", kwargs={"level": 1})
     ppo = PPO(depth, seed=0).learn(300_000)
-    film(ppo, replace(depth, engine="mujoco"), "navigation-depth.mp4", episodes=2)
+    show(ppo, replace(depth, engine="mujoco"), "navigation-depth.mp4", episodes=2)
 
 
 PARTS = {"cart-poles": cart_poles, "navigation": navigation}

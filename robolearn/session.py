@@ -177,6 +177,8 @@ class Session:
             self._point("best", self._best_at)  # a kill may have come before that
             if self._config.pretrained is not None and not self._agent.steps:
                 self._select()
+            if self._config.video_every and not self._agent.steps:
+                self._films.ask(self._agent, 0)  # for a montage to begin with
             self._attend()  # to what was due when the run was stopped
             for report in self._timed(reports):
                 self._note(report, line)
@@ -313,6 +315,8 @@ class Session:
         """Evaluate the agent for good and save it."""
         self._select()
         self._save("last")
+        if self._config.video_every:
+            self._films.ask(self._agent, self._agent.steps)
         evaluation = self._evaluate(self._config.env.held_out("test"), 100, seed=0)
         figures = {"final_return": evaluation.mean, "final_success": evaluation.success_rate}
         self._log.write(self._agent.steps, figures)

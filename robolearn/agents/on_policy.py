@@ -396,6 +396,20 @@ class OnPolicy(Learner[P]):
             latent = self._perceive(torch.from_numpy(flat).to(self.device), state, None)
             return self.net.value(latent).cpu().numpy()
 
+    def action_probabilities(self, observation: Any, state: Any = None) -> np.ndarray | None:
+        """Return how likely each discrete action is, shape (N, A); None of continuous ones.
+
+        Args:
+            observation: Of the observation space, or N of them stacked.
+            state: The memory before them, as ``predict`` returned it; None for none.
+        """
+        if not isinstance(self.net.head, CategoricalHead):
+            return None
+        flat, _ = flatten_any(self.envs.observation_space, observation)
+        with torch.inference_mode():
+            latent = self._perceive(torch.from_numpy(flat).to(self.device), state, None)
+            return self.net.policy(latent).softmax(dim=-1).cpu().numpy()
+
     def _perceive(self, obs: Tensor, state: Any, episode_start: Any) -> Tensor:
         """Return the latents of N observations, with a memory as callers of ``predict`` hold it."""
         shape = (len(obs), self.net.width)

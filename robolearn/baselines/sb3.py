@@ -9,11 +9,14 @@ from copy import deepcopy
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecEnv,
@@ -96,9 +99,42 @@ class SB3Agent:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, Any]:
         """Return actions for one observation or a batch; SB3's own signature."""
-        if self._normaliser is not None:
-            observation = self._normaliser.normalize_obs(observation)
-        return self.model.predict(observation, state, episode_start, deterministic)
+        return self.model.predict(self._seen(observation), state, episode_start, deterministic)
+
+    def _seen(self, observation: Any) -> Any:
+        """Return observations as the model sees them."""
+        if self._normaliser is None:
+            return observation
+        return self._normaliser.normalize_obs(observation)
+
+    def value(self, observation: Any, state: Any = None) -> np.ndarray | None:
+        """Return V of N observations, in units of reward, shape (N,); None of DQN."""
+        policy = self.model.policy
+        if not isinstance(policy, ActorCriticPolicy):
+            return None
+        with torch.inference_mode():
+            seen, _ = policy.obs_to_tensor(self._seen(observation))
+            return policy.predict_values(seen).squeeze(-1).cpu().numpy()
+
+    def q_values(self, observation: Any) -> np.ndarray | None:
+        """Return Q of N observations, in units of reward, shape (N, actions); None but of DQN."""
+        if not isinstance(self.model, DQN):
+            return None
+        with torch.inference_mode():
+            seen, _ = self.model.policy.obs_to_tensor(self._seen(observation))
+            return self.model.q_net(seen).cpu().numpy()
+
+    def action_probabilities(self, observation: Any, state: Any = None) -> np.ndarray | None:
+        """Return how likely each action is, shape (N, A); None of DQN and of continuous ones."""
+        policy = self.model.policy
+        if not isinstance(policy, ActorCriticPolicy):
+            return None
+        with torch.inference_mode():
+            seen, _ = policy.obs_to_tensor(self._seen(observation))
+            chosen = policy.get_distribution(seen)
+            if not isinstance(chosen, CategoricalDistribution):
+                return None
+            return chosen.distribution.probs.cpu().numpy()
 
 
 def train_sb3(

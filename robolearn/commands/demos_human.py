@@ -15,7 +15,7 @@ from robolearn.imitation.demos.human import simulation
 from robolearn.imitation.demos.human_set import HumanSet, demonstrate
 from robolearn.imitation.demos.human_window import HumanWindow
 from robolearn.imitation.demos.record import RecordConfig
-from robolearn.video.rollout import real_time
+from robolearn.video.schedule import real_time
 
 
 @dataclass(frozen=True, kw_only=True)

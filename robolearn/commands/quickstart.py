@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from robolearn.agents.base import greedy
 from robolearn.agents.load import load_agent
 from robolearn.baselines.rows import SB3Row, matched
 from robolearn.baselines.sb3 import train_sb3
@@ -19,8 +18,9 @@ from robolearn.environments import HELD_OUT, EnvConfig, check_seed
 from robolearn.evaluation import Evaluation, evaluate
 from robolearn.runs.meta import comment
 from robolearn.train import TrainConfig, train
+from robolearn.video.film import film
+from robolearn.video.play import play
 from robolearn.video.recorder import check_target
-from robolearn.video.rollout import record_side_by_side
 from robolearn_envs.engines import installed
 
 ENV = "robolearn/CartPoleSwingUp-v0"
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     console.print(f"2/3  {THEIRS} learns the same from as many steps, with our hyper-parameters")
     theirs = train_theirs(options, matched(ours.agent.config))
     console.print(f"3/3  Both go into {video}, side by side from the same start")
-    renderer = film((ours, theirs), video)
+    renderer = show((ours, theirs), video)
     console.print(f"     drawn by {renderer}")
     report((ours, theirs), run, video, as_json=options.json)
     return 0
@@ -113,25 +113,12 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
-def film(contestants: Sequence[Trained], path: Path) -> str | None:
+def show(contestants: Sequence[Trained], path: Path) -> str | None:
     """Show an episode of each next to each other, every second step; return the renderer."""
     env = EnvConfig(id=ENV, engine="mujoco")
-    envs = {c.name: env.make(render_mode="rgb_array", width=640, height=480) for c in contestants}
-    try:
-        with refusals():
-            recording = record_side_by_side(
-                {c.name: greedy(c.agent) for c in contestants},
-                envs,
-                path,
-                seed=HELD_OUT,
-                max_steps=500,
-                stride=2,
-                comment=comment(),
-            )
-    finally:
-        for single in envs.values():
-            single.close()
-    return recording.renderer
+    rollouts = [play(c.agent, env, label=c.name, seed=HELD_OUT) for c in contestants]
+    with refusals():
+        return film(rollouts, path, stride=2, comment=comment()).renderer
 
 
 def report(contestants: Sequence[Trained], run: Path, video: Path, *, as_json: bool) -> None:

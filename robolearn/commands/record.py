@@ -1,39 +1,52 @@
-"""``robolearn record RUN --out x.mp4``."""
+"""``robolearn record RUN [RUN ...] --out x.mp4``."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import gymnasium as gym
 import tyro
 
-from robolearn.agents.base import greedy
-from robolearn.agents.load import load_agent
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.filming import frame_size, refusals
+from robolearn.commands.record_sources import (
+    ROLLOUTS,
+    Where,
+    episodes_of,
+    progress_of,
+    side_by_side,
+    stored,
+)
 from robolearn.dumps import read_dump
-from robolearn.environments import HELD_OUT, EnvConfig, check_seed
+from robolearn.environments import check_seed
 from robolearn.errors import RobolearnError
 from robolearn.files import fitting
 from robolearn.runs.meta import comment
 from robolearn.video.breakdown import record_dump
-from robolearn.video.rollout import Recording, record
+from robolearn.video.film import Recording, film
+from robolearn.video.play import Rollout
+from robolearn.video.recorder import check_target
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordOptions:
-    """Write a video of a trained agent."""
+    """Write a video of trained agents; several are shown side by side, from the same start."""
 
-    run: Annotated[Path | None, tyro.conf.Positional] = None
-    """Run folder (its best checkpoint) or checkpoint folder."""
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Run folders (their best checkpoints), checkpoint folders, the word expert, or rollouts kept
+    before, *.npz."""
     from_dump: Path | None = None
     """Instead of a run: the dump of an environment that broke down, in RUN/dumps."""
     out: Path
-    """The video to write, *.mp4."""
+    """The video to write, *.mp4, *.webm or *.gif, or one picture, *.png."""
+    grid: int | None = None
+    """Show one run on so many seeds at once."""
+    progress: bool = False
+    """Show one run as it was at about 0, 10, 30 and 100 % of its training, as far as
+    --video-every kept it."""
     episodes: int = 1
-    """Episodes to show."""
+    """Episodes to show, one after the other."""
     env: str | None = None
     """Another environment than the one it was trained in."""
     engine: str | None = None
@@ -42,16 +55,27 @@ class RecordOptions:
     """Of navigation: another level than it was trained on."""
     split: str | None = None
     """Of navigation: layouts for train, val or test; without it test."""
-    view: str | None = None
+    camera: str | None = None
     """Of navigation: top, chase or both; without it both."""
     seed: int = 0
-    """Of the episodes; the first is that of `robolearn eval` with the same seed."""
+    """Of the episodes, which are those of `robolearn eval` with the same seed."""
     size: str | None = None
-    """Width and height in pixels, e.g. 640x480; of robolearn environments, which have their own."""
+    """Width and height of a pane in pixels, e.g. 640x480; of robolearn environments, which have
+    their own."""
     stride: int = 1
     """Environment steps between frames."""
     fps: int | None = None
-    """Frames per second; without it real time."""
+    """Frames per second; without it as many as there are steps, over the stride."""
+    speed: float = 1.0
+    """Simulated seconds per second of video."""
+    at: int | None = None
+    """Of a picture: after how many steps; without it the end."""
+    overlay: bool = True
+    """Write figures and bars into the picture."""
+    keep: Path | None = None
+    """Also keep the rollout that is shown, *.npz, to be drawn again later."""
+    jobs: int = 2
+    """Processes that draw."""
     overwrite: bool = False
     """Replace an existing video."""
     json: bool = False
@@ -62,51 +86,119 @@ def main(arguments: Sequence[str]) -> int:
     """Record."""
     options = parse(RecordOptions, arguments, "record")
     check_seed(options.seed)
-    if (options.run is None) == (options.from_dump is None):
-        raise RobolearnError("Say what to record: a run, or --from-dump DUMP.")
+    _check(options)
+    with refusals():
+        check_target(options.out, overwrite=options.overwrite)
     if options.from_dump is not None:
-        dump = read_dump(options.from_dump)
-        with fitting(options.from_dump), _made(dump.env, options) as env, refusals():
-            how: dict[str, Any] = {"comment": comment(), "overwrite": options.overwrite}
-            film = record_dump(dump, env, options.out, **how)
-        return _tell(film, dump.env, options)
-    assert options.run is not None
-    agent = load_agent(options.run)
-    asked = {"level": options.level, "split": options.split}
-    changes = {name: value for name, value in asked.items() if value is not None}
-    config = agent.envs.elsewhere(options.env, options.engine, changes)
-    with _made(config, options) as env, refusals():
-        film = record(
-            greedy(agent),
-            env,
-            options.out,
-            seed=HELD_OUT + 1000 * options.seed,
-            episodes=options.episodes,
-            stride=options.stride,
-            fps=options.fps,
-            comment=comment(),
-            overwrite=options.overwrite,
+        return _tell(_of_dump(options, options.from_dump), options)
+    rollouts = _rollouts(options)
+    with refusals():
+        if options.keep is not None:
+            rollouts[0].save(options.keep)
+        return _tell(_film(rollouts, options), options)
+
+
+def _check(options: RecordOptions) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        RobolearnError: Something does not.
+    """
+    if bool(options.runs) == (options.from_dump is not None):
+        raise RobolearnError("Say what to record: a run, or --from-dump DUMP.")
+    for name in ("grid", "episodes"):
+        count = getattr(options, name)
+        if count is not None and count < 1:
+            raise RobolearnError(f"{name} must be at least 1, got {count}.")
+    asked = {
+        "several runs": len(options.runs) > 1,
+        "--grid": options.grid is not None,
+        "--progress": options.progress,
+        "--episodes": options.episodes > 1,
+        "--from-dump": options.from_dump is not None,
+    }
+    together = [name for name, given in asked.items() if given]
+    if len(together) > 1:
+        raise RobolearnError(f"{' and '.join(together[:2])} do not go together: choose one.")
+    if options.keep is not None and (together or options.keep.suffix != ".npz"):
+        raise RobolearnError(
+            f"--keep keeps the one rollout that is shown as *.npz, got '{options.keep}'"
+            f"{f' with {together[0]}' if together else ''}."
         )
-    return _tell(film, config, options)
+    where = [f"--{name}" for name in ("env", "engine", "level", "split") if _given(options, name)]
+    fixed = options.progress or any(run.endswith(ROLLOUTS) for run in options.runs)
+    if fixed and (where or options.grid is not None or options.episodes > 1):
+        words = " and ".join(where) or ("--grid" if options.grid is not None else "--episodes")
+        raise RobolearnError(
+            f"Rollouts that were kept are shown where they were: leave out {words}."
+        )
 
 
-@contextmanager
-def _made(config: EnvConfig, options: RecordOptions) -> Iterator[gym.Env]:
-    """Make an environment to be filmed as asked, and close it."""
-    picture = {} if options.size is None or not config.native else frame_size(options.size)
-    view = {} if options.view is None else {"view": options.view}
-    env = config.make(render_mode="rgb_array", **picture, **view)
+def _given(options: RecordOptions, name: str) -> bool:
+    return getattr(options, name) is not None
+
+
+def _rollouts(options: RecordOptions) -> list[Rollout]:
+    """Return what to show."""
+    where = Where(options.env, options.engine, options.level, options.split, options.seed)
+    if options.progress:
+        return progress_of(Path(options.runs[0]))
+    if len(options.runs) > 1:
+        return side_by_side(options.runs, where)
+    run = next(iter(options.runs))
+    if run.endswith(ROLLOUTS):
+        return [stored(Path(run))]
+    return episodes_of(run, where, options.grid or options.episodes)
+
+
+def _film(rollouts: Sequence[Rollout], options: RecordOptions) -> Recording:
+    """Draw rollouts as asked."""
+    columns = None
+    if options.grid is not None or options.progress:
+        columns = math.ceil(math.sqrt(len(rollouts)))
+    size = None
+    if options.size is not None:
+        size = (frame_size(options.size)["width"], frame_size(options.size)["height"])
+    return film(
+        rollouts,
+        options.out,
+        columns=columns,
+        stride=options.stride,
+        fps=options.fps,
+        speed=options.speed,
+        size=size,
+        camera=options.camera,
+        overlay=options.overlay,
+        jobs=options.jobs,
+        comment=comment(),
+        overwrite=options.overwrite,
+        sequence=options.episodes > 1,
+        at=options.at,
+    )
+
+
+def _of_dump(options: RecordOptions, folder: Path) -> Recording:
+    """Film the last steps of an environment that broke down."""
+    dump = read_dump(folder)
+    picture = {}
+    if options.size is not None and dump.env.native:
+        picture = frame_size(options.size)
+    view = {} if options.camera is None else {"view": options.camera}
+    env = dump.env.make(render_mode="rgb_array", **picture, **view)
+    how: dict[str, Any] = {"comment": comment(), "overwrite": options.overwrite}
     try:
-        yield env
+        with fitting(folder), refusals():
+            return record_dump(dump, env, options.out, **how)
     finally:
         env.close()
 
 
-def _tell(film: Recording, config: EnvConfig, options: RecordOptions) -> int:
+def _tell(shown: Recording, options: RecordOptions) -> int:
     if options.json:
-        figures = {"video": str(film.path), "frames": film.frames, "steps": film.steps}
-        print_json({**figures, "returns": list(film.returns), "renderer": film.renderer})
+        figures = {"video": str(shown.path), "frames": shown.frames, "steps": shown.steps}
+        print_json({**figures, "returns": list(shown.returns), "renderer": shown.renderer})
         return 0
-    returns = ", ".join(f"{total:.1f}" for total in film.returns)
-    print(f"{film.path}: {film.frames} frames by {film.renderer or config.id}, return {returns}.")
+    returns = ", ".join(f"{total:.1f}" for total in shown.returns)
+    drawn = f" by {shown.renderer}" if shown.renderer else ""
+    print(f"{shown.path}: {shown.frames} frames{drawn}, return {returns}.")
     return 0

@@ -1,6 +1,5 @@
-"""Videos of policies at work."""
+"""Videos of policies at work: ``play`` keeps an episode, ``film`` draws it."""
 
 from robolearn.video.recorder import RecordingError, VideoWriter
-from robolearn.video.rollout import Policy, Recording, record, record_side_by_side
 
-__all__ = ["Policy", "Recording", "RecordingError", "VideoWriter", "record", "record_side_by_side"]
+__all__ = ["RecordingError", "VideoWriter"]

@@ -1,6 +1,7 @@
 """Videos of a training run, made by another process so that training does not wait."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -14,11 +15,13 @@ from robolearn.agents.base import Agent
 from robolearn.errors import RobolearnWarning
 from robolearn.runs.stopping import check_stop
 
+_LAST = 19  # niceness of who yields to everybody
 _PATIENCE = 2.0  # s, for a film to clean up after itself
 
 
 class _Job(NamedTuple):
     agent: Path  # a copy of the agent as it was, deleted when the video is done
+    rollout: Path
     video: Path
 
 
@@ -29,11 +32,16 @@ class _Film(NamedTuple):
 
 
 class BackgroundFilms:
-    """Records agents one after the other with ``robolearn record`` in a child process."""
+    """Records agents one after the other with ``robolearn record`` in a child process.
+
+    It plays, keeps the rollout and draws it, and gets what time nobody else has a use for.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Write videos into ``folder``."""
-        self._folder = folder
+        """Write videos into ``folder``, and what they show into ``rollouts`` beside it."""
+        self._videos, self._rollouts = folder, folder.with_name("rollouts")
+        self._asked: set[int] = set()
+        self._niceness = _LAST
         self._waiting: deque[_Job] = deque()
         self._running: _Film | None = None
         self.failures: list[str] = []
@@ -41,7 +49,15 @@ class BackgroundFilms:
 
     def ask(self, agent: Agent, steps: int) -> None:
         """Ask for a video of the agent as it is now, called by its number of steps."""
-        job = _Job(self._folder / f".{steps:09d}", self._folder / f"{steps:09d}.mp4")
+        if steps in self._asked:
+            return
+        self._asked.add(steps)
+        name = f"{steps:09d}"
+        job = _Job(
+            agent=self._videos / f".{name}",
+            rollout=self._rollouts / f"{name}.npz",
+            video=self._videos / f"{name}.mp4",
+        )
         if job.video.exists():
             return  # by the run before it was resumed
         try:
@@ -61,10 +77,12 @@ class BackgroundFilms:
             complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _reap()
             command = [sys.executable, "-m", "robolearn", "record", str(job.agent)]
             process = subprocess.Popen(
-                [*command, "--out", str(job.video)],
+                [*command, "--out", str(job.video), "--keep", str(job.rollout), "--jobs", "1"],
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,
+                process_group=0,
             )
+            _prioritise(process.pid, self._niceness)
             self._running = _Film(job, process, complaints)
 
     def _reap(self, *, cancelled: bool = False) -> None:
@@ -93,6 +111,9 @@ class BackgroundFilms:
         Raises:
             Stopped: On request.
         """
+        self._niceness = os.getpriority(os.PRIO_PROCESS, 0)  # there is no training to slow down
+        if self._running is not None:
+            _prioritise(self._running.process.pid, self._niceness)
         while self._running is not None or self._waiting:
             check_stop()
             if self._running is not None:
@@ -110,6 +131,14 @@ class BackgroundFilms:
             except subprocess.TimeoutExpired:
                 self._running.process.kill()
             self._reap(cancelled=True)
-            job.video.with_suffix(".part.mkv").unlink(missing_ok=True)
+            for half in (".part.mkv", ".part.mp4"):
+                job.video.with_suffix(half).unlink(missing_ok=True)
+            job.rollout.with_name(f".{job.rollout.name}.tmp").unlink(missing_ok=True)
         while self._waiting:
             shutil.rmtree(self._waiting.popleft().agent)
+
+
+def _prioritise(group: int, niceness: int) -> None:
+    """Let the processes of a group yield to others, or no longer, as far as that is allowed."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PGRP, group, niceness)

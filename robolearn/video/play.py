@@ -15,7 +15,7 @@ from robolearn.environments import HELD_OUT, EnvConfig, described
 from robolearn.errors import RobolearnError
 from robolearn.files import shown
 from robolearn.runs.stopping import check_stop
-from robolearn.spaces import flatten_batch
+from robolearn.spaces import flatten_any
 from robolearn.video.stored import (
     LONGEST,
     choice_in,
@@ -199,7 +199,9 @@ def play_made(
 def _played(
     agent: Predictor, envs: VectorEnv, env: EnvConfig, label: str, seed: int, most: int
 ) -> Rollout:
-    tape = Tape(envs)
+    base = envs.unwrapped
+    native = base if isinstance(base, RoboVectorEnv) else None
+    tape = Tape(envs.single_observation_space, envs.metadata, native)
     observation, _ = envs.reset(seed=seed)
     tape.begin(observation)
     state: Any = None
@@ -219,14 +221,20 @@ def _played(
 
 
 class Tape:
-    """Records an episode of a batch of one environment as it goes on."""
+    """Records an episode as it goes on."""
 
-    def __init__(self, envs: VectorEnv) -> None:
-        """Record ``envs``, which others step."""
-        base = envs.unwrapped
-        self._native = base if isinstance(base, RoboVectorEnv) else None
-        self._space: gym.Space = envs.single_observation_space
-        self._fps = float(envs.metadata.get("render_fps", 30))
+    def __init__(
+        self, space: gym.Space, metadata: Mapping[str, Any], native: RoboVectorEnv | None
+    ) -> None:
+        """Record an environment, which others step.
+
+        Args:
+            space: Of its observations.
+            metadata: Its own.
+            native: The batch of one that it is; None of a foreign one.
+        """
+        self._space, self._native = space, native
+        self._fps = float(metadata.get("render_fps", 30))
         self._seen: list[np.ndarray] = []
         self._states: list[dict[str, np.ndarray]] = []
         self._actions: list[np.ndarray] = []
@@ -244,7 +252,7 @@ class Tape:
 
         Args:
             action: As the environment takes it.
-            observation: What it led to, a batch of one.
+            observation: What it led to, or a batch of one.
             reward: For it.
             told: What was thought before it, as ``thoughts_of`` returns it.
         """
@@ -258,7 +266,7 @@ class Tape:
             pictured = self._native.pictured()
             self._states.append({name: rows[0].copy() for name, rows in pictured.items()})
         elif self._space.is_np_flattenable:
-            self._seen.append(flatten_batch(self._space, observation, 1)[0])
+            self._seen.append(flatten_any(self._space, observation)[0][0])
 
     def rollout(
         self,

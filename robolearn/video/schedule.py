@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import gymnasium as gym
+
 from robolearn.errors import RobolearnError
 
 
@@ -39,6 +41,11 @@ def pace(steps_per_second: float, stride: int, fps: int | None, speed: float) ->
     if stride != 1:
         raise ValueError(f"Say stride or fps: either decides what is shown, got {stride}, {fps}.")
     return steps_per_second * speed / fps, fps
+
+
+def real_time(env: gym.Env, stride: int) -> int:
+    """Return the frames per second at which an environment is shown as fast as it is."""
+    return pace(env.metadata.get("render_fps", 30), stride, None, 1.0)[1]
 
 
 def schedule(

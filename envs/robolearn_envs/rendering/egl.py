@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mujoco.egl import GLContext
 
 _MOST_GEOMS = 100
+_IN_SOFTWARE = ("llvmpipe", "softpipe", "swrast")
+"""How Mesa's renderers that do without a graphics card name themselves."""
 _open: "weakref.WeakSet[EglRenderer]" = weakref.WeakSet()
 
 
@@ -39,6 +41,7 @@ class EglRenderer:
         self._robot: Drawable | None = None
         self._picture: mujoco.MjrContext | None = None
         self._context = _open_context(width, height)
+        self._plain = _in_software()
         self._closed = False
         _open.add(self)
         _close_at_exit()
@@ -83,6 +86,9 @@ class EglRenderer:
             self._picture.free()
         screen = self._model.vis.global_
         screen.offwidth, screen.offheight = self._size
+        if self._plain:  # several samples per pixel would take three times as long
+            quality = self._model.vis.quality
+            quality.offsamples, quality.shadowsize = 0, 0
         self._picture = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._picture)
 
@@ -119,6 +125,14 @@ def _open_context(width: int, height: int) -> "GLContext":
     except (error.Error, ImportError, RuntimeError) as problem:
         raise RendererUnavailable(f"EGL makes no context ({problem}).") from problem
     return context
+
+
+def _in_software() -> bool:
+    """Return whether the current context draws without a graphics card."""
+    from OpenGL import GL
+
+    told = GL.glGetString(GL.GL_RENDERER)
+    return told is not None and any(name in told.decode().lower() for name in _IN_SOFTWARE)
 
 
 @functools.cache

@@ -16,7 +16,9 @@ from robolearn.imitation.demos.episodes import Demonstrations
 from robolearn.imitation.demos.findings import observed
 from robolearn.runs.meta import comment
 from robolearn.runs.stopping import check_stop
-from robolearn.video.rollout import Recording, record
+from robolearn.video.film import Recording, film
+from robolearn.video.play import Rollout, Tape
+from robolearn.video.recorder import check_target
 from robolearn_envs.robots import CartPole, ControlSuiteCartPole
 from robolearn_envs.single import RoboEnv
 
@@ -81,7 +83,7 @@ def replay(
         demos: The recorded ones.
         numbers: Which of them.
         env: Where: their own environment, or that on another engine.
-        out: A video to write, ``*.mp4``; None for none.
+        out: A video to write, as ``film`` does; None for none.
         overwrite: Whether an existing video may be replaced.
 
     Raises:
@@ -95,27 +97,21 @@ def replay(
     for k in numbers:
         if not 0 <= k < count:
             raise RobolearnError(f"{demos.name} has episodes 0..{count - 1}, got {k}.")
-    made = env.make(render_mode="rgb_array") if out is not None else env.make()
+    if out is not None:
+        check_target(out, overwrite=overwrite)
+    made = env.make()
     try:
         _require_spaces(demos, env, made)
-        again = _Again(made, demos, numbers, nominal=not env.kwargs.get("randomize"))
-        film = None
-        if out is None:
-            for _ in numbers:
-                again.live_through()
-        else:
-            film = record(
-                again.act,
-                again,
-                out,
-                seed=0,
-                episodes=len(numbers),
-                comment=comment(),
-                overwrite=overwrite,
-            )
+        again = _Again(made, demos, numbers, env)
+        for _ in numbers:
+            again.live_through()
     finally:
         made.close()
-    return Replayed(env=env, episodes=tuple(again.lived), film=film)
+    recording = None
+    if out is not None:
+        how: dict[str, Any] = {"comment": comment(), "overwrite": overwrite}
+        recording = film(again.rollouts, out, sequence=True, **how)
+    return Replayed(env=env, episodes=tuple(again.lived), film=recording)
 
 
 def _require_spaces(demos: Demonstrations, env: EnvConfig, made: gym.Env) -> None:
@@ -131,26 +127,30 @@ class _Again(gym.Wrapper):
     """An environment whose every reset begins the next recorded episode, whatever the seed."""
 
     def __init__(
-        self, env: gym.Env, demos: Demonstrations, numbers: Sequence[int], *, nominal: bool
+        self, env: gym.Env, demos: Demonstrations, numbers: Sequence[int], config: EnvConfig
     ) -> None:
         super().__init__(env)
-        self._demos, self._coming, self._nominal = demos, iter(numbers), nominal
+        self._demos, self._coming, self._config = demos, iter(numbers), config
+        self._nominal = not config.kwargs.get("randomize")
         base = env.unwrapped
         self._vector = base.vector if isinstance(base, RoboEnv) else None
         self.lived: list[Divergence] = []
+        self.rollouts: list[Rollout] = []
 
     def live_through(self) -> None:
         """Live through the next episode."""
         observation, _ = self.reset()
-        over = False
-        while not over:
+        tape = Tape(self.observation_space, self.metadata, self._vector)
+        tape.begin(observation)
+        terminated = truncated = False
+        told: dict[str, Any] = {}
+        while not terminated and not truncated:
             check_stop()
-            observation, _, terminated, truncated, _ = self.step(self.act(observation, False))
-            over = terminated or truncated
-
-    def act(self, observation: Any, first: bool) -> np.ndarray:
-        """Return what was done at this step of the recorded episode."""
-        return self._one.action[self._t]
+            action = self._one.action[self._t]
+            observation, reward, terminated, truncated, told = self.step(action)
+            tape.step(action, observation, float(reward), {})
+        label, seed = f"episode {self._k}", self._one.seed or 0
+        self.rollouts.append(tape.rollout(label, self._config, seed, self._ends, told))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -199,7 +199,8 @@ class _Again(gym.Wrapper):
         """Make a step, and note how far off the record it leads."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         one, t = self._one, self._t
-        over = bool(terminated or truncated)
+        self._ends = bool(terminated), bool(truncated)
+        over = any(self._ends)
         self._t += 1
         self._rewards.append(float(reward))
         away = self._away(observation, _distance(reward, one.reward[t]))
