@@ -57,6 +57,8 @@ def notes(matrix: Matrix) -> list[str]:
             "Default damping: the drag that PyBullet gives every link unless it is told not to; "
             "matched physics has none."
         )
+    if not task().robot.randomised:
+        found.append("It is a fixed public definition, which cannot be randomised.")
     randomised = max(physics.randomize for physics in matrix.tested)
     if randomised:
         fields = ", ".join(field.replace("_", " ") for field in task().robot.randomised)

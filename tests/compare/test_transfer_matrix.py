@@ -163,6 +163,12 @@ def test_navigation_is_tested_on_test_layouts_and_told_by_spl(runs):
     assert "sensors are disturbed" not in " ".join(notes(matrix))
 
 
+def test_a_public_definition_has_the_one_physics_it_is_defined_on(tmp_path):
+    matrix = measure(make_run(tmp_path / "run", "robolearn/CartPoleDMC-v0"), episodes=1)
+    assert matrix.tested == (Physics(engine="mujoco"),)
+    assert "It is a fixed public definition, which cannot be randomised." in notes(matrix)
+
+
 def test_rows_alike_in_name_are_told_apart_by_their_runs(runs, tmp_path):
     name = "x|<script>alert(1)<_`*$"
     hostile = make_run(tmp_path / name, hyper=replace(SMALL, gamma=0.5))
