@@ -48,7 +48,7 @@ def gallery_page(found: Found, folder: Path, page: Path, made: str) -> str:
     ]
     return render_page(
         "gallery.html.jinja",
-        title=_name(folder.absolute(), folder.absolute().parent),
+        title=_name(folder, folder),
         cards=[_card(run, folder, page) for run in found.runs],
         reports=reports,
         size=(WIDTH, HEIGHT, EDGE),
@@ -71,7 +71,8 @@ def _card(run: Run, folder: Path, page: Path) -> Card:
 
 def _name(path: Path, folder: Path) -> str:
     """Return how a page calls what is in a folder; bytes that are no text are shown as such."""
-    name = folder.absolute().name if path == folder else os.path.relpath(path, folder)
+    inside = path != folder
+    name = os.path.relpath(path, folder) if inside else os.path.basename(os.path.abspath(folder))
     return os.fsencode(name).decode(errors="replace")
 
 

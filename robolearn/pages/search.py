@@ -49,7 +49,7 @@ def search(folder: Path, gallery: Path) -> Found:
             runs.append(read_run(here))
             folders.clear()
         folders[:] = [each for each in folders if not each.startswith(".")]
-    reports = [each for each in reports if each.path.absolute() != gallery.absolute()]
+    reports = [each for each in reports if each.path.resolve() != gallery.resolve()]
     if not runs and not reports:
         raise RobolearnError(
             f"{folder} holds no runs. Make one with: "
