@@ -112,6 +112,8 @@ def film(
         raise ValueError("A picture shows one moment: no sequence of rollouts.")
     if at is not None and not picture:
         raise ValueError(f"at is for pictures, *.png, got '{path}'.")
+    if columns is not None and columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}.")
     if hold < 0:
         raise ValueError(f"hold must not be negative, got {hold}.")
     advance, rate = pace(rollouts[0].fps, stride, fps, speed)
@@ -124,7 +126,7 @@ def film(
         shots = [still(lengths, at)]
     else:
         shots = schedule(lengths, advance, round(hold * rate), sequence=sequence)
-    columns = min(columns or panes, panes)
+    columns = min(panes, columns or panes)
     scripts = [_script(rollout, _picture(rollout, size, camera, columns)) for rollout in rollouts]
     labels = [rollout.label for rollout in rollouts] if panes > 1 else [""]
     job = Job(scripts=scripts, labels=labels, columns=columns, overlay=overlay, shots=shots)

@@ -28,12 +28,10 @@ class Sheet:
             pane: Shape of a pane's frame, (height, width, 3).
 
         Raises:
-            ValueError: No panes, or too many, or no column.
+            ValueError: No panes, or too many.
         """
         if not 1 <= len(labels) <= MOST_PANES:
             raise ValueError(f"A picture has 1 to {MOST_PANES} panes, got {len(labels)}.")
-        if columns is not None and columns < 1:
-            raise ValueError(f"columns must be at least 1, got {columns}.")
         self._height, self._width, _ = self._pane = pane
         self._columns = min(columns or len(labels), len(labels))
         self._bar = 2 * max(11, self._height // 36) if any(labels) else 0

@@ -56,7 +56,8 @@ class _Pane:
             frame = self.scene.picture(step)
             if self._readings is not None:
                 if self._panel is None:
-                    self._panel = Panel(frame.shape[0], self.scene.column)
+                    scene = self.scene
+                    self._panel = Panel(frame.shape[0], scene.column, brief=scene.crowded)
                 frame = self._panel.draw(frame, self._readings.at(step))
             self._drawn = step, frame, self.scene.state()
         return self._drawn[1:]

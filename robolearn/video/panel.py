@@ -29,14 +29,15 @@ _LINE = 1.35  # of a line
 class Panel:
     """Draws readings into frames of one size."""
 
-    def __init__(self, height: int, left: int) -> None:
+    def __init__(self, height: int, left: int, *, brief: bool = False) -> None:
         """Prepare for frames.
 
         Args:
             height: Of the frames in pixels.
             left: Where there is room at the upper edge, in pixels from the left.
+            brief: There is little room: a line will have to do.
         """
-        self._height, self._left = height, left
+        self._height, self._left, self._brief = height, left, brief
         self._size = max(10, round(height / 38))  # of letters, pixels
 
     def draw(self, frame: np.ndarray, reading: Reading) -> np.ndarray:
@@ -47,7 +48,7 @@ class Panel:
             reading: What there is to tell.
         """
         picture = frame.copy()
-        if self._height >= _FULL:
+        if self._height >= _FULL and not self._brief:
             self._draw_panel(picture, reading)
         elif self._height >= _BRIEF:
             self._draw_line(picture, reading)

@@ -154,6 +154,11 @@ class Scene:
         """Where there is room at the upper edge, in pixels from the left."""
         return 0 if self._vector is None else self._vector.caption_column
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a caption covers what matters: nothing but a map is shown."""
+        return self.script.options.get("view") == "top"
+
     def close(self) -> None:
         """Release the environment."""
         self.env.close()

@@ -124,10 +124,9 @@ def number_in(path: Path, facts: Mapping[str, Any], name: str, low: float, high:
     """
     number = facts.get(name)
     plain = isinstance(number, int | float) and not isinstance(number, bool)
-    if not (plain and low <= float(f"{number:g}") <= high):
-        raise RobolearnError(
-            f"{path}: {name} must lie in [{low:g}, {high:g}], got {shown(number)}."
-        )
+    if not plain or not low <= number <= high:  # type: ignore[operator]
+        allowed = f"lie in [{low:g}, {high:g}]"
+        raise RobolearnError(f"{path}: {name} must {allowed}, got {shown(number)}.")
     return number
 
 

@@ -202,9 +202,41 @@ def test_record_writes_the_video_and_says_so(run, tmp_path, capsys):
     assert main(["record", str(run), "--out", str(out), "--size", "160x120", "--json"]) == 0
     figures = one_object(capsys)
     assert figures["video"] == str(out)
-    assert figures["frames"] == figures["steps"] == figures["returns"][0]
+    assert figures["steps"] == figures["returns"][0]
+    assert figures["frames"] == figures["steps"] + 1 + 50  # the start, and a second for the end
     assert out.read_bytes()[4:8] == b"ftyp"
     assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+SMALL = ("--size", "128x96", "--json")
+
+
+def test_agents_are_shown_side_by_side_from_the_same_start(run, tmp_path, capsys):
+    out, kept = tmp_path / "x.png", tmp_path / "mine.npz"
+    assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *SMALL]) == 0
+    alone = one_object(capsys)["returns"]
+    both = ["record", str(run), "expert", str(kept), "--out", str(tmp_path / "y.png"), *SMALL]
+    assert main(both) == 0
+    mine, expert, again = one_object(capsys)["returns"]
+    assert [mine] == [again] == alone
+    assert expert == 500
+
+
+def test_agents_that_do_not_begin_alike_are_refused(run, tmp_path, capsys):
+    out, kept = tmp_path / "x.png", tmp_path / "mine.npz"
+    assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *SMALL]) == 0
+    capsys.readouterr()
+    other = ["record", str(run), str(kept), "--seed", "1", "--out", str(tmp_path / "y.png")]
+    assert main(other) == 2
+    assert "do not begin in the same state" in capsys.readouterr().err
+
+
+def test_a_grid_shows_as_many_seeds_as_eval_counts(run, tmp_path, capsys):
+    out = tmp_path / "x.png"
+    assert main(["record", str(run), "--grid", "3", "--out", str(out), *SMALL]) == 0
+    returns = one_object(capsys)["returns"]
+    assert main(["eval", str(run), "--episodes", "3", "--json"]) == 0
+    assert sum(returns) / 3 == pytest.approx(one_object(capsys)["mean_return"])
 
 
 def test_an_existing_video_is_kept_unless_told_otherwise(run, tmp_path, capsys):
@@ -227,7 +259,13 @@ def test_an_existing_video_is_kept_unless_told_otherwise(run, tmp_path, capsys):
         (["--stride", "0"], "stride must be at least 1, got 0"),
         (["--episodes", "0"], "episodes must be at least 1, got 0"),
         (["--fps", "0"], "at least 1 frame per second, got 0"),
-        (["--out", "x.avi"], "Videos are mp4 files, got 'x.avi'"),
+        (["--out", "x.avi"], "Videos are .mp4, .webm, .gif, .png files, got 'x.avi'"),
+        (["--camera", "top"], "Only navigation has cameras to choose from, got 'top'"),
+        (["--grid", "4", "--progress"], "--grid and --progress do not go together"),
+        (["--grid", "0"], "grid must be at least 1, got 0"),
+        (["--progress"], "kept 0 rollouts of its training"),
+        (["--keep", "x.mp4"], "*.npz, got 'x.mp4'"),
+        (["--at", "3"], "at is for pictures"),
         (["--out", "/dev/null/x.mp4"], "choose another --out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -246,9 +284,14 @@ def test_what_cannot_be_recorded_is_said_in_a_line(
 def test_videos_on_the_way_are_made_in_the_background(tmp_path, capfd):
     assert main(command(tmp_path / "run", "--video-every", "128", steps=128)) == 0
     videos = tmp_path / "run" / "videos"
-    assert [path.name for path in videos.iterdir()] == ["000000128.mp4"]
+    assert sorted(path.name for path in videos.iterdir()) == ["000000000.mp4", "000000128.mp4"]
     assert (videos / "000000128.mp4").read_bytes()[4:8] == b"ftyp"
     assert "No video" not in capfd.readouterr().out
+    kept = tmp_path / "run" / "rollouts"
+    assert sorted(path.name for path in kept.iterdir()) == ["000000000.npz", "000000128.npz"]
+    montage = ["record", str(tmp_path / "run"), "--progress", "--size", "128x96", "--json"]
+    assert main([*montage, "--out", str(tmp_path / "x.mp4")]) == 0
+    assert len(one_object(capfd)["returns"]) == 2
 
 
 # Things that go wrong on the way, in a process of their own.

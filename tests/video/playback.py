@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import imageio_ffmpeg
 import numpy as np
+from PIL import Image
 
 
 class Properties(NamedTuple):
@@ -24,7 +25,7 @@ def properties(path: Path) -> Properties:
     said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     stream = re.search(r"Video: (\w+).*?, (\w+\(.*?\)), (\d+)x(\d+).*?, ([\d.]+) fps", said)
     length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
-    comment = re.search(r"comment\s*: (.*)", said)
+    comment = re.search(r"(?i:comment)\s*: (.*)", said)
     assert stream is not None, said
     assert length is not None, said
     hours, minutes, seconds = map(float, length.groups())
@@ -49,3 +50,9 @@ def frames(path: Path) -> np.ndarray:
     size = properties(path)
     shape = (-1, size.height, size.width, 3)
     return np.frombuffer(content, dtype=np.uint8).reshape(shape).astype(np.int64)
+
+
+def picture(path: Path) -> np.ndarray:
+    """A PNG. Shape (height, width, 3), int64."""
+    with Image.open(path) as image:
+        return np.asarray(image, dtype=np.int64)

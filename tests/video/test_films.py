@@ -1,228 +1,278 @@
+"""Films of rollouts: what each frame shows, in which file."""
+
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
-from playback import frames, properties
+from controllers import IDLE, RIGHT, Constant
+from PIL import Image
+from playback import frames, picture, properties
 
-import robolearn_envs  # noqa: F401 - registers the environments
-from robolearn.video import RecordingError, record, record_side_by_side
+from robolearn.environments import EnvConfig
+from robolearn.errors import RobolearnError
+from robolearn.imitation.experts import expert_for
+from robolearn.video.film import film
+from robolearn.video.play import play, play_made
+from robolearn.video.recorder import RecordingError
 
-PUSH_RIGHT = np.array([1.0], dtype=np.float32)
-
-
-def make(env_id="robolearn/CartPoleSwingUp-v0", steps=10, **options) -> gym.Env:
-    options = {"render_mode": "rgb_array", "width": 128, "height": 96, **options}
-    return gym.make(env_id, max_episode_steps=steps, **options)
-
-
-def idle(observation, start):
-    return np.zeros(1, dtype=np.float32)
+SWING_UP = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco")
+SMALL = {"size": (128, 96), "jobs": 1, "hold": 0.0}
 
 
-def right(observation, start):
-    return PUSH_RIGHT
+@pytest.fixture(scope="module")
+def idle():
+    return play(IDLE, SWING_UP, label="idle", seed=3, max_steps=10)
 
 
-@pytest.fixture
-def env():
-    made = make()
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def right():
+    return play(RIGHT, SWING_UP, label="right", seed=3, max_steps=60)
 
 
-@pytest.mark.parametrize(("stride", "expected"), [(1, 10), (2, 5), (3, 3), (10, 1)])
-def test_there_is_a_frame_for_every_stride_steps(tmp_path, env, stride, expected):
-    result = record(idle, env, tmp_path / "a.mp4", seed=0, stride=stride)
-    assert (result.steps, result.frames) == (10, expected)
-    assert len(frames(result.path)) == expected
+def place(rollout, step):
+    state = rollout.state(step)
+    return np.concatenate([state["qpos"][0], state["qvel"][0]])
 
 
-def test_strides_run_on_over_episodes(tmp_path, env):
-    # Two episodes of 10 steps are 20 steps; frames after steps 3, 6, 9, 12, 15, 18.
-    result = record(idle, env, tmp_path / "a.mp4", seed=0, episodes=2, stride=3)
-    assert (result.steps, result.frames, len(result.returns)) == (20, 6, 2)
-
-
-@pytest.mark.parametrize(("stride", "expected"), [(1, 50), (2, 25), (3, 17)])
-def test_videos_play_in_real_time(tmp_path, env, stride, expected):
-    # A step is 0.02 s, so 50 steps per second; 50 / 3 rounds to 17. Times in the file are whole
-    # milliseconds, and 0.058 s for one of these few frames reads as 17.24 per second.
-    result = record(idle, env, tmp_path / "a.mp4", seed=0, stride=stride)
-    assert properties(result.path).fps == pytest.approx(expected, abs=0.3)
-
-
-def test_a_given_rate_is_kept(tmp_path, env):
-    result = record(idle, env, tmp_path / "a.mp4", seed=0, fps=12)
-    assert properties(result.path).fps == 12
-
-
-def test_a_video_shows_what_the_environment_does(tmp_path):
-    env = make(steps=60)
-    result = record(right, env, tmp_path / "a.mp4", seed=0, overlay=False)
+def test_panes_start_from_the_same_state_and_stay_in_step(tmp_path):
+    skilled = play_made(expert_for, SWING_UP, label="expert", seed=7, max_steps=30)
+    clumsy = play(RIGHT, SWING_UP, label="clumsy", seed=7, max_steps=30)
+    result = film([skilled, clumsy], tmp_path / "a.mp4", **{**SMALL, "jobs": 2})
+    first = [pane.state.tobytes() for pane in result.shown[0]]
+    assert first[0] == first[1]  # bit for bit
+    for k, panes in enumerate(result.shown):
+        assert [pane.rollout for pane in panes] == [0, 1]
+        assert [pane.step for pane in panes] == [k, k]
+        for rollout, pane in zip((skilled, clumsy), panes, strict=True):
+            np.testing.assert_array_equal(pane.state, place(rollout, k))
+    last = result.shown[-1]
+    assert abs(last[0].state[0] - last[1].state[0]) > 0.5  # m: skill is unlike
+    # Two panes of 128 x 96 with a gap of 4, under a bar of 22 pixels.
     seen = frames(result.path)
-    assert seen.shape == (60, 96, 128, 3)
-    assert seen.std() > 20
-    columns = [np.nonzero(f[..., 2] - f[..., 0] > 90)[1].mean() for f in (seen[0], seen[-1])]
-    # Starting within 0.1 m of the middle (column 63.5) and pushed to the right with 10 N for 1.2 s,
-    # the cart of about 1.1 kg would be 6.5 m away: it is at the bumper, 2 m or 2 * 23 pixels right.
-    assert columns[0] == pytest.approx(63.5, abs=4)
-    assert columns[1] > 63.5 + 30
+    assert seen.shape == (31, 118, 260, 3)
+    apart = np.abs(seen[:, 56:, :128] - seen[:, 56:, 132:]).mean(axis=(1, 2, 3))
+    assert 2 * apart[0] < apart[-1]  # there is coding noise
+
+
+def test_a_finished_pane_holds_its_last_picture(tmp_path, idle, right):
+    result = film([idle, right], tmp_path / "a.mp4", overlay=False, **SMALL)
+    assert [panes[0].step for panes in result.shown] == [*range(11), *[10] * 50]
+    assert [panes[1].step for panes in result.shown] == list(range(61))
+    short = frames(result.path)[:, 22:, :128]
+    assert np.abs(short[60] - short[11]).mean() < 1  # nothing but coding noise
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "rate"),
+    [
+        ({}, list(range(11)), 50),
+        ({"stride": 3}, [0, 3, 6, 9, 10], 17),  # 50 / 3 rounds to 17; the end is always shown
+        ({"speed": 2}, [0, 2, 4, 6, 8, 10], 50),
+        ({"speed": 0.5, "stride": 5}, [0, 3, 5, 8, 10], 10),  # 2.5 steps a frame, rounded up
+        ({"fps": 25}, [0, 2, 4, 6, 8, 10], 25),
+        ({"fps": 25, "speed": 2.5}, [0, 5, 10], 25),
+        ({"stride": 10, "hold": 0.4}, [0, 10, 10, 10], 5),  # 0.4 s at 5 frames per second are 2
+    ],
+    ids=str,
+)
+def test_frames_show_these_steps_at_this_rate(tmp_path, idle, options, steps, rate):
+    result = film([idle], tmp_path / "a.mp4", **{**SMALL, **options})
+    assert [pane.step for (pane,) in result.shown] == steps
+    assert result.frames == len(frames(result.path)) == len(steps)
+    # Times in the file are whole milliseconds, so of few frames the rate is not exact.
+    assert properties(result.path).fps == pytest.approx(rate, rel=0.02)
+
+
+def test_the_first_frame_is_the_recorded_states_picture(tmp_path, right):
+    result = film([right], tmp_path / "a.png", at=0, overlay=False, **SMALL)
+    env = SWING_UP.make(render_mode="rgb_array", width=128, height=96)
+    env.reset(seed=3)
+    expected = env.render()
+    env.close()
+    np.testing.assert_array_equal(picture(result.path), expected)
+    seen = frames(film([right], tmp_path / "a.mp4", overlay=False, **SMALL).path)
+    assert np.abs(seen[0] - expected).mean() < 2  # nothing but coding noise
+
+
+def test_a_later_navigation_frame_is_as_if_it_had_been_lived_through(tmp_path):
+    nav = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 3})
+    drive = Constant(np.array([1.0, 0.2], np.float32))
+    rollout = play(drive, nav, label="drive", seed=5, max_steps=8)
+    assert rollout.fps == 10  # a step is 0.1 s
+    shot = film([rollout], tmp_path / "a.png", at=7, overlay=False, size=(288, 144), jobs=1)
+    env = nav.make(render_mode="rgb_array", width=288, height=144)
+    env.reset(seed=5)
+    for _ in range(7):
+        env.step(drive.action)
+    np.testing.assert_array_equal(picture(shot.path), env.render())
     env.close()
 
 
-def test_returns_are_those_of_the_episodes(tmp_path):
-    env = make("robolearn/CartPoleBalance-v0", steps=500)
-    # Balance pays 1 a step, and a cart pushed always to one side drops the pole early.
-    result = record(lambda observation, start: 1, env, tmp_path / "a.mp4", seed=0, episodes=2)
-    assert sum(result.returns) == result.steps
-    assert all(3 < episode < 100 for episode in result.returns)
-    env.close()
+def test_the_same_film_twice_has_the_same_bytes_whatever_the_jobs(tmp_path, right):
+    paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    for jobs, path in enumerate(paths, start=1):
+        film([right], path, size=(128, 96), jobs=jobs, hold=0.0, stride=3)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_the_policy_sees_the_state_it_acts_in_and_where_an_episode_begins(tmp_path, env):
-    seen, starts = [], []
-
-    def watch(observation, start):
-        seen.append(observation)
-        starts.append(start)
-        return PUSH_RIGHT
-
-    record(watch, env, tmp_path / "a.mp4", seed=3, episodes=2)
-    again, expected = make(), []
-    observation, _ = again.reset(seed=3)
-    for k in range(20):
-        expected.append(observation)
-        observation, *_ = again.step(PUSH_RIGHT)
-        if k == 9:
-            observation, _ = again.reset()
-    np.testing.assert_array_equal(seen, expected)
-    assert starts == [k % 10 == 0 for k in range(20)]
-    again.close()
+def test_films_of_several_episodes_show_one_after_the_other(tmp_path, idle, right):
+    result = film([idle, right], tmp_path / "a.mp4", sequence=True, stride=10, **SMALL)
+    told = [(pane.rollout, pane.step) for (pane,) in result.shown]
+    assert told == [(0, 0), (0, 10), *[(1, 10 * k) for k in range(7)]]
+    assert result.steps == 70
+    assert frames(result.path).shape == (9, 96, 128, 3)
 
 
-def test_the_caption_is_on_the_frames_unless_switched_off(tmp_path, env):
-    captioned = record(idle, env, tmp_path / "a.mp4", seed=0)
-    plain = record(idle, env, tmp_path / "b.mp4", seed=0, overlay=False)
-    difference = np.abs(frames(captioned.path) - frames(plain.path)).mean(axis=(0, 3))
-    assert difference[:24].max() > 60
-    assert difference[48:].mean() < 4  # coding noise
+def test_a_grid_has_rows(tmp_path, idle):
+    rollouts = [replace(idle, label=f"seed {k}") for k in range(3)]
+    result = film(rollouts, tmp_path / "a.png", columns=2, **SMALL)
+    # Two rows of 96 + 22 and two columns of 128, with gaps of 4.
+    assert picture(result.path).shape == (240, 260, 3)
 
 
-def test_the_renderer_is_named(tmp_path, env):
-    result = record(idle, env, tmp_path / "a.mp4", seed=0)
-    assert result.renderer in ("mujoco-egl", "software-rays")
+def test_panes_whose_size_nobody_chose_become_smaller(tmp_path, idle):
+    rollouts = [replace(idle, label=str(k)) for k in range(3)]
+    result = film(rollouts, tmp_path / "a.png", at=0, jobs=1)
+    # 1280 / (3 * 640) of 640 x 480 is 426 x 320 (even), with bars of 22 and gaps of 4.
+    assert picture(result.path).shape == (342, 3 * 426 + 8, 3)
 
 
-@pytest.mark.parametrize("name", ["NavLidar-v0", "NavDepth-v0", "NavRover-v0"])
-def test_navigation_is_filmed_with_map_and_chase_view(tmp_path, name):
-    env = make(f"robolearn/{name}", steps=8, level=3, width=288, height=144)
-    forward = np.array([1.0, 0.2], dtype=np.float32)
-    plain = record(lambda *_: forward, env, tmp_path / "a.mp4", seed=0, overlay=False)
-    seen = frames(plain.path)
-    assert seen.shape == (8, 144, 288, 3)
-    assert properties(plain.path).fps == 10  # a step is 0.1 s
-    # Both halves show something, and something that changes.
-    for half in (seen[:, :, :144], seen[:, :, 144:]):
-        assert half.std() > 10
-        assert np.abs(half[-1] - half[0]).mean() > 1
-    env.close()
+def test_a_webm_is_vp9(tmp_path, idle):
+    result = film([idle], tmp_path / "a.webm", comment="made so", **SMALL)
+    video = properties(result.path)
+    assert (video.codec, video.width, video.height) == ("vp9", 128, 96)
+    assert video.pixels.startswith("yuv420p(")
+    assert video.comment == "made so"
+    assert len(frames(result.path)) == 11
 
 
-def test_the_caption_of_a_navigation_video_does_not_cover_the_map(tmp_path):
-    env = make("robolearn/NavLidar-v0", steps=4, level=1, width=480, height=240)
-    forward = np.array([1.0, 0.2], dtype=np.float32)
-    films = [
-        record(lambda *_: forward, env, tmp_path / f"{on}.mp4", seed=0, overlay=on)
-        for on in (True, False)
-    ]
-    difference = np.abs(frames(films[0].path) - frames(films[1].path)).mean(axis=(0, 3))
-    assert difference[:, :232].max() < 25  # coding noise
-    assert difference[:30, 240:].max() > 60
-    env.close()
+def test_a_gif_has_a_palette_of_its_own(tmp_path, right):
+    result = film([right], tmp_path / "a.gif", stride=10, overlay=False, **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+    with Image.open(result.path) as gif:
+        assert (gif.format, gif.n_frames, gif.size) == ("GIF", 7, (128, 96))
+        gif.seek(6)
+        last = np.asarray(gif.convert("RGB"), np.int64)
+    still = film([right], tmp_path / "a.png", at=60, overlay=False, **SMALL)
+    assert np.abs(last - picture(still.path)).mean() < 6
 
 
-def test_any_gymnasium_environment_can_be_filmed(tmp_path):
-    env = gym.make("CartPole-v1", render_mode="rgb_array")
-    result = record(lambda observation, start: 0, env, tmp_path / "a.mp4", seed=0)
-    assert result.renderer is None
-    assert len(frames(result.path)) == result.steps
-    env.close()
-
-
-def test_a_stride_longer_than_the_recording_is_an_error_and_no_file(tmp_path, env):
-    with pytest.raises(RecordingError, match="after 10 steps, before its first frame at step 11"):
-        record(idle, env, tmp_path / "a.mp4", seed=0, stride=11)
+def test_a_gif_faster_than_browsers_show_is_refused(tmp_path, idle):
+    with pytest.raises(ValueError, match="at most 50 frames per second, got 60"):
+        film([idle], tmp_path / "a.gif", fps=60, **SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["episodes", "stride"])
-def test_counts_below_one_are_refused(tmp_path, env, name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-        record(idle, env, tmp_path / "a.mp4", seed=0, **{name: 0})
+def test_an_mp4_begins_with_its_index(tmp_path, idle):
+    content = film([idle], tmp_path / "a.mp4", **SMALL).path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+    video = properties(tmp_path / "a.mp4")
+    assert (video.codec, video.pixels) == ("h264", "yuv420p(tv, bt709, progressive)")
 
 
-def test_an_environment_that_does_not_render_is_refused(tmp_path):
-    env = make(render_mode=None)
-    with pytest.raises(ValueError, match="got render_mode=None"):
-        record(idle, env, tmp_path / "a.mp4", seed=0)
-    env.close()
+def test_a_picture_shows_the_end_unless_told_otherwise(tmp_path, right):
+    for at, step in ((None, 60), (20, 20)):
+        result = film([right], tmp_path / f"{at}.png", at=at, comment="made so", **SMALL)
+        assert [pane.step for (pane,) in result.shown] == [step]
+        with Image.open(result.path) as image:
+            assert image.text["comment"] == "made so"
 
 
-def test_an_existing_video_is_noticed_before_anything_is_simulated(tmp_path, env):
-    (tmp_path / "a.mp4").touch()
-
-    def never(observation, start):
-        raise AssertionError("The policy was asked.")
-
-    with pytest.raises(FileExistsError, match="choose another --out"):
-        record(never, env, tmp_path / "a.mp4", seed=0)
-
-
-def test_side_by_side_panes_start_alike_and_follow_their_own_policy(tmp_path):
-    envs = {"idle": make(steps=40), "right": make(steps=40)}
-    result = record_side_by_side(
-        {"idle": idle, "right": right},
-        envs,
-        tmp_path / "a.mp4",
-        seed=0,
-        max_steps=40,
-        overlay=False,
-    )
+def test_what_a_foreign_environment_shows_is_lived_through_again(tmp_path):
+    rollout = play(Constant(0), EnvConfig(id="CartPole-v1"), label="left", seed=1)
+    assert not rollout.states
+    result = film([rollout], tmp_path / "a.mp4", jobs=2, hold=0.0, overlay=False)
+    assert result.renderer is None
+    for k, (pane,) in enumerate(result.shown):
+        np.testing.assert_array_equal(pane.state, rollout.observations[k])
     seen = frames(result.path)
-    # Two panes of 128 x 96 with a gap of 4 under a bar of 24.
-    assert seen.shape == (40, 120, 260, 3)
-    panes = seen[:, 24:, :128], seen[:, 24:, 132:]
-    apart = np.abs(panes[0] - panes[1]).mean(axis=(1, 2, 3))
-    assert apart[0] < 2 < apart[-1]
-    for env in envs.values():
-        env.close()
+    assert len(seen) == len(rollout) + 1
+    assert np.abs(seen[-1] - seen[0]).max() > 50
 
 
-def test_a_finished_pane_holds_its_last_picture_until_all_are_over(tmp_path):
-    envs = {"short": make(steps=5), "long": make(steps=20)}
-    policies = {"short": right, "long": right}
-    result = record_side_by_side(policies, envs, tmp_path / "a.mp4", seed=0, max_steps=50)
-    assert (result.steps, result.frames) == (20, 20)
-    short = frames(result.path)[:, 24:, :128]
-    assert np.abs(short[19] - short[5]).mean() < 1  # nothing but coding noise
-    for env in envs.values():
-        env.close()
+def test_a_foreign_rollout_that_leads_elsewhere_is_refused(tmp_path):
+    rollout = play(Constant(0), EnvConfig(id="CartPole-v1"), label="left", seed=1)
+    with pytest.raises(RobolearnError, match="left cannot be drawn: lived through again, CartPole"):
+        film([replace(rollout, seed=2)], tmp_path / "a.mp4", jobs=1)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_side_by_side_stops_at_max_steps(tmp_path, env):
-    result = record_side_by_side(
-        {"a": idle}, {"a": env}, tmp_path / "a.mp4", seed=0, max_steps=6, stride=2
-    )
-    assert (result.steps, result.frames) == (6, 3)
+def test_a_camera_of_navigation_can_be_chosen(tmp_path):
+    nav = EnvConfig(id="robolearn/NavRover-v0")
+    rollout = play(Constant(np.zeros(2, np.float32)), nav, label="rest", seed=0, max_steps=1)
+    shapes = [
+        picture(film([rollout], tmp_path / f"{name}.png", camera=name, jobs=1).path).shape
+        for name in ("top", "chase", "both")
+    ]
+    assert shapes == [(480, 480, 3), (480, 640, 3), (480, 960, 3)]
 
 
-def test_labels_that_do_not_match_are_refused(tmp_path, env):
-    with pytest.raises(ValueError, match=r"policies \['a'\] and environments \['b'\]"):
-        record_side_by_side({"a": idle}, {"b": env}, tmp_path / "a.mp4", seed=0, max_steps=5)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stride": 0}, "stride must be at least 1, got 0"),
+        ({"speed": 0.0}, "speed must be positive, got 0.0"),
+        ({"fps": 0}, "at least 1 frame per second, got 0"),
+        ({"fps": 20, "stride": 2}, "Say stride or fps"),
+        ({"hold": -1.0}, "hold must not be negative"),
+        ({"camera": "top"}, "Only navigation has cameras to choose from, got 'top'"),
+        ({"size": (127, 96)}, "needs even width and height, got 127 x 96"),
+        ({"columns": 0}, "columns must be at least 1, got 0"),
+        ({"jobs": 0}, "jobs must be at least 1, got 0"),
+        ({"at": 3}, r"at is for pictures, \*.png"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense_are_refused(tmp_path, idle, options, words):
+    with pytest.raises(ValueError, match=words):
+        film([idle], tmp_path / "a.mp4", **{**SMALL, **options})
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_importing_the_video_package_does_not_import_torch():
-    code = "import robolearn.video, sys; sys.exit('torch' in sys.modules)"
+def test_an_existing_video_is_kept(tmp_path, idle):
+    (tmp_path / "a.mp4").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="choose another --out"):
+        film([idle], tmp_path / "a.mp4", **SMALL)
+    assert (tmp_path / "a.mp4").read_bytes() == b"mine"
+
+
+def test_states_of_another_environment_are_refused(tmp_path, idle):
+    strange = replace(idle, states={name: rows[:, :1] for name, rows in idle.states.items()})
+    with pytest.raises(RobolearnError, match=r"idle: q\w+ has shape \(1,\), of robolearn/CartPole"):
+        film([strange], tmp_path / "a.mp4", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_dies_is_noticed_and_leaves_no_file(tmp_path, idle, monkeypatch):
+    monkeypatch.setattr("robolearn.video.painters._COMMAND", "import os; os.abort()")
+    with pytest.raises(RecordingError, match="A process that draws ended"):
+        film([idle], tmp_path / "a.mp4", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opengl_stays_out_of_the_callers_process(tmp_path, idle):
+    idle.save(tmp_path / "idle.npz")
+    code = f"""
+import sys
+from pathlib import Path
+from robolearn.video.film import film
+from robolearn.video.play import Rollout
+folder = Path({str(tmp_path)!r})
+film([Rollout.load(folder / "idle.npz")], folder / "a.png", size=(64, 48), jobs=1)
+sys.exit("OpenGL" in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_processes_that_draw_do_not_import_torch():
+    code = "import robolearn.video, robolearn.video.painter, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_paths_are_plain(tmp_path: Path, idle):
+    odd = tmp_path / "50% of -it %d.mp4"  # nothing of a name is ffmpeg's to interpret
+    assert film([idle], odd, **SMALL).path.stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [odd.name]

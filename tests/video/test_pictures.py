@@ -1,26 +1,30 @@
 import numpy as np
 import pytest
 
-from robolearn.video.montage import side_by_side
+from robolearn.video.montage import Sheet
 from robolearn.video.overlay import draw
+from robolearn.video.panel import Panel
+from robolearn.video.readings import Bars, Reading
 
 
 def flat(level: int, height: int = 120, width: int = 160) -> np.ndarray:
     return np.full((height, width, 3), level, dtype=np.uint8)
 
 
-def test_panes_stand_side_by_side_under_a_bar():
-    picture = side_by_side([flat(50), flat(100), flat(150)], ["a", "b", "c"])
-    # Three panes of 160 with two gaps of 4 pixels; a bar of 2 * max(12, 120 // 30) = 24.
-    assert picture.shape == (144, 488, 3)
+def test_panes_stand_in_rows_each_under_a_bar():
+    sheet = Sheet(["a", "b", "c"], 2, (120, 160, 3))
+    picture = sheet.lay([flat(50), flat(100), flat(150)])
+    # Two columns of 160 and two rows of 120 under bars of 22, with gaps of 4 pixels.
+    assert picture.shape == sheet.shape == (2 * 142 + 4, 324, 3)
     for pane, level in enumerate((50, 100, 150)):
-        left = pane * 164
-        assert (picture[24:, left : left + 160] == level).all()
+        top, left = 146 * (pane // 2) + 22, 164 * (pane % 2)
+        assert (picture[top : top + 120, left : left + 160] == level).all()
+    assert (picture[146:, 164:] < 50).all()  # where there is no fourth
 
 
 def test_every_label_is_written_above_its_pane():
-    picture = side_by_side([flat(50), flat(100)], ["wide label", ""])
-    bar = picture[:24].max(axis=2)
+    picture = Sheet(["wide label", ""], None, (120, 160, 3)).lay([flat(50), flat(100)])
+    bar = picture[:22].max(axis=2)
     written = np.flatnonzero((bar > 150).any(axis=0))
     assert written.size > 20
     assert written.max() < 160
@@ -28,20 +32,80 @@ def test_every_label_is_written_above_its_pane():
     assert (written.min() + written.max()) / 2 == pytest.approx(80, abs=3)
 
 
+def test_a_label_wider_than_its_pane_is_shortened():
+    picture = Sheet(["a very long label indeed " * 3, ""], None, (120, 160, 3)).lay([flat(0)] * 2)
+    written = np.flatnonzero((picture[:22].max(axis=2) > 150).any(axis=0))
+    assert 100 < written.max() < 160
+
+
+def test_a_pane_alone_has_no_bar():
+    assert (Sheet([""], None, (50, 62, 3)).lay([flat(7, 50, 62)]) == 7).all()
+
+
 def test_even_frames_make_an_even_picture():
-    height, width, _ = side_by_side([flat(0, 50, 62)] * 5, list("abcde")).shape
-    assert (height % 2, width % 2) == (0, 0)
+    for columns in (None, 2, 3):
+        height, width, _ = Sheet(list("abcde"), columns, (50, 62, 3)).shape
+        assert (height % 2, width % 2) == (0, 0)
 
 
 def test_frames_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
-        side_by_side([flat(0), flat(0, 60)], ["a", "b"])
+        Sheet(["a", "b"], None, (120, 160, 3)).lay([flat(0), flat(0, 60)])
 
 
-@pytest.mark.parametrize("labels", [[], ["a"], ["a", "b", "c"]])
-def test_every_frame_needs_a_label(labels):
-    with pytest.raises(ValueError, match="needs a label"):
-        side_by_side([flat(0), flat(0)], labels)
+def reading(**changes) -> Reading:
+    told = {"step": 7, "total": 1.5, "place": "mujoco", "value": None, "bars": None, "ending": ""}
+    return Reading(**{**told, **changes})
+
+
+def drawn(told: Reading, height: int = 480, left: int = 0) -> np.ndarray:
+    """Return where a panel changes a grey frame of four by three. Shape (height, width), bool."""
+    frame = flat(200, height, height * 4 // 3)
+    picture = Panel(height, left).draw(frame, told)
+    assert (frame == 200).all()  # the frame itself is left as it is
+    return (picture != 200).any(axis=2)
+
+
+def test_the_panel_stays_in_its_corner():
+    changed = drawn(reading(value=3.0))
+    # Letters of 13 pixels: 14.5 of them wide after a margin of 8; four lines of 18 and two of 8.
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), columns.min()) == (8, 8)
+    assert (rows.max() + 1, columns.max() + 1) == (8 + 88, 8 + 188)
+
+
+def test_the_panel_can_begin_further_right():
+    assert not drawn(reading(), left=300)[:, :300].any()
+
+
+@pytest.mark.parametrize(("height", "share"), [(240, 0.1), (100, 0.0)])
+def test_small_panes_tell_less(height, share):
+    assert 0 <= drawn(reading(), height).mean() <= share
+    assert drawn(reading(), height).any() == bool(share)
+
+
+def test_an_end_is_told_at_the_bottom_even_in_small_panes():
+    for height in (480, 100):
+        changed = drawn(reading(ending="success"), height)
+        assert changed[height * 3 // 4 :].any()
+
+
+def test_a_signed_bar_grows_from_its_middle_and_the_chosen_one_is_highlighted():
+    def pixels(kind, lengths, chosen, colour):
+        bars = Bars(kind, [""] * len(lengths), np.array(lengths), [""] * len(lengths), chosen)
+        picture = Panel(480, 0).draw(flat(200, 480, 640), reading(bars=bars))
+        return np.nonzero((picture == colour).all(axis=2))
+
+    blue, orange = (92, 158, 235), (255, 176, 66)
+    _, right = pixels("signed", [1.0], None, blue)
+    _, left = pixels("signed", [-0.5], None, blue)
+    assert left.max() <= right.min() + 2
+    # Half as long, but for the mark in the middle.
+    assert np.ptp(left) == pytest.approx(np.ptp(right) / 2, abs=3)
+    rows, long = pixels("Q", [0.2, 0.8], 1, orange)
+    other, short = pixels("Q", [0.2, 0.8], 1, blue)
+    assert other.max() < rows.min()  # the second one is below
+    assert np.ptp(short) == pytest.approx(np.ptp(long) / 4, abs=2)
 
 
 def test_a_caption_is_light_on_a_darkened_corner_and_the_rest_is_untouched():

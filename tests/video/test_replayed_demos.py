@@ -37,15 +37,17 @@ def shaken():
 def test_a_film_shows_every_step_in_real_time(shaken, tmp_path):
     out = tmp_path / "again.mp4"
     again = replay(shaken, [0, 1], SWING_UP, out=out)
-    assert again.film.frames == again.film.steps == 50
+    assert again.film.steps == 50
+    # Of either the start and 25 steps, and a second of 50 frames for its end.
+    assert again.film.frames == 2 * (26 + 50)
     assert again.film.returns == pytest.approx([told.total for told in again.episodes])
     assert [told.exact for told in again.episodes] == [True, True]
     assert properties(out).fps == 50  # steps of 0.02 s
-    assert len(frames(out)) == 50
+    assert len(frames(out)) == again.film.frames
 
 
 def test_a_film_shows_where_the_recorded_state_was(shaken, tmp_path):
-    # The last of 25 frames is most like that of an environment driven by hand.
+    # After 25 steps it is most like that of an environment driven by hand.
     out = tmp_path / "again.mp4"
     replay(shaken, [1], SWING_UP, out=out)
     env = SWING_UP.make(render_mode="rgb_array")
@@ -54,9 +56,9 @@ def test_a_film_shows_where_the_recorded_state_was(shaken, tmp_path):
         env.step(action)
     expected = env.render().astype(np.int64)
     env.close()
-    below = slice(80, None)  # the caption is above
-    away = np.abs(frames(out)[:, below] - expected[below]).mean(axis=(1, 2, 3))
-    assert away.argmin() == 24
+    below = slice(120, None)  # the caption is above
+    away = np.abs(frames(out)[:26, below] - expected[below]).mean(axis=(1, 2, 3))
+    assert away.argmin() == 25
 
 
 def test_a_film_is_not_written_over_another(shaken, tmp_path):
@@ -66,7 +68,7 @@ def test_a_film_is_not_written_over_another(shaken, tmp_path):
         replay(shaken, [0], SWING_UP, out=out)
     assert out.read_bytes() == b"mine"
     replay(shaken, [0], SWING_UP, out=out, overwrite=True)
-    assert len(frames(out)) == 25
+    assert len(frames(out)) == 76
 
 
 def test_a_replay_that_is_refused_leaves_no_film(shaken, tmp_path):
