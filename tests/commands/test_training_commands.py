@@ -208,14 +208,14 @@ def test_record_writes_the_video_and_says_so(run, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
 
 
-SMALL = ("--size", "128x96", "--json")
+TINY = ("--size", "128x96", "--json")
 
 
 def test_agents_are_shown_side_by_side_from_the_same_start(run, tmp_path, capsys):
     out, kept = tmp_path / "x.png", tmp_path / "mine.npz"
-    assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *SMALL]) == 0
+    assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *TINY]) == 0
     alone = one_object(capsys)["returns"]
-    both = ["record", str(run), "expert", str(kept), "--out", str(tmp_path / "y.png"), *SMALL]
+    both = ["record", str(run), "expert", str(kept), "--out", str(tmp_path / "y.png"), *TINY]
     assert main(both) == 0
     mine, expert, again = one_object(capsys)["returns"]
     assert [mine] == [again] == alone
@@ -224,7 +224,7 @@ def test_agents_are_shown_side_by_side_from_the_same_start(run, tmp_path, capsys
 
 def test_agents_that_do_not_begin_alike_are_refused(run, tmp_path, capsys):
     out, kept = tmp_path / "x.png", tmp_path / "mine.npz"
-    assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *SMALL]) == 0
+    assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *TINY]) == 0
     capsys.readouterr()
     other = ["record", str(run), str(kept), "--seed", "1", "--out", str(tmp_path / "y.png")]
     assert main(other) == 2
@@ -233,7 +233,7 @@ def test_agents_that_do_not_begin_alike_are_refused(run, tmp_path, capsys):
 
 def test_a_grid_shows_as_many_seeds_as_eval_counts(run, tmp_path, capsys):
     out = tmp_path / "x.png"
-    assert main(["record", str(run), "--grid", "3", "--out", str(out), *SMALL]) == 0
+    assert main(["record", str(run), "--grid", "3", "--out", str(out), *TINY]) == 0
     returns = one_object(capsys)["returns"]
     assert main(["eval", str(run), "--episodes", "3", "--json"]) == 0
     assert sum(returns) / 3 == pytest.approx(one_object(capsys)["mean_return"])

@@ -106,8 +106,10 @@ def test_a_rate_below_one_frame_per_second_is_refused(tmp_path):
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"mp4 files, got '.*a\.gif'"):
-        VideoWriter(tmp_path / "a.gif", WIDTH, HEIGHT, 20)
+    with pytest.raises(ValueError, match=r"\.webm, .* files, got '.*a\.avi'"):
+        VideoWriter(tmp_path / "a.avi", WIDTH, HEIGHT, 20)
+    with pytest.raises(ValueError, match=r"a\.png' is no video"):
+        VideoWriter(tmp_path / "a.png", WIDTH, HEIGHT, 20)
 
 
 def test_a_folder_that_cannot_be_made_is_said_before_anything_else(tmp_path):
