@@ -30,6 +30,10 @@ class Linear:
         """Return the value with the part ``remaining`` of learning to go."""
         return self.last + (self.first - self.last) * max(remaining, 0.0)
 
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.first:g}, falling linearly to {self.last:g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SB3Row:

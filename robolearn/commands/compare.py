@@ -1,6 +1,9 @@
 """``robolearn compare AGENT...``."""
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +22,7 @@ from robolearn.compare.page import REPORT, find, write_report
 from robolearn.compare.report import flat, flat_verdict, sentence, terminal_table
 from robolearn.compare.runner import Found, Report, compare
 from robolearn.environments import EnvConfig
-from robolearn.errors import DivergedError
+from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
 from robolearn.imitation.experts import EXPERTS, expert_for
 from robolearn.runs.meta import comment
 from robolearn.video.play import Rollout, play_made
@@ -72,16 +75,33 @@ def main(arguments: Sequence[str]) -> int:
         out=options.out,
         jobs=options.jobs,
     )
-    board = Board(config)
-    with Live(
-        console=Console(stderr=True), get_renderable=board.table, refresh_per_second=2
-    ) as live:
-        found = compare(config, board.hear)
-        live.refresh()
+    if options.threshold is not None and not math.isfinite(options.threshold):
+        raise RobolearnError(f"threshold must be a number, got {options.threshold}.")
+    with _shown(Board(config)) as hear:
+        found = compare(config, hear)
     if not found.cells:
         raise DivergedError(f"All trainings broke down. The first: {found.failures[0].why}")
     _tell(config, found, options)
     return DivergedError.exit_code if found.failures else 0
+
+
+@contextmanager
+def _shown(board: "Board") -> Iterator[Callable[[Report], None]]:
+    """Show a board on stderr from the first report on, so that a refusal is one line alone."""
+    console = Console(stderr=True)
+    live = Live(console=console, get_renderable=board.table, refresh_per_second=2)
+
+    def hear(report: Report) -> None:
+        board.hear(report)
+        live.start()
+
+    try:
+        yield hear
+    finally:
+        if live.is_started:
+            live.stop()
+            if not console.is_terminal:
+                console.line()
 
 
 def _with_batches(agents: Sequence[str]) -> tuple[str, ...]:
@@ -108,7 +128,7 @@ class Board:
     def table(self) -> Table:
         """Return a line for each agent: what each seed has come to."""
         config = self._config
-        done = sum(not isinstance(each, Progress) for each in self._latest.values())
+        done = sum(not isinstance(each, Progress) for each in list(self._latest.values()))
         total = len(config.agents) * config.seeds
         table = Table(
             "agent",
@@ -152,10 +172,16 @@ def _tell(config: CompareConfig, found: Found, options: CompareOptions) -> None:
 
 def _filmed(config: CompareConfig) -> list[Clip]:
     """Write the videos, with the environment's expert beside the agents where there is one."""
-    with Console(stderr=True).status("Drawing videos", spinner="line"), refusals():
-        return film_comparison(
-            config.out, config.agents, config.seeds, comment(), _expert(config.env)
-        )
+    try:
+        with Console(stderr=True).status("Drawing videos", spinner="line"), refusals():
+            return film_comparison(
+                config.out, config.agents, config.seeds, comment(), _expert(config.env)
+            )
+    except SaveError:
+        raise
+    except RobolearnError as error:  # as of an environment without pictures; the figures stand
+        warnings.warn(f"No videos: {error}", RobolearnWarning, stacklevel=2)
+        return []
 
 
 def _expert(env: EnvConfig) -> list[Rollout]:

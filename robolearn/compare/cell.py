@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +20,11 @@ from robolearn.baselines.rows import ALGORITHMS, Algorithm, row_for
 from robolearn.baselines.servable import require_servable
 from robolearn.config import from_dict, to_dict
 from robolearn.environments import EnvConfig, TrainingEnvs
-from robolearn.errors import RobolearnError
+from robolearn.errors import DivergedError, RobolearnError
 from robolearn.evaluation import evaluate
+from robolearn.files import shown
 from robolearn.video.play import play
+from robolearn_envs.engines.base import EngineError
 from robolearn_envs.names import did_you_mean
 
 BATCH = "-batch"
@@ -42,6 +46,11 @@ POINTS = 10
 _EPISODES = 20  # of an evaluation on the way
 _DISCRETE_ONLY = frozenset({"dqn", "pqn", "sb3-dqn", f"sb3-dqn{BATCH}"})
 _MOST_EPISODES = 100_000  # of one evaluation
+_MOST_POINTS = 1000  # of a curve
+_LARGEST = 1e100  # of a figure in a file: what is larger overflows when it is squared
+_DEEPEST = 8  # levels of hyper-parameters
+_NOT_FINITE = re.compile(r"\b(nan|inf|infinite|not finite)\b", re.IGNORECASE)
+"""What PyTorch and SB3 name where they meet such numbers, in errors of all kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,10 @@ class CompareConfig:
         for name in ("steps", "seeds", "episodes", "jobs"):
             if getattr(self, name) < 1:
                 raise RobolearnError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.episodes > _MOST_EPISODES:
+            raise RobolearnError(
+                f"episodes must be at most {_MOST_EPISODES:,}, got {self.episodes:,}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +155,48 @@ class Cell:
             told = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RobolearnError("no JSON") from error
-        if not isinstance(told, dict) or not isinstance(told.get("returns", []), list):
+        if not isinstance(told, dict):
             raise RobolearnError("no cell")
-        returns, curve = told.pop("returns", []), told.pop("curve", [])
-        if len(returns) > _MOST_EPISODES or not all(isinstance(each, float) for each in returns):
-            raise RobolearnError("returns that are no numbers")
+        returns, curve = told.pop("returns", None), told.pop("curve", None)
+        if not isinstance(returns, list) or not 1 <= len(returns) <= _MOST_EPISODES:
+            raise RobolearnError("no returns")
+        if not isinstance(curve, list) or not 1 <= len(curve) <= _MOST_POINTS:
+            raise RobolearnError("no curve")
         points = tuple(from_dict(Point, each, "curve.") for each in curve)
-        return replace(from_dict(cls, told), returns=tuple(returns), curve=points)
+        cell = replace(from_dict(cls, told), returns=tuple(returns), curve=points)
+        _require_sound(cell)
+        return cell
+
+
+def _require_sound(cell: Cell) -> None:
+    """Refuse a cell out of a file that cannot be reckoned with.
+
+    Raises:
+        RobolearnError: It has figures that are none, or fewer or more returns than episodes.
+    """
+    figures = (
+        *cell.returns,
+        *(cell.mean_return, cell.std_return, cell.min_return, cell.max_return, cell.mean_length),
+        *(cell.wall_s, cell.steps_per_s, cell.success_rate or 0.0),
+        *cell.details.values(),
+        *cell.split.values(),
+        *(each for point in cell.curve for each in (point.seconds, point.mean_return)),
+    )
+    for figure in figures:
+        if not isinstance(figure, float | int) or not abs(figure) <= _LARGEST:
+            raise RobolearnError(f"a figure that is none: {shown(figure)}")
+    if len(cell.returns) != cell.episodes:
+        raise RobolearnError(f"{len(cell.returns)} returns of {cell.episodes} episodes")
+    if cell.wall_s <= 0 or cell.steps_per_s <= 0:
+        raise RobolearnError("learning that took no time")
+    if not _is_shallow(cell.hyper, _DEEPEST):
+        raise RobolearnError("hyper-parameters that nest too deeply")
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    """Return whether a value nests in no more than so many levels."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(part, levels - 1) for part in parts)
 
 
 class Learned(NamedTuple):
@@ -203,13 +251,16 @@ def _ours(name: str, env: EnvConfig, actions: str, device: str) -> Contestant:
             seconds = time.perf_counter() - began - shown
             return Learned(agent, agent.steps, seconds, agent.time_split())
 
+        def tell() -> None:
+            nonlocal shown
+            now, before = learned(), time.perf_counter()
+            show(now)
+            shown += time.perf_counter() - before
+
         try:
-            show(learned())
-            shown = time.perf_counter() - began
+            tell()
             for _ in agent.iterate(steps):
-                before, now = time.perf_counter(), learned()
-                show(now)
-                shown += time.perf_counter() - before
+                tell()
             return learned()
         finally:
             agent.close()
@@ -234,6 +285,7 @@ def _sb3(name: str, env: EnvConfig, actions: str, device: str) -> Contestant:
         how: dict[str, Any] = {"device": device, "batch": batch, "watch": watch}
         return learned(train_sb3(algorithm, env, steps, seed, **how))
 
+    train_sb3(algorithm, env, 1, 0, device=device, batch=batch)  # loads what is late, untimed
     row = row_for(algorithm, env.id)
     envs = f"{row.num_envs} {'in a batch of ours' if batch else 'behind a DummyVecEnv'}"
     hyper = {"num_envs": row.num_envs, "normalise": row.normalise, **row.arguments}
@@ -268,10 +320,11 @@ def run_cell(
         Stopped: On request.
     """
     watcher = _Watcher(who, config, seed, tell)
-    end = who.train(config.steps, seed, watcher.look)
-    watcher.evaluate(end)
-    watcher.film(end, 1.0)
-    evaluation = evaluate(end.agent, who.env.held_out("test"), episodes=config.episodes)
+    with _divergence():
+        end = who.train(config.steps, seed, watcher.look)
+        watcher.evaluate(end)
+        watcher.film(end, 1.0)
+        evaluation = evaluate(end.agent, who.env.held_out("test"), episodes=config.episodes)
     return Cell(
         agent=who.name,
         seed=seed,
@@ -287,6 +340,23 @@ def run_cell(
         curve=tuple(watcher.curve),
         returns=tuple(evaluation.returns.tolist()),
     )
+
+
+@contextmanager
+def _divergence() -> Iterator[None]:
+    """Tell numbers that are not finite as our agents do, whoever meets them.
+
+    Raises:
+        DivergedError: An engine, SB3 or PyTorch met some.
+    """
+    try:
+        yield
+    except EngineError as error:
+        raise DivergedError(str(error)) from error
+    except (RuntimeError, ValueError) as error:  # SB3 has none of its own
+        if not _NOT_FINITE.search(str(error)):
+            raise
+        raise DivergedError(" ".join(str(error).split())) from error
 
 
 class _Watcher:

@@ -1,5 +1,6 @@
 """A comparison as one page that opens offline, with Markdown and CSV beside it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from robolearn.runs.run import write_whole
 
 REPORT = ("report.html", "report.md", "table.csv")
 """Files of a report."""
+_FACTS = ("command", "started", "hardware", "git")
+"""What is told of a sitting, besides versions."""
+_TIMES = "{:.2f}\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,7 @@ def write_report(
         clips: Videos that go into the page.
         sittings: What made the cells: command, versions, hardware, each time.
     """
-    made = {key: text for sitting in sittings for key, text in facts(sitting).items()}
+    made = list(dict.fromkeys(fact for sitting in sittings for fact in facts(sitting).items()))
     text = markdown(found.rows, found.verdicts, found.notes, made)
     write_whole(out / "report.md", f"# {found.title}\n\n{text}")
     write_whole(out / "table.csv", table_csv(found.rows))
@@ -92,7 +96,7 @@ def write_report(
 def facts(sitting: Mapping[str, Any]) -> dict[str, str]:
     """Return what there is to say of how cells were made, by name."""
     versions = ", ".join(f"{name} {number}" for name, number in sitting["versions"].items())
-    told = {name: str(sitting[name]) for name in ("command", "hardware", "git") if sitting[name]}
+    told = {name: str(sitting[name]) for name in _FACTS if sitting.get(name)}
     return {**told, "versions": versions}
 
 
@@ -139,10 +143,10 @@ def _pair(verdict: Verdict) -> dict[str, Any]:
     return {
         "ours": verdict.ours,
         "theirs": verdict.theirs,
-        "difference": (gap.mean, interval(gap, "{:+.1f}")),
+        "difference": (gap.mean, NONE if math.isnan(gap.mean) else interval(gap, "{:+.1f}")),
         "better": (better.mean, interval(better, "{:.2f}")),
         "p": verdict.p,
-        "time": verdict.time,
+        "time": (verdict.time, NONE if math.isnan(verdict.time) else _TIMES.format(verdict.time)),
         "claim": claim if verdict.claimed else "too few seeds" if verdict.too_few else "none",
     }
 
@@ -155,11 +159,15 @@ def _line(row: Row) -> list[tuple[str, float | None]]:
         "success": row.success and row.success.mean,
         "SPL": row.spl and row.spl.mean,
         "steps": row.steps,
-        "steps to bar": row.to_steps.median or float("inf"),
-        "s to bar": row.to_seconds.median or float("inf"),
+        "steps to bar": _or_last(row.to_steps.median),
+        "s to bar": _or_last(row.to_seconds.median),
         "training": row.wall_s,
         "steps/s": row.steps_per_s,
     }
     return [
         (text, numbers.get(heading)) for heading, text in zip(HEADINGS, texts(row), strict=True)
     ]
+
+
+def _or_last(when: float | None) -> float:
+    return float("inf") if when is None else when

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -147,6 +147,7 @@ def terminal_table(rows: Sequence[Row], title: str, told: Sequence[str]) -> Tabl
         caption=escape("\n".join([*sources, *told])),
         caption_justify="left",
         box=box.SIMPLE,
+        show_edge=False,
         padding=(0, 1, 0, 0),
     )
     for heading in _NARROW:
@@ -159,7 +160,10 @@ def terminal_table(rows: Sequence[Row], title: str, told: Sequence[str]) -> Tabl
 
 
 def markdown(
-    rows: Sequence[Row], verdicts: Sequence[Verdict], told: Sequence[str], meta: Mapping[str, str]
+    rows: Sequence[Row],
+    verdicts: Sequence[Verdict],
+    told: Sequence[str],
+    made: Sequence[tuple[str, str]],
 ) -> str:
     """Return the report as Markdown.
 
@@ -167,14 +171,19 @@ def markdown(
         rows: Of ``summarise``.
         verdicts: On pairs of them.
         told: Notes on the figures.
-        meta: What to say of how it was made, e.g. command, versions, hardware.
+        made: What to say of how it was made, e.g. command, versions, hardware, and its name.
     """
     rule = [":---" if heading in TEXT else "---:" for heading in HEADINGS]
-    lines = [HEADINGS, rule, *([text.replace("|", "\\|") for text in texts(row)] for row in rows)]
+    lines = [HEADINGS, rule, *([_cell(text) for text in texts(row)] for row in rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     said = "\n".join(f"* {sentence(each)}" for each in verdicts)
-    made = "\n".join(f"- {key}: {text}" for key, text in meta.items())
-    return "\n\n".join(part for part in (said, table, " ".join(told), made) if part) + "\n"
+    facts = "\n".join(f"- {key}: {text}" for key, text in made)
+    return "\n\n".join(part for part in (said, table, " ".join(told), facts) if part) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Return a text as a cell of a table in Markdown holds it."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def flat(row: Row) -> dict[str, Any]:
@@ -191,7 +200,7 @@ def flat(row: Row) -> dict[str, Any]:
         "success": row.success or nothing,
         "spl": row.spl or nothing,
     }.items():
-        columns[name] = None if math.isnan(figure.mean) else figure.mean
+        columns[name] = _known(figure.mean)
         columns[f"{name}_low"], columns[f"{name}_high"] = figure.low, figure.high
     return columns | {
         "steps": row.steps,
@@ -205,17 +214,22 @@ def flat(row: Row) -> dict[str, Any]:
     }
 
 
+def _known(figure: float) -> float | None:
+    """Return a figure, None where there is none, as JSON has no NaN."""
+    return None if math.isnan(figure) else figure
+
+
 def flat_verdict(verdict: Verdict) -> dict[str, Any]:
     """Return the figures on a pair, as JSON takes them."""
     return {
         "ours": verdict.ours,
         "theirs": verdict.theirs,
-        "difference": verdict.difference._asdict(),
+        "difference": {**verdict.difference._asdict(), "mean": _known(verdict.difference.mean)},
         "probability_of_improvement": verdict.better._asdict(),
         "p": verdict.p,
         "level": LEVEL,
         "claimed": verdict.claimed,
-        "time": verdict.time,
+        "time": _known(verdict.time),
         "words": sentence(verdict),
     }
 

@@ -13,7 +13,7 @@ from robolearn.compare.cell import Cell, CompareConfig, Progress, contestant, ru
 from robolearn.compare.errand import Failure, carry_out
 from robolearn.config import read_yaml, to_dict, write_yaml
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn.files import read_bytes, read_json
+from robolearn.files import read_bytes, read_json, shown
 from robolearn.runs.meta import meta
 from robolearn.runs.run import claim_folder, folder_lock, write_whole
 
@@ -57,8 +57,9 @@ def compare(config: CompareConfig, on_report: Callable[[Report], None] = lambda 
     """
     for name in config.agents:
         contestant(name, config)
-    begun = (config.out / "config.yaml").is_file()
-    if not begun:
+    if (config.out / "config.yaml").is_file():
+        _require_same(config)
+    else:
         claim_folder(config.out, "comparison")
         write_yaml(config.out / "config.yaml", config)
     with folder_lock(config.out, "used by another comparison"):
@@ -66,7 +67,6 @@ def compare(config: CompareConfig, on_report: Callable[[Report], None] = lambda 
 
 
 def _go_on(config: CompareConfig, on_report: Callable[[Report], None]) -> Found:
-    _require_same(config)
     done = {(cell.seed, cell.agent): cell for cell in read_cells(config.out)}
     wanted = [(seed, name) for seed in range(config.seeds) for name in config.agents]
     missing = [key for key in wanted if key not in done]
@@ -90,7 +90,7 @@ def _go_on(config: CompareConfig, on_report: Callable[[Report], None]) -> Found:
 
         (_one_by_one if config.jobs == 1 else _at_once)(config, missing, hear)
     cells = [done[key] for key in wanted if key in done]
-    return Found(cells, failures, read_json(config.out / "meta.json")["sittings"])
+    return Found(cells, failures, _sittings(config.out / "meta.json"))
 
 
 def _require_same(config: CompareConfig) -> None:
@@ -103,15 +103,32 @@ def _require_same(config: CompareConfig) -> None:
     for name in _SAME:
         if told.get(name) != asked[name]:
             raise RobolearnError(
-                f"{config.out} holds a comparison with {name}={told.get(name)}, got {asked[name]}; "
+                f"{config.out} holds {name}={shown(told.get(name))}, got {shown(asked[name])}; "
                 "nothing was changed. Ask for the same to go on with it, or choose another --out."
             )
 
 
 def _note_sitting(out: Path) -> None:
     path = out / "meta.json"
-    before = read_json(path).get("sittings", []) if path.is_file() else []
+    before = _sittings(path) if path.is_file() else []
     write_whole(path, json.dumps({"sittings": [*before, meta()]}, indent=2))
+
+
+def _sittings(path: Path) -> list[dict[str, Any]]:
+    """Return what made a comparison, each time it was gone on with.
+
+    Raises:
+        RobolearnError: The file is damaged.
+    """
+    told = read_json(path).get("sittings")
+    if isinstance(told, list) and all(
+        isinstance(each, dict) and isinstance(each.get("versions"), dict) for each in told
+    ):
+        return told
+    raise RobolearnError(
+        f"{path} is damaged: expected a list of sittings, got {shown(told)}. Delete it to go on "
+        "without them."
+    )
 
 
 def read_cells(out: Path) -> list[Cell]:
@@ -130,8 +147,9 @@ def read_cells(out: Path) -> list[Cell]:
         try:
             cells.append(Cell.from_json(line))
         except RobolearnError as error:
+            why = str(error).rstrip(".")
             raise RobolearnError(
-                f"Line {number} of {path} is damaged ({error}). Delete it to have that cell made "
+                f"Line {number} of {path} is damaged ({why}). Delete it to have that cell made "
                 "again."
             ) from error
     if whole < len(content):
