@@ -16,7 +16,7 @@ _TO_BT709 = (  # or players guess the colours from the picture's size
 )
 _PLAYABLE = ("-vf", _TO_BT709, "-pix_fmt", "yuv420p")
 _ENCODED = {
-    ".mp4": (*_PLAYABLE, "-c:v", "libx264", "-preset", "fast", "-crf", "20"),
+    ".mp4": (*_PLAYABLE, "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"),
     ".webm": (
         *(*_PLAYABLE, "-c:v", "libvpx-vp9", "-crf", "30", "-b:v", "0"),
         *("-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1"),
