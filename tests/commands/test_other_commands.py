@@ -1,4 +1,4 @@
-"""quickstart, compare and doctor, from the command line to what they leave behind."""
+"""quickstart and doctor, from the command line to what they leave behind."""
 
 import json
 
@@ -41,26 +41,6 @@ def test_quickstart_takes_the_next_free_name(tmp_path):
     path.touch()
     (tmp_path / "quickstart-2.mp4").touch()
     assert free_name(path) == tmp_path / "quickstart-3.mp4"
-
-
-def test_compare_prints_and_writes_a_row_for_each_agent(tmp_path, capsys):
-    out = tmp_path / "comparison"
-    command = ("compare", "ppo", "sb3-ppo", "--engine", "analytic", "--steps", "256")
-    options = ("--seeds", "2", "--episodes", "2", "--out", str(out))
-    assert main((*command, *options, "--json")) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert [(row["agent"], row["seeds"]) for row in figures["rows"]] == [("ppo", 2), ("sb3-ppo", 2)]
-    assert {path.name for path in out.iterdir()} == {"cells.jsonl", "table.md", "table.csv"}
-    assert "- command: " in (out / "table.md").read_text()
-    assert main((*command, *options)) == 2
-    assert "already holds something" in capsys.readouterr().err
-
-
-def test_compare_leaves_a_run_folder_alone(tmp_path, capsys):
-    (tmp_path / "config.yaml").write_text("agent: ppo\n")
-    assert main(("compare", "ppo", "--steps", "64", "--out", str(tmp_path))) == 2
-    assert "nothing was changed" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_doctor_tries_every_engine_renderer_and_device(capsys):
