@@ -1,6 +1,6 @@
 """The seams between agents and what trains, evaluates and films them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -65,18 +65,3 @@ class Agent(Predictor, Protocol):
     def close(self) -> None:
         """Close the training environments."""
         ...
-
-
-def greedy(agent: Predictor) -> Callable[[Any, bool], Any]:
-    """Return a policy for films: an agent's best actions, its memory carried from step to step.
-
-    It maps an observation, and whether this is the first of an episode, to an action.
-    """
-    state: Any = None
-
-    def act(observation: Any, start: bool) -> Any:
-        nonlocal state
-        action, state = agent.predict(observation, state, np.array([start]), deterministic=True)
-        return action
-
-    return act

@@ -114,7 +114,8 @@ class SB3Agent:
             return None
         with torch.inference_mode():
             seen, _ = policy.obs_to_tensor(self._seen(observation))
-            return policy.predict_values(seen).squeeze(-1).cpu().numpy()
+            value = policy.predict_values(seen).squeeze(-1).cpu().numpy()
+        return value if self._normaliser is None else self._normaliser.unnormalize_reward(value)
 
     def q_values(self, observation: Any) -> np.ndarray | None:
         """Return Q of N observations, in units of reward, shape (N, actions); None but of DQN."""

@@ -15,7 +15,6 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.wrappers import TransformObservation
 from probe_env import MODES, Cue
 
-from robolearn.agents.base import greedy
 from robolearn.agents.experience import Lesson, minibatches
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.environments import EnvConfig
@@ -254,29 +253,6 @@ def test_one_observation_has_a_memory_of_one_row():
 def test_a_memory_of_another_shape_is_refused():
     with pytest.raises(RobolearnError, match=r"must have shape \(3, 8\), got \(2, 8\)"):
         build().predict(OBS[0], np.zeros((2, 8)))
-
-
-class Told:
-    """Notes what it is told besides the observation, and remembers how often it was asked."""
-
-    def __init__(self):
-        self.calls = []
-
-    def predict(self, observation, state=None, episode_start=None, deterministic=False):
-        self.calls.append((observation, state, episode_start.tolist(), deterministic))
-        return -observation, 1 if state is None else state + 1
-
-
-def test_a_film_shows_the_best_actions_of_an_agent_that_is_told_where_episodes_begin():
-    agent = Told()
-    act = greedy(agent)
-    assert [act(k, k in (0, 2)) for k in range(4)] == [0, -1, -2, -3]
-    assert agent.calls == [
-        (0, None, [True], True),
-        (1, 1, [False], True),
-        (2, 2, [True], True),
-        (3, 3, [False], True),
-    ]
 
 
 def test_a_read_agent_remembers_and_learns_alike(tmp_path):
