@@ -177,6 +177,9 @@ def readme() -> str:
 
 def main(options: Options) -> None:
     """Make everything that is asked for."""
+    unknown = set(options.only) - {clip.name for clip in CLIPS}
+    if unknown:
+        sys.exit(f"No such file: {', '.join(sorted(unknown))}.")
     for clip in CLIPS:
         if options.only and clip.name not in options.only:
             continue

@@ -135,7 +135,12 @@ def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None
 
 def write_yaml(path: Path, config: Any) -> None:
     """Write a configuration as YAML."""
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+    path.write_text(yaml_text(config))
+
+
+def yaml_text(config: Any) -> str:
+    """Return a configuration as YAML."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import log
+from math import ceil, log
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -55,6 +55,15 @@ class SB3Row:
                 "A row that normalises must name gamma, which scales rewards too; "
                 f"got {sorted(self.arguments)}."
             )
+
+    def within(self, steps: int) -> "SB3Row":
+        """Return the row with a rollout no longer than all of learning, which it would exceed."""
+        if "n_steps" not in self.arguments:
+            return self
+        # PPO refuses a rollout of a single step, which has no advantage to normalise.
+        longest = ceil(max(steps, 2) / self.num_envs)
+        shorter = {"n_steps": min(self.arguments["n_steps"], longest)}
+        return replace(self, arguments={**self.arguments, **shorter})
 
 
 # DLR-RM/rl-baselines3-zoo: hyperparams/a2c.yml at c6c209e, dqn.yml at ce95481, ppo.yml at 208b6fd.

@@ -1,6 +1,5 @@
 """Training with Stable-Baselines3: with ``sb3_view`` the only importer of it."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -173,12 +172,12 @@ def train_sb3(
     if steps < 1:
         raise RobolearnError(f"steps must be at least 1, got {steps}.")
     require_servable(algorithm, env)
-    row = hyper or row_for(algorithm, env.id)
+    row = (hyper or row_for(algorithm, env.id)).within(steps)
     began, clock = time.perf_counter(), Clock()
     envs = _Timed(_make(env, row.num_envs, batch=batch), clock)
     try:
         with threads(cores), _known_warnings():
-            model, normaliser = _build(algorithm, envs, row, steps, seed, device)
+            model, normaliser = _build(algorithm, envs, row, seed, device)
             envs.seed(SEED_SPACING * seed)  # as our agents: seeds 0, 1, ... share no stream
             if preload is not None:
                 _preload(model, preload)
@@ -250,14 +249,9 @@ class _Watch(BaseCallback):
 
 
 def _build(
-    algorithm: Algorithm, envs: VecEnv, row: SB3Row, steps: int, seed: int, device: str
+    algorithm: Algorithm, envs: VecEnv, row: SB3Row, seed: int, device: str
 ) -> tuple[Model, VecNormalize | None]:
     arguments: dict[str, Any] = deepcopy(dict(row.arguments))
-    if "n_steps" in arguments:
-        # A rollout longer than all of learning would break the budget,
-        # and PPO refuses one of a single step, which has no advantage to normalise.
-        longest = math.ceil(max(steps, 2) / envs.num_envs)
-        arguments["n_steps"] = min(arguments["n_steps"], longest)
     normaliser = None
     if row.normalise and isinstance(envs.observation_space, spaces.Box | spaces.Dict):
         normaliser = VecNormalize(envs, gamma=arguments["gamma"])

@@ -16,11 +16,13 @@ from rich.table import Table
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
 from robolearn.commands.filming import refusals
-from robolearn.compare.cell import BATCH, SB3, Cell, CompareConfig, Progress
+from robolearn.compare.cell import Cell
+from robolearn.compare.contestants import BATCH, SB3, CompareConfig
 from robolearn.compare.films import Clip, film_comparison
 from robolearn.compare.page import REPORT, find, write_report
 from robolearn.compare.report import flat, flat_verdict, sentence, terminal_table
 from robolearn.compare.runner import Found, Report, compare
+from robolearn.compare.training import Progress
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
 from robolearn.imitation.experts import EXPERTS, expert_for
@@ -153,10 +155,12 @@ class Board:
 
 def _tell(config: CompareConfig, found: Found, options: CompareOptions) -> None:
     """Write the report and print what is in it."""
-    title = f"{config.env.id}, {config.steps:,} steps"
-    findings = find(title, found.cells, found.failures, options.threshold)
-    clips = _filmed(config) if options.videos else []
-    write_report(findings, options.out, clips, found.sittings)
+    title = f"Comparison: {config.env.id}, {config.steps:,} steps"
+    remarks = _remarks(config, found)
+    findings = find(title, found.cells, found.failures, options.threshold, remarks)
+    write_report(findings, options.out, [], found.sittings)  # whatever becomes of the videos
+    if options.videos:
+        write_report(findings, options.out, _filmed(config), found.sittings)
     words = [sentence(each) for each in findings.verdicts]
     if options.json:
         facts = {"env": config.env.id, "threshold": findings.bar, "notes": findings.notes}
@@ -168,6 +172,18 @@ def _tell(config: CompareConfig, found: Found, options: CompareOptions) -> None:
         return
     Console().print(terminal_table(findings.rows, title, [*findings.notes, *words]))
     print(f"Written to {options.out}: {', '.join(REPORT)}.")
+
+
+def _remarks(config: CompareConfig, found: Found) -> list[str]:
+    """Return what there is to note of how times were taken."""
+    told = ["The networks of all agents compute on one thread."]
+    if config.env.native and config.env.engine in (None, "mujoco"):
+        told.append("MuJoCo steps a batch of environments on all cores, single ones on one.")
+    if config.jobs > 1:
+        told.append(f"{config.jobs} trainings at a time slowed each other down.")
+    if len({(sitting.get("hardware"), str(sitting["versions"])) for sitting in found.sittings}) > 1:
+        told.append("Made on unlike machines or versions: times cannot be held against each other.")
+    return [" ".join(told)]
 
 
 def _filmed(config: CompareConfig) -> list[Clip]:

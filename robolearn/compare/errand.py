@@ -4,7 +4,8 @@ import signal
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from robolearn.compare.cell import CompareConfig, contestant, run_cell
+from robolearn.compare.contestants import CompareConfig, contestant
+from robolearn.compare.training import run_cell
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.workers.child import leave_with_parent
 

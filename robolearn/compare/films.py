@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from robolearn.compare.cell import BATCH, SB3, STAGES, rollout_path
+from robolearn.compare.contestants import BATCH, SB3
+from robolearn.compare.training import STAGES, rollout_path
 from robolearn.video.film import film
 from robolearn.video.play import Rollout
 
@@ -13,6 +14,7 @@ PANE = (384, 288)
 """Width and height of a pane of a cart-pole in pixels."""
 _STRIDE = 2  # steps per frame
 _MOST = 3  # panes in a row
+_SEEDS = 9  # that are shown at once
 
 
 class Clip(NamedTuple):
@@ -37,13 +39,14 @@ def film_comparison(
     Returns:
         Those that could be made of the rollouts there are.
     """
-    alone = [name for name in agents if not (name.endswith(BATCH) and _twin(name) in agents)]
+    twins = {f"{name}{BATCH}" for name in agents}
+    alone = [name for name in agents if name not in twins]
     ends = [(name, rollout_path(out, name, 0, 1.0)) for name in alone]
     panes = [replace(Rollout.load(path), label=name) for name, path in ends if path.is_file()]
     star = next((name for name in alone if name not in SB3), alone[0])
     paths = [rollout_path(out, star, 0, stage) for stage in STAGES]
     stages = [Rollout.load(path) for path in paths if path.is_file()]
-    paths = [rollout_path(out, star, seed, 1.0) for seed in range(seeds)]
+    paths = [rollout_path(out, star, seed, 1.0) for seed in range(min(seeds, _SEEDS))]
     grid = [
         replace(Rollout.load(path), label=f"{star}, seed {seed}")
         for seed, path in enumerate(paths)
@@ -53,7 +56,7 @@ def film_comparison(
     wanted = [
         ("side-by-side", [*panes, *others], f"From the same initial state: {names}; seed 0."),
         ("progress", stages, f"{star} on its way, from the same initial state; seed 0."),
-        ("seeds", grid if len(grid) > 1 else [], f"{star} with every seed."),
+        ("seeds", grid if len(grid) > 1 else [], f"{star} with {len(grid)} seeds."),
     ]
     clips = []
     for name, rollouts, caption in wanted:
@@ -71,7 +74,3 @@ def film_comparison(
             )
             clips.append(Clip(path, caption))
     return clips
-
-
-def _twin(name: str) -> str:
-    return name.removesuffix(BATCH)

@@ -53,6 +53,7 @@ def find(
     cells: Sequence[Cell],
     failures: Sequence[Failure] = (),
     bar: float | None = None,
+    remarks: Sequence[str] = (),
 ) -> Findings:
     """Return what cells of one comparison say.
 
@@ -61,6 +62,7 @@ def find(
         cells: At least one.
         failures: Trainings that broke down.
         bar: Return to be reached; None for the usual one.
+        remarks: What else is to be noted of how the cells came to be.
     """
     rng = np.random.default_rng(0)
     bar = threshold(cells) if bar is None else bar
@@ -71,7 +73,7 @@ def find(
         bar=bar,
         rows=rows,
         verdicts=verdicts(cells, rng),
-        notes=notes(rows, bar, failures),
+        notes=[*notes(rows, bar, failures), *remarks],
     )
 
 
@@ -139,7 +141,7 @@ def page(found: Findings, clips: Sequence[Clip], sittings: Sequence[Mapping[str,
 def _pair(verdict: Verdict) -> dict[str, Any]:
     """Return what the table of pairs says of one."""
     gap, better = verdict.difference, verdict.better
-    claim = "better" if gap.mean > 0 else "worse"
+    claim = "better" if verdict.ahead else "worse"
     return {
         "ours": verdict.ours,
         "theirs": verdict.theirs,

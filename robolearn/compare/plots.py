@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robolearn.compare.cell import BATCH, SB3, Cell, Point
+from robolearn.compare.cell import Cell, Point
+from robolearn.compare.contestants import BATCH, SB3
 from robolearn.compare.statistics import estimate_iqm, performance_profile
 from robolearn.compare.summary import Row
 

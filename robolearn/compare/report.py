@@ -84,12 +84,19 @@ def sentence(verdict: Verdict) -> str:
         )
     elif verdict.claimed:
         gap = interval(verdict.difference, "{:.1f}")
-        ahead = "better" if verdict.difference.mean > 0 else "worse"
+        ahead = "better" if verdict.ahead else "worse"
         told = f"{ours} is {ahead}, by {gap} on average over paired seeds ({chance}); {better}"
     else:
         told = f"no difference can be claimed from {fewest} seeds ({chance}); {better}"
-    time = "" if math.isnan(verdict.time) else f" Training took {verdict.time:.2g} times as long."
-    return f"{scores}: {told}.{time}"
+    return f"{scores}: {told}.{_pace(verdict.time)}"
+
+
+def _pace(time: float) -> str:
+    """Return in words how long training took, beside another one's."""
+    if math.isnan(time):
+        return ""
+    quick = f"was {1 / time:.1f} times as fast"
+    return f" Training {quick if time < 1 else f'took {time:.1f} times as long'}."
 
 
 def notes(rows: Sequence[Row], bar: float, failures: Sequence[Failure] = ()) -> list[str]:

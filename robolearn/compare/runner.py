@@ -3,15 +3,18 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robolearn.compare.cell import Cell, CompareConfig, Progress, contestant, run_cell
+from robolearn.compare.cell import Cell
+from robolearn.compare.contestants import CompareConfig, Contestant, contestant
 from robolearn.compare.errand import Failure, carry_out
-from robolearn.config import read_yaml, to_dict, write_yaml
+from robolearn.compare.training import Progress, run_cell
+from robolearn.config import read_yaml, to_dict, yaml_text
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.files import read_bytes, read_json, shown
 from robolearn.runs.meta import meta
@@ -19,8 +22,8 @@ from robolearn.runs.run import claim_folder, folder_lock, write_whole
 
 CELLS = "cells.jsonl"
 """File of a comparison's folder that holds a finished cell in each line."""
-_SAME = ("env", "steps", "episodes", "device")
-"""What cells of one comparison have in common."""
+_SAME = ("env", "steps", "episodes", "device", "jobs")
+"""What cells of one comparison have in common, or their times would tell nothing."""
 _LARGEST = 256 * 2**20  # bytes of cells
 
 Report = Progress | Cell | Failure
@@ -52,21 +55,21 @@ def compare(config: CompareConfig, on_report: Callable[[Report], None] = lambda 
 
     Raises:
         RobolearnError: An agent cannot learn in this environment or on this device, or the
-            folder cannot be used or holds another comparison; nothing has been trained then. Or a
-            process of a training died.
+            folder cannot be used or holds another comparison; nothing has been trained then.
     """
-    for name in config.agents:
-        contestant(name, config)
+    who = {name: contestant(name, config) for name in config.agents}
     if (config.out / "config.yaml").is_file():
         _require_same(config)
     else:
         claim_folder(config.out, "comparison")
-        write_yaml(config.out / "config.yaml", config)
+        write_whole(config.out / "config.yaml", yaml_text(config))
     with folder_lock(config.out, "used by another comparison"):
-        return _go_on(config, on_report)
+        return _go_on(config, who, on_report)
 
 
-def _go_on(config: CompareConfig, on_report: Callable[[Report], None]) -> Found:
+def _go_on(
+    config: CompareConfig, who: Mapping[str, Contestant], on_report: Callable[[Report], None]
+) -> Found:
     done = {(cell.seed, cell.agent): cell for cell in read_cells(config.out)}
     wanted = [(seed, name) for seed in range(config.seeds) for name in config.agents]
     missing = [key for key in wanted if key not in done]
@@ -88,7 +91,10 @@ def _go_on(config: CompareConfig, on_report: Callable[[Report], None]) -> Found:
                 failures.append(report)
             on_report(report)
 
-        (_one_by_one if config.jobs == 1 else _at_once)(config, missing, hear)
+        if config.jobs == 1:
+            _one_by_one(config, who, missing, hear)
+        else:
+            _at_once(config, missing, hear)
     cells = [done[key] for key in wanted if key in done]
     return Found(cells, failures, _sittings(config.out / "meta.json"))
 
@@ -158,10 +164,12 @@ def read_cells(out: Path) -> list[Cell]:
 
 
 def _one_by_one(
-    config: CompareConfig, keys: Sequence[tuple[int, str]], hear: Callable[[Report], None]
+    config: CompareConfig,
+    who: Mapping[str, Contestant],
+    keys: Sequence[tuple[int, str]],
+    hear: Callable[[Report], None],
 ) -> None:
     """Make cells in this process."""
-    who = {name: contestant(name, config) for name in config.agents}
     for seed, name in keys:
         try:
             hear(run_cell(who[name], config, seed, hear))
@@ -186,12 +194,9 @@ def _at_once(
                 process, seed, name = running[ready]
                 try:
                     report = ready.recv()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):  # it died, maybe in the middle of a message
                     process.join()
-                    raise RobolearnError(
-                        f"The process that trained {name} with seed {seed} died (exit status "
-                        f"{process.exitcode}). Finished cells are kept: the same command goes on."
-                    ) from None
+                    report = Failure(name, seed, _death(process.exitcode))
                 if isinstance(report, Exception):
                     raise report
                 hear(report)
@@ -205,6 +210,12 @@ def _at_once(
         for pipe, (process, _, _) in running.items():
             process.join()
             pipe.close()
+
+
+def _death(status: int) -> str:
+    """Return in words how a process ended that told of no cell."""
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
+    return f"Its process {how}. The same command tries again."
 
 
 def _start(config: CompareConfig, seed: int, name: str) -> tuple[Any, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robolearn.compare.cell import SB3, Cell
+from robolearn.compare.cell import Cell
+from robolearn.compare.contestants import SB3
 from robolearn.compare.report import NONE
 
 _OURS: Mapping[str, Mapping[str, str]] = {
@@ -20,7 +21,6 @@ _OURS: Mapping[str, Mapping[str, str]] = {
         "exploration_fraction": "epsilon_fraction",
         "exploration_initial_eps": "epsilon_start",
         "gradient_steps": "updates",
-        "target_update_interval": "target_period",
         "train_freq": "collect_steps",
     },
     "ppo": {

@@ -1,7 +1,7 @@
 """Figures over seeds: interquartile means, intervals, and what a difference is worth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,7 +11,8 @@ CONFIDENCE = 0.95
 """Coverage the intervals aim at."""
 
 _RESAMPLES = 10_000
-_PART = 1000  # resamples at a time, which bounds the memory
+_PART = 1000  # resamples of pairs or profiles at a time, which bounds the memory
+_ROOM = 2_000_000  # values resampled at a time, for the same reason
 
 Scores: TypeAlias = Sequence[float] | np.ndarray
 """One per run; or of several tasks, shape (runs, tasks)."""
@@ -52,8 +53,8 @@ def estimate(values: Sequence[float], rng: np.random.Generator) -> Estimate:
     mean = float(np.mean(values))
     if count < 2:
         return Estimate(mean, None, None)
-    drawn = _resampled(np.reshape(values, (count, 1)), rng)
-    return Estimate(mean, *_ends(drawn.mean(axis=1), _tail(count, math.sqrt(count / (count - 1)))))
+    drawn = _resampled(np.reshape(values, (count, 1)), lambda each: each.mean(axis=1), rng)
+    return Estimate(mean, *_ends(drawn, _tail(count, math.sqrt(count / (count - 1)))))
 
 
 def estimate_iqm(scores: Scores, rng: np.random.Generator) -> Estimate:
@@ -72,7 +73,7 @@ def estimate_iqm(scores: Scores, rng: np.random.Generator) -> Estimate:
     middle = interquartile_mean(table)
     if len(table) < 2:
         return Estimate(middle, None, None)
-    drawn = stats.trim_mean(_resampled(table, rng), 0.25, axis=1)
+    drawn = _resampled(table, lambda each: stats.trim_mean(each, 0.25, axis=1), rng)
     return Estimate(middle, *_ends(drawn, _tail(len(table))))
 
 
@@ -87,15 +88,24 @@ def _ends(drawn: np.ndarray, tail: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resampled(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return resamples of runs, within each task. Shape (resamples, runs * tasks).
+def _resampled(
+    table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Return a statistic of resamples of runs, drawn within each task. Shape (resamples,).
 
     Args:
         table: Shape (runs, tasks).
+        statistic: Of resamples, shape (n, runs * tasks).
         rng: Draws them.
     """
-    runs = rng.integers(len(table), size=(_RESAMPLES, *table.shape))
-    return np.take_along_axis(table[None], runs, axis=1).reshape(_RESAMPLES, -1)
+    part = max(1, min(_RESAMPLES, _ROOM // table.size))
+    found = []
+    for begun in range(0, _RESAMPLES, part):
+        count = min(part, _RESAMPLES - begun)
+        runs = rng.integers(len(table), size=(count, *table.shape))
+        drawn = np.take_along_axis(table[None], runs, axis=1)
+        found.append(statistic(drawn.reshape(count, -1)))
+    return np.concatenate(found)
 
 
 def probability_of_improvement(

@@ -7,7 +7,8 @@ from statistics import median
 
 import numpy as np
 
-from robolearn.compare.cell import BATCH, SB3, Cell, Point
+from robolearn.compare.cell import Cell, Point
+from robolearn.compare.contestants import BATCH, SB3
 from robolearn.compare.statistics import (
     Estimate,
     Reached,
@@ -145,6 +146,8 @@ class Verdict:
     """Pairs that are looked at in all."""
     time: float
     """Median over seeds of our training time, theirs being 1."""
+    ahead: bool
+    """Whether ours returns more on average over all its runs."""
 
     @property
     def claimed(self) -> bool:
@@ -154,7 +157,7 @@ class Verdict:
     @property
     def too_few(self) -> bool:
         """Whether not even runs without any overlap would show a difference."""
-        return self.pairs * least_p(*self.seeds) >= LEVEL
+        return not self.claimed and self.pairs * least_p(*self.seeds) >= LEVEL
 
 
 def seeds_needed(pairs: int) -> int:
@@ -216,4 +219,5 @@ def _verdict(
         seeds=(len(mine), len(other)),
         pairs=pairs,
         time=median(times) if times else math.nan,
+        ahead=float(np.mean(mine)) > float(np.mean(other)),
     )

@@ -2,6 +2,7 @@
 
 import csv
 import html
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from robolearn.compare.statistics import Estimate
 from robolearn.compare.transfer import MEASURES, Cell, Matrix, Trained
 from robolearn.compare.transfer_plot import heatmap, in_figure, shown_measures
 from robolearn.pages import render_page, svg
+from robolearn.runs.run import write_whole
 from robolearn_envs.tasks import TASKS
 
 FILES = ("transfer.md", "transfer.csv", "transfer.json", "report.html")
@@ -209,12 +211,12 @@ def page(matrix: Matrix, meta: Mapping[str, str]) -> str:
 
 def write_transfer(matrix: Matrix, out: Path, meta: Mapping[str, str]) -> None:
     """Write ``FILES`` into a folder."""
-    (out / "transfer.md").write_text(markdown(matrix, meta))
-    with (out / "transfer.csv").open("w", newline="") as file:
-        lines = [flat(cell) for cell in matrix.cells]
-        writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    lines = [flat(cell) for cell in matrix.cells]
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=list(lines[0]))
+    writer.writeheader()
+    writer.writerows(lines)
     facts = json.dumps({**as_json(matrix), "made": dict(meta)}, indent=2)
-    (out / "transfer.json").write_text(facts + "\n")
-    (out / "report.html").write_text(page(matrix, meta))
+    texts = (markdown(matrix, meta), table.getvalue(), facts + "\n", page(matrix, meta))
+    for name, text in zip(FILES, texts, strict=True):
+        write_whole(out / name, text)

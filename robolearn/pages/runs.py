@@ -70,9 +70,12 @@ class Run:
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder was made for a run: a config alone may be anybody's."""
+    """Return whether a folder was made for a run: a config alone may be anybody's.
+
+    Comparisons have a config too, and cells.
+    """
     made = (folder / "checkpoints").is_dir() or _is_file(folder / "meta.json")
-    return made and _is_file(folder / "config.yaml")
+    return made and _is_file(folder / "config.yaml") and not _is_file(folder / "cells.jsonl")
 
 
 def read_run(folder: Path) -> Run:

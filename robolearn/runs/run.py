@@ -188,10 +188,10 @@ def folder_lock(path: Path, taken: str) -> Iterator[None]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it holds the text, or what it held before."""
+    """Write a file so that it holds the text, as UTF-8, or what it held before."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8", errors="replace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from robolearn.cli import main
 from robolearn.commands import compare as command
-from robolearn.compare.cell import CompareConfig, Progress
+from robolearn.compare.contestants import CompareConfig
 from robolearn.compare.errand import Failure
 from robolearn.compare.runner import read_cells
+from robolearn.compare.training import Progress
 from robolearn.environments import EnvConfig
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")

@@ -11,7 +11,8 @@ from small_cells import cell
 from robolearn.agents import AGENTS
 from robolearn.baselines.rows import Linear
 from robolearn.commands.listing import SB3_AGENTS
-from robolearn.compare.cell import CONTESTANTS, Cell, CompareConfig, contestant
+from robolearn.compare.cell import Cell
+from robolearn.compare.contestants import CONTESTANTS, CompareConfig, contestant
 from robolearn.compare.page import find
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
@@ -117,13 +118,15 @@ def test_who_needs_discrete_actions_gets_them_where_they_are_offered(name, tmp_p
 
 
 def test_where_hyper_parameters_come_from_is_told(tmp_path):
-    config = CompareConfig(agents=("ppo", "sb3-ppo"), env=BALANCE, steps=1, out=tmp_path)
+    config = CompareConfig(agents=("ppo", "sb3-ppo"), env=BALANCE, steps=1000, out=tmp_path)
     ours, theirs = (contestant(name, config) for name in config.agents)
     assert ours.source == "robolearn, tuned for robolearn/CartPoleBalance-v0"
     assert theirs.source == "rl-baselines3-zoo, ppo CartPole-v1; 8 behind a DummyVecEnv"
     assert contestant("sb3-ppo-batch", config).source.endswith("; 8 in a batch of ours")
     assert ours.hyper["gamma"] == 0.99
     assert (theirs.hyper["num_envs"], theirs.hyper["n_steps"]) == (8, 32)
+    short = contestant("sb3-ppo", replace(config, steps=100))  # 100 / 8 is 12.5
+    assert short.hyper["n_steps"] == 13
 
 
 def test_a_schedule_is_told_in_words(tmp_path):

@@ -71,3 +71,16 @@ def test_a_difference_of_four_deviations_is_found_with_five_seeds():
         (verdict,) = verdicts(both, rng)
         found += verdict.claimed and verdict.difference.mean > 0
     assert found >= 45
+
+
+def test_what_is_claimed_is_not_also_said_to_have_too_few_seeds():
+    # No overlap: p = 2/252 of 5 against 5 runs, times 2 pairs; 2/70 of 4 against 4, times 1 by
+    # Holm's correction, which is below 0.05, though times 2 it is not.
+    rng = np.random.default_rng(0)
+    every = cells("ppo", range(10, 15)) + cells("sb3-ppo", range(5))
+    every += cells("dqn", range(4)) + cells("sb3-dqn", range(10, 14))
+    first, second = verdicts(every, rng)
+    assert (first.p, second.p) == pytest.approx((4 / 252, 2 / 70))
+    assert first.ahead
+    assert not second.ahead
+    assert [(each.claimed, each.too_few) for each in (first, second)] == [(True, False)] * 2

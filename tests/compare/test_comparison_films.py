@@ -67,7 +67,7 @@ def test_captions_say_who_is_shown(compared, painted):
     assert [clip.caption for clip in clips] == [
         "From the same initial state: ppo, sb3-ppo, dqn; seed 0.",
         "ppo on its way, from the same initial state; seed 0.",
-        "ppo with every seed.",
+        "ppo with 2 seeds.",
     ]
     assert {how["comment"] for _, how in painted.values()} == {"how it was made"}
 

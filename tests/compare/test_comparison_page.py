@@ -30,7 +30,7 @@ def table_of(driver):
 
 def test_the_page_opens_without_a_complaint_and_says_what_was_found(opened, compared):
     assert console_errors(opened) == []
-    assert opened.title == "robolearn/CartPoleBalance-v0, 512 steps"
+    assert opened.title == "Comparison: robolearn/CartPoleBalance-v0, 512 steps"
     findings = opened.find_element(By.CSS_SELECTOR, ".findings").text
     assert findings == "\n".join(each["words"] for each in compared.told["pairs"])
     assert len(opened.find_elements(By.CSS_SELECTOR, "svg.plot")) == 4

@@ -18,11 +18,13 @@ from small_cells import AGENTS
 from robolearn.agents.ppo import PPO
 from robolearn.baselines import sb3
 from robolearn.cli import main
-from robolearn.compare import cell as cells
-from robolearn.compare import errand, runner
-from robolearn.compare.cell import Cell, CompareConfig, Progress
+from robolearn.compare import contestants, errand, runner, training
+from robolearn.compare.cell import Cell
+from robolearn.compare.contestants import CompareConfig
 from robolearn.compare.errand import Failure
 from robolearn.compare.runner import compare, read_cells
+from robolearn.compare.training import Progress
+from robolearn.config import write_yaml
 from robolearn.environments import HELD_OUT, SEED_SPACING, EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
@@ -130,13 +132,13 @@ def test_training_time_leaves_evaluations_and_films_out(agent, config, monkeypat
         return counted
 
     config = replace(config, agents=(agent,), seeds=1, steps=1024)
-    who = cells.contestant(agent, config)
-    monkeypatch.setattr(cells, "time", clock)
+    who = contestants.contestant(agent, config)
+    monkeypatch.setattr(contestants, "time", clock)
     monkeypatch.setattr(sb3, "time", clock)
-    monkeypatch.setattr(cells, "evaluate", slow(cells.evaluate))
-    monkeypatch.setattr(cells, "play", slow(cells.play))
+    monkeypatch.setattr(training, "evaluate", slow(training.evaluate))
+    monkeypatch.setattr(training, "play", slow(training.play))
     config.out.mkdir()
-    made = cells.run_cell(who, config, 0, lambda _: None)
+    made = training.run_cell(who, config, 0, lambda _: None)
     assert len(looks) > 6
     assert 0 < made.wall_s < 10_000
     assert made.curve[-2].seconds <= made.curve[-1].seconds == made.wall_s
@@ -146,7 +148,7 @@ def test_what_a_first_training_loads_is_not_timed(config, monkeypatch):
     """PyTorch's optimisers load for a second when the first of them is made."""
     trained = []
     monkeypatch.setattr(sb3, "train_sb3", lambda name, *a, **k: trained.append(name))
-    cells.contestant("sb3-ppo", config)
+    contestants.contestant("sb3-ppo", config)
     assert trained == ["ppo"]
 
 
@@ -165,14 +167,14 @@ def test_the_same_seed_gives_the_same_returns_in_processes_of_their_own(config):
 
 
 def test_navigation_is_measured_on_layouts_held_out_and_tells_spl(config, monkeypatch):
-    splits, seen = [], cells.evaluate
+    splits, seen = [], training.evaluate
 
     def watched(agent, env, **options):
         splits.append(env.kwargs["split"])
         return seen(agent, env, **options)
 
-    monkeypatch.setattr(cells, "evaluate", watched)
-    monkeypatch.setattr(cells, "_EPISODES", 1)
+    monkeypatch.setattr(training, "evaluate", watched)
+    monkeypatch.setattr(training, "_EPISODES", 1)
     env = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 0})
     found = compare(replace(config, agents=("ppo",), env=env, seeds=1, episodes=1, steps=64))
     assert splits == ["val", "val", "test"]  # before, after, final
@@ -300,7 +302,7 @@ def test_after_a_kill_the_same_command_goes_on_and_makes_nothing_anew(jobs, tmp_
     assert left == []
     whole = [line for line in before if line.endswith("}")]
     assert 1 <= len(whole) < 4
-    assert main(["compare", *COMMAND, *FEW, str(out)]) == 0
+    assert main(["compare", *COMMAND, "--jobs", str(jobs), *FEW, str(out)]) == 0
     after = lines(out)
     assert after[: len(whole)] == whole
     assert sorted(keys(read_cells(out))) == [(s, a) for s in (0, 1) for a in ("dqn", "ppo")]
@@ -316,13 +318,22 @@ def test_after_a_kill_the_same_command_goes_on_and_makes_nothing_anew(jobs, tmp_
     assert "Written to" in capsys.readouterr().out
 
 
-def test_a_process_that_dies_ends_the_comparison_in_words(config):
-    def kill(report):
-        if isinstance(report, Progress):
-            multiprocessing.active_children()[0].kill()
+def test_a_process_that_dies_is_told_of_and_the_others_go_on(config):
+    victims = []
 
-    with pytest.raises(RobolearnError, match=r"(ppo|dqn) with seed 0 died \(exit status -9"):
-        compare(replace(config, jobs=2, steps=50_000, seeds=1), kill)
+    def kill(report):
+        if isinstance(report, Progress) and report.agent == "dqn" and not victims:
+            victims.extend(multiprocessing.active_children())
+            for victim in victims:
+                victim.kill()
+
+    found = compare(replace(config, agents=("dqn",), jobs=2, steps=50_000, seeds=2), kill)
+    assert len(victims) == 2
+    assert {(each.agent, each.seed) for each in found.failures} == {("dqn", 0), ("dqn", 1)}
+    assert (
+        found.failures[0].why == "Its process was killed by SIGKILL. The same command tries again."
+    )
+    assert found.cells == []
     assert multiprocessing.active_children() == []
 
 
@@ -449,6 +460,7 @@ def contents(folder):
     ("change", "words"),
     [
         ({"steps": 512}, "holds steps=256, got 512; nothing was changed"),
+        ({"jobs": 2}, "holds jobs=1, got 2; nothing was changed"),
         ({"episodes": 4}, "holds episodes=3, got 4; nothing was changed"),
         ({"device": "auto"}, "holds device='cpu', got 'auto'; nothing was changed"),
         ({"env": replace(BALANCE, kwargs={"randomize": 0.1})}, "holds env=.*nothing was changed"),
@@ -456,7 +468,7 @@ def contents(folder):
 )
 def test_another_comparison_is_left_alone(config, untrained, change, words):
     config.out.mkdir()
-    runner.write_yaml(config.out / "config.yaml", config)
+    write_yaml(config.out / "config.yaml", config)
     before = contents(config.out)
     with pytest.raises(RobolearnError, match=words):
         compare(replace(config, **change))
@@ -481,7 +493,7 @@ def test_a_folder_that_cannot_be_is_refused(config, untrained, tmp_path):
 
 def test_two_at_once_are_refused(config, untrained):
     config.out.mkdir()
-    runner.write_yaml(config.out / "config.yaml", config)
+    write_yaml(config.out / "config.yaml", config)
     with (
         folder_lock(config.out, "taken"),
         pytest.raises(RobolearnError, match="is used by another comparison"),

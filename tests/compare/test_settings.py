@@ -24,7 +24,6 @@ def table(*pairs):
         ("sb3-dqn-batch", "buffer_size", "capacity"),
         ("sb3-dqn", "learning_starts", "warmup"),
         ("sb3-dqn", "train_freq", "collect_steps"),
-        ("sb3-dqn", "target_update_interval", "target_period"),
     ],
 )
 def test_what_sb3_calls_otherwise_has_our_name(agent, theirs, ours):
