@@ -16,7 +16,6 @@ from robolearn.commands.record_sources import (
     episodes_of,
     progress_of,
     side_by_side,
-    stored,
 )
 from robolearn.dumps import read_dump
 from robolearn.environments import check_seed
@@ -25,8 +24,14 @@ from robolearn.files import fitting
 from robolearn.runs.meta import comment
 from robolearn.video.breakdown import record_dump
 from robolearn.video.film import Recording, film
-from robolearn.video.play import Rollout
+from robolearn.video.montage import MOST_PANES
 from robolearn.video.recorder import check_target
+from robolearn.video.rollout import Rollout
+
+_PLAYED = ("env", "engine", "level", "split", "seed")
+"""Options that say where agents are to act."""
+_DRAWN = ("stride", "fps", "speed", "at", "overlay", "jobs")
+"""Options that say how rollouts are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ class RecordOptions:
     jobs: int = 2
     """Processes that draw."""
     overwrite: bool = False
-    """Replace an existing video."""
+    """Replace an existing video or kept rollout."""
     json: bool = False
     """Print one JSON object instead of words."""
 
@@ -99,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: RecordOptions) -> None:
-    """Refuse what does not go together.
+    """Refuse what does not go together, before anything is played.
 
     Raises:
         RobolearnError: Something does not.
@@ -120,22 +125,51 @@ def _check(options: RecordOptions) -> None:
     together = [name for name, given in asked.items() if given]
     if len(together) > 1:
         raise RobolearnError(f"{' and '.join(together[:2])} do not go together: choose one.")
-    if options.keep is not None and (together or options.keep.suffix != ".npz"):
+    panes = max(len(options.runs), options.grid or 1)
+    if panes > MOST_PANES:
+        raise RobolearnError(f"A picture has at most {MOST_PANES} panes, got {panes}.")
+    if options.keep is not None:
+        _check_keep(options.keep, together, overwrite=options.overwrite)
+    _check_heeded(options)
+
+
+def _check_keep(keep: Path, together: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse to keep a rollout where there are several, or where another one is."""
+    if together or keep.suffix != ROLLOUTS:
         raise RobolearnError(
-            f"--keep keeps the one rollout that is shown as *.npz, got '{options.keep}'"
+            f"--keep keeps the one rollout that is shown as *.npz, got '{keep}'"
             f"{f' with {together[0]}' if together else ''}."
         )
-    where = [f"--{name}" for name in ("env", "engine", "level", "split") if _given(options, name)]
-    fixed = options.progress or any(run.endswith(ROLLOUTS) for run in options.runs)
-    if fixed and (where or options.grid is not None or options.episodes > 1):
-        words = " and ".join(where) or ("--grid" if options.grid is not None else "--episodes")
+    if keep.exists() and not overwrite:
+        raise RobolearnError(f"{keep} exists; choose another --keep or pass --overwrite.")
+
+
+def _check_heeded(options: RecordOptions) -> None:
+    """Refuse options that nothing would come of."""
+    if options.from_dump is not None:
+        words = _given(options, (*_PLAYED, *_DRAWN))
+        if words:
+            raise RobolearnError(f"A dump is shown as it was, in real time: leave out {words}.")
+        return
+    kept = [run.endswith(ROLLOUTS) for run in options.runs]
+    words = ""
+    if options.progress or all(kept):
+        words = _given(options, (*_PLAYED, "grid", "episodes"))
+    elif any(kept):
+        words = _given(options, _PLAYED[:-1])  # the seed is of those that are played
+    if words:
         raise RobolearnError(
             f"Rollouts that were kept are shown where they were: leave out {words}."
         )
 
 
-def _given(options: RecordOptions, name: str) -> bool:
-    return getattr(options, name) is not None
+def _given(options: RecordOptions, names: Sequence[str]) -> str:
+    """Return those of some options that are not as they are by default, in words."""
+    return " and ".join(
+        f"--no-{name}" if getattr(options, name) is False else f"--{name}"
+        for name in names
+        if getattr(options, name) != getattr(RecordOptions, name)
+    )
 
 
 def _rollouts(options: RecordOptions) -> list[Rollout]:
@@ -147,7 +181,7 @@ def _rollouts(options: RecordOptions) -> list[Rollout]:
         return side_by_side(options.runs, where)
     run = next(iter(options.runs))
     if run.endswith(ROLLOUTS):
-        return [stored(Path(run))]
+        return [Rollout.load(Path(run))]
     return episodes_of(run, where, options.grid or options.episodes)
 
 

@@ -13,16 +13,16 @@ from robolearn.agents.base import Predictor
 from robolearn.agents.load import load_agent
 from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn.errors import RobolearnError
+from robolearn.files import shown
 from robolearn.imitation.experts import expert_for
 from robolearn.runs.checkpoint import MANIFEST
 from robolearn.runs.run import RunFolder
-from robolearn.video.play import Rollout, play_made
+from robolearn.video.play import STAGES, play_made
+from robolearn.video.rollout import Rollout
 
 ROLLOUTS = ".npz"
 """Suffix of rollouts that were kept."""
 EXPERT = "expert"
-SHARES = (0.0, 0.1, 0.3, 1.0)
-"""Of a training, what a montage of its progress shows."""
 _STEPS = re.compile(r"\d{9,18}", re.ASCII)
 
 
@@ -55,11 +55,6 @@ class _Actor(NamedTuple):
     env: EnvConfig
 
 
-def stored(path: Path) -> Rollout:
-    """Return a rollout that was kept."""
-    return Rollout.load(path)
-
-
 def episodes_of(run: str, where: Where, count: int) -> list[Rollout]:
     """Return episodes of one agent, each with a seed of its own."""
     actor = _actor(run, where, None)
@@ -77,7 +72,7 @@ def side_by_side(runs: Sequence[str], where: Where) -> list[Rollout]:
     rollouts: list[Rollout] = []
     for run in sorted(runs, key=lambda name: name == EXPERT):  # it acts where the others do
         if run.endswith(ROLLOUTS):
-            rollouts.append(stored(Path(run)))
+            rollouts.append(Rollout.load(Path(run)))
         else:
             actor = _actor(run, where, known)
             rollouts.append(play_made(actor.make, actor.env, label=actor.label, seed=where.first))
@@ -149,24 +144,29 @@ def _label(path: Path) -> str:
 
 
 def progress_of(path: Path) -> list[Rollout]:
-    """Return a run's rollouts at about ``SHARES`` of its training, each once.
+    """Return a run's rollouts at about ``STAGES`` of its training, each once.
 
     Raises:
-        RobolearnError: It kept fewer than two.
+        RobolearnError: It kept fewer than two, or its configuration is damaged.
     """
     run = RunFolder.open(path)
     kept = {
         int(file.stem): file
         for file in run.path.glob(f"rollouts/*{ROLLOUTS}")
-        if file.stem.isdigit()
+        if _STEPS.fullmatch(file.stem)
     }
     if len(kept) < 2:
         raise RobolearnError(
             f"{path} kept {len(kept)} rollouts of its training, a montage needs two or more. "
             "Train with --video-every N."
         )
-    whole = max(*kept, int(run.config().get("steps", 0)))
-    nearest = [min(kept, key=lambda steps: abs(steps - share * whole)) for share in SHARES]
+    planned = run.config().get("steps", 0)
+    if not isinstance(planned, int) or not 0 <= planned < 10**18:
+        raise RobolearnError(
+            f"{path}/config.yaml is damaged: steps must be a whole number, got {shown(planned)}."
+        )
+    whole = max(*kept, planned)
+    nearest = [min(kept, key=lambda steps: abs(steps - stage * whole)) for stage in STAGES]
     return [
         replace(Rollout.load(kept[steps]), label=f"{steps / whole:.0%}: {steps:,} steps")
         for steps in dict.fromkeys(nearest)

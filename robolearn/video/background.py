@@ -77,7 +77,10 @@ class BackgroundFilms:
             complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _reap()
             command = [sys.executable, "-m", "robolearn", "record", str(job.agent)]
             process = subprocess.Popen(
-                [*command, "--out", str(job.video), "--keep", str(job.rollout), "--jobs", "1"],
+                [
+                    *(*command, "--out", str(job.video), "--keep", str(job.rollout)),
+                    *("--jobs", "1", "--overwrite"),  # of a rollout that a killed one left
+                ],
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,
                 process_group=0,

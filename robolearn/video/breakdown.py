@@ -7,14 +7,11 @@ import gymnasium as gym
 import numpy as np
 
 from robolearn.dumps import Dump, replayed
-from robolearn.video.film import Recording
+from robolearn.video.film import HOLD, Recording
 from robolearn.video.overlay import draw
 from robolearn.video.recorder import RecordingError, VideoWriter, check_target
 from robolearn.video.schedule import real_time
 from robolearn_envs.single import RoboEnv
-
-HOLD = 1.0
-"""Seconds for which the last picture stays."""
 
 
 def record_dump(

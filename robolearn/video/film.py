@@ -13,10 +13,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from robolearn.video.painter import Job
 from robolearn.video.painters import Painted, Painters
-from robolearn.video.play import Rollout
 from robolearn.video.recorder import VideoWriter, check_size, check_target
+from robolearn.video.rollout import Rollout
 from robolearn.video.scene import Script
 from robolearn.video.schedule import Shot, pace, schedule, still
+from robolearn_envs.rendering import egl_problem
 from robolearn_envs.rendering.pictures import usual_size
 from robolearn_envs.tasks import TASKS
 
@@ -129,7 +130,14 @@ def film(
     columns = min(panes, columns or panes)
     scripts = [_script(rollout, _picture(rollout, size, camera, columns)) for rollout in rollouts]
     labels = [rollout.label for rollout in rollouts] if panes > 1 else [""]
-    job = Job(scripts=scripts, labels=labels, columns=columns, overlay=overlay, shots=shots)
+    job = Job(
+        scripts=scripts,
+        labels=labels,
+        columns=columns,
+        overlay=overlay,
+        shots=shots,
+        egl=egl_problem(),  # tried here, once
+    )
     with Painters(job, jobs) as painters:
         if picture:
             (painted,) = painters.frames()

@@ -17,14 +17,12 @@ MOST_PANES = 64
 class Sheet:
     """The ground on which panes of one size are laid; even panes make an even picture."""
 
-    def __init__(
-        self, labels: Sequence[str], columns: int | None, pane: tuple[int, int, int]
-    ) -> None:
+    def __init__(self, labels: Sequence[str], columns: int, pane: tuple[int, int, int]) -> None:
         """Draw the ground.
 
         Args:
             labels: One for each pane; where all are empty there are no bars.
-            columns: Panes in a row; None for all of them.
+            columns: Panes in a row.
             pane: Shape of a pane's frame, (height, width, 3).
 
         Raises:
@@ -33,7 +31,7 @@ class Sheet:
         if not 1 <= len(labels) <= MOST_PANES:
             raise ValueError(f"A picture has 1 to {MOST_PANES} panes, got {len(labels)}.")
         self._height, self._width, _ = self._pane = pane
-        self._columns = min(columns or len(labels), len(labels))
+        self._columns = min(columns, len(labels))
         self._bar = 2 * max(11, self._height // 36) if any(labels) else 0
         rows = math.ceil(len(labels) / self._columns)
         full = (

@@ -21,6 +21,7 @@ from robolearn.video.panel import Panel
 from robolearn.video.readings import Readings
 from robolearn.video.scene import Scene, Script
 from robolearn.video.schedule import Shot
+from robolearn_envs.rendering import believe_egl
 
 HEAD = struct.Struct("<cQ")
 """Kind of a message, and its bytes."""
@@ -35,10 +36,13 @@ class Job:
     scripts: Sequence[Script]
     labels: Sequence[str]
     """Above each pane."""
-    columns: int | None
+    columns: int
+    """Panes in a row."""
     overlay: bool
     shots: Sequence[tuple[Shot, ...]]
     """What each frame shows, pane by pane."""
+    egl: str | None
+    """Why EGL does not work on this machine; None where it does."""
 
 
 class _Pane:
@@ -68,6 +72,7 @@ class Painter:
 
     def __init__(self, job: Job) -> None:
         """Put the first rollouts on stage."""
+        believe_egl(job.egl)
         self._job = job
         self._panes: dict[int, _Pane] = {}
         first = [self._pane(shot).scene.picture(shot.step) for shot in job.shots[0]]
@@ -122,7 +127,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         painter.close()
     except (BrokenPipeError, KeyboardInterrupt):  # nobody wants them any more
         return
-    except Exception as error:
+    except Exception as error:  # the process's border: environments of others raise anything
         lines = str(error).splitlines() or [""]
         known = isinstance(error, RobolearnError)
         words = lines[0] if known else f"{type(error).__name__}: {lines[0]}"

@@ -123,7 +123,16 @@ class _Painter:
         self._thread.start()
 
     def _fetch(self, message: bytes) -> None:
-        """Send the job, and put messages into the queue; None for the end of the process."""
+        """Send the job, and put messages into the queue; at last None, whatever happens."""
+        try:
+            self._converse(message)
+        except BaseException:
+            self._process.kill()  # or it would wait for us, as others do for its end
+            raise
+        finally:
+            self._put(None)
+
+    def _converse(self, message: bytes) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -144,7 +153,6 @@ class _Painter:
                 self._put((kind, (content, states)))
             else:
                 self._put((kind, content))
-        self._put(None)
 
     def _put(self, item: tuple[bytes, Any] | None) -> None:
         while not self._over:

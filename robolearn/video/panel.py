@@ -41,7 +41,7 @@ class Panel:
         self._size = max(10, round(height / 38))  # of letters, pixels
 
     def draw(self, frame: np.ndarray, reading: Reading) -> np.ndarray:
-        """Return a copy of a frame with what there is to tell.
+        """Return a copy of a frame with what there is to tell, as far as there is room.
 
         Args:
             frame: Shape (height, width, 3), uint8.
@@ -65,7 +65,10 @@ class Panel:
         count = 0 if bars is None else len(bars.labels)
         line, pad = round(_LINE * size), round(0.6 * size)
         tall = 2 * pad + line * len(facts) + (pad + line * count if count else 0)
-        box = _Box(picture, self._left + pad, pad, round(_WIDE * size), tall, round(0.4 * size))
+        wide = round(_WIDE * size)
+        if not _fits(picture, self._left + pad, pad, wide, tall):
+            return
+        box = _Box(picture, self._left + pad, pad, wide, tall, round(0.4 * size))
         y = pad + line / 2
         for name, words in facts:
             box.text(pad, y, name, _FAINT, size, "lm")
@@ -103,6 +106,8 @@ class Panel:
         size, pad = self._size, round(0.5 * self._size)
         words = f"{reading.step}   {reading.total:.1f}"
         wide = round(font(size).getlength("0000   0000.0")) + 2 * pad
+        if not _fits(picture, self._left + pad, pad, wide, size + pad):
+            return
         box = _Box(picture, self._left + pad, pad, wide, size + pad, pad)
         box.text(pad, (size + pad) / 2, words, _INK, size, "lm")
         box.put()
@@ -112,12 +117,19 @@ class Panel:
         words = ending.upper()
         wide = round(font(size).getlength(words) + 1.6 * size)
         tall = round(1.7 * size)
-        room = picture.shape[1] - self._left
-        left = self._left + max(0, (room - wide) // 2)
+        left = self._left + (picture.shape[1] - self._left - wide) // 2
         top = picture.shape[0] - tall - round(0.9 * size)
+        if left < self._left or not _fits(picture, left, top, wide, tall):
+            return
         box = _Box(picture, left, top, wide, tall, tall // 2, _BANNERS.get(ending, _NEUTRAL), 225)
         box.text(wide / 2, tall / 2, words, _INK, size, "mm")
         box.put()
+
+
+def _fits(picture: np.ndarray, left: int, top: int, wide: int, tall: int) -> bool:
+    """Return whether a box would lie within a picture."""
+    height, width, _ = picture.shape
+    return top >= 0 and top + tall <= height and left + wide <= width
 
 
 class _Box:
@@ -134,7 +146,7 @@ class _Box:
         shade: Colour = _SHADE,
         opacity: int = _OPACITY,
     ) -> None:
-        self._part = picture[top : top + tall, left : left + wide]  # a view, cut at the edges
+        self._part = picture[top : top + tall, left : left + wide]  # a view
         self.height, self.width, _ = self._part.shape
         self._image = Image.fromarray(self._part)
         mask = _rounded(self.width, self.height, radius, opacity)

@@ -8,6 +8,9 @@ import gymnasium as gym
 
 from robolearn.errors import RobolearnError
 
+MOST_FRAMES = 200_000
+"""Of a film: more than an hour at 50 per second."""
+
 
 class Shot(NamedTuple):
     """What one pane of a frame shows."""
@@ -23,7 +26,7 @@ def pace(steps_per_second: float, stride: int, fps: int | None, speed: float) ->
 
     Args:
         steps_per_second: Of simulated time.
-        stride: Steps per frame at speed 1; 1 where ``fps`` is given.
+        stride: Steps per frame at speed 1, about, as rates are whole; 1 where ``fps`` is given.
         fps: Frames per second; None for as many as ``stride`` makes at real time.
         speed: Simulated seconds per second of video.
 
@@ -34,13 +37,17 @@ def pace(steps_per_second: float, stride: int, fps: int | None, speed: float) ->
         raise ValueError(f"stride must be at least 1, got {stride}.")
     if not 0 < speed < math.inf:
         raise ValueError(f"speed must be positive, got {speed}.")
-    if fps is None:
-        return stride * speed, max(1, round(steps_per_second / stride))
-    if fps < 1:
+    if stride > max(1.0, steps_per_second):
+        raise ValueError(
+            f"A video needs at least 1 frame per second: stride must be at most "
+            f"{steps_per_second:g}, the steps of a second, got {stride}. Use speed to hurry."
+        )
+    if fps is not None and fps < 1:
         raise ValueError(f"A video needs at least 1 frame per second, got {fps}.")
-    if stride != 1:
+    if fps is not None and stride != 1:
         raise ValueError(f"Say stride or fps: either decides what is shown, got {stride}, {fps}.")
-    return steps_per_second * speed / fps, fps
+    rate = max(1, round(steps_per_second / stride)) if fps is None else fps
+    return steps_per_second * speed / rate, rate
 
 
 def real_time(env: gym.Env, stride: int) -> int:
@@ -58,10 +65,19 @@ def schedule(
 
     Args:
         lengths: Steps of each rollout.
-        advance: Steps from frame to frame, more than 0.
+        advance: Steps from frame to frame.
         hold: Frames for which an end stays besides.
         sequence: One rollout after the other in one pane, rather than a pane for each.
+
+    Raises:
+        ValueError: More than ``MOST_FRAMES``.
     """
+    steps, held = (sum(lengths), hold * len(lengths)) if sequence else (max(lengths), hold)
+    if steps > advance * (MOST_FRAMES - held):
+        raise ValueError(
+            f"A film has at most {MOST_FRAMES:,} frames; {steps:,} steps at {advance:.3g} a frame "
+            f"are more, with {held:,} for the end. Use a greater speed or stride, or a lower fps."
+        )
     if sequence:
         alone = [
             [(Shot(k, shot.step),) for (shot,) in schedule([length], advance, hold)]
@@ -69,8 +85,8 @@ def schedule(
         ]
         return [frame for frames in alone for frame in frames]
     last = math.ceil(max(lengths) / advance)
-    steps = [int(k * advance + 0.5) for k in range(last)] + [max(lengths)] * (1 + hold)
-    return [tuple(Shot(k, min(step, length)) for k, length in enumerate(lengths)) for step in steps]
+    shown = [int(k * advance + 0.5) for k in range(last)] + [max(lengths)] * (1 + hold)
+    return [tuple(Shot(k, min(step, length)) for k, length in enumerate(lengths)) for step in shown]
 
 
 def still(lengths: Sequence[int], at: int | None) -> tuple[Shot, ...]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from robolearn.agents.load import load_agent
 from robolearn.agents.ppo import PPO
 from robolearn.cli import main
 from robolearn.runs.checkpoint import read_checkpoint
+from robolearn.video.background import BackgroundFilms
 from robolearn_envs.engines.base import EngineError
 
 BALANCE = "robolearn/CartPoleBalance-v0"
@@ -263,6 +265,9 @@ def test_an_existing_video_is_kept_unless_told_otherwise(run, tmp_path, capsys):
         (["--camera", "top"], "Only navigation has cameras to choose from, got 'top'"),
         (["--grid", "4", "--progress"], "--grid and --progress do not go together"),
         (["--grid", "0"], "grid must be at least 1, got 0"),
+        (["--grid", "65"], "at most 64 panes, got 65"),
+        (["--progress", "--seed", "1"], "leave out --seed"),
+        (["--speed", "1e-9"], "at most 200,000 frames"),
         (["--progress"], "kept 0 rollouts of its training"),
         (["--keep", "x.mp4"], "*.npz, got 'x.mp4'"),
         (["--at", "3"], "at is for pictures"),
@@ -281,6 +286,57 @@ def test_what_cannot_be_recorded_is_said_in_a_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("what", "options", "words"),
+    [
+        (["expert"] * 65, [], "at most 64 panes, got 65"),
+        (["a.npz"], ["--seed", "1"], "leave out --seed"),
+        (["a.npz", "b.npz"], ["--seed", "1"], "leave out --seed"),
+        (["a.npz"], ["--level", "2", "--split", "val"], "leave out --level and --split"),
+        (["a.npz", "expert"], ["--engine", "bullet"], "leave out --engine"),
+        (["a.npz"], ["--grid", "1"], "leave out --grid"),
+        (["--from-dump", "a"], ["--seed", "1"], "leave out --seed"),
+        (["--from-dump", "a"], ["--env", BALANCE], "leave out --env"),
+        (["--from-dump", "a"], ["--stride", "2", "--jobs", "1"], "out --stride and --jobs"),
+        (["--from-dump", "a"], ["--fps", "9", "--speed", "2"], "out --fps and --speed"),
+        (["--from-dump", "a"], ["--at", "3", "--no-overlay"], "out --at and --no-overlay"),
+    ],
+    ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
+)
+def test_options_that_nothing_would_come_of_are_refused(
+    tmp_path, capsys, monkeypatch, what, options, words
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["record", *what, "--out", "x.mp4", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_an_existing_rollout_is_kept_unless_told_otherwise(run, tmp_path, capsys):
+    kept = tmp_path / "mine.npz"
+    kept.write_bytes(b"mine")
+    arguments = ["record", str(run), "--out", str(tmp_path / "x.png"), "--keep", str(kept), *TINY]
+    assert main(arguments) == 2
+    assert "choose another --keep or pass --overwrite" in capsys.readouterr().err
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
+    assert main([*arguments, "--overwrite"]) == 0
+    assert kept.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("steps", ["abc", "[1]", "-3", "1" + "0" * 400])
+def test_progress_of_a_damaged_run_is_refused_in_a_line(run, tmp_path, capsys, steps):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(re.sub(r"(?m)^steps:.*$", f"steps: {steps}", config))
+    (copy / "rollouts").mkdir()
+    for name in ("000000000.npz", "000001024.npz", "\N{SUPERSCRIPT TWO}.npz"):
+        (copy / "rollouts" / name).touch()
+    assert main(["record", str(copy), "--progress", "--out", str(tmp_path / "x.mp4")]) == 2
+    said = capsys.readouterr().err
+    assert "config.yaml is damaged: steps must be a whole number, got" in said
+    assert said.count("\n") == 1
+
+
 def test_videos_on_the_way_are_made_in_the_background(tmp_path, capfd):
     assert main(command(tmp_path / "run", "--video-every", "128", steps=128)) == 0
     videos = tmp_path / "run" / "videos"
@@ -292,6 +348,23 @@ def test_videos_on_the_way_are_made_in_the_background(tmp_path, capfd):
     montage = ["record", str(tmp_path / "run"), "--progress", "--size", "128x96", "--json"]
     assert main([*montage, "--out", str(tmp_path / "x.mp4")]) == 0
     assert len(one_object(capfd)["returns"]) == 2
+
+
+def test_a_rollout_left_by_a_killed_film_is_replaced(run, tmp_path):
+    folder = tmp_path / "videos"
+    left = tmp_path / "rollouts" / "000000007.npz"
+    for path in (folder, left.parent):
+        path.mkdir()
+    left.write_bytes(b"left")
+    films = BackgroundFilms(folder)
+    films.ask(load_agent(run), 7)
+    give_up = time.monotonic() + 300  # it yields to everybody
+    while left.read_bytes() == b"left" and not films.failures and time.monotonic() < give_up:
+        time.sleep(0.05)
+        films.poll()
+    films.cancel()
+    assert films.failures == []
+    assert left.read_bytes() != b"left"
 
 
 # Things that go wrong on the way, in a process of their own.

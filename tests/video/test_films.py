@@ -17,6 +17,7 @@ from robolearn.imitation.experts import expert_for
 from robolearn.video.film import film
 from robolearn.video.play import play, play_made
 from robolearn.video.recorder import RecordingError
+from robolearn.video.schedule import MOST_FRAMES, pace, schedule
 
 SWING_UP = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco")
 SMALL = {"size": (128, 96), "jobs": 1, "hold": 0.0}
@@ -88,6 +89,25 @@ def test_frames_show_these_steps_at_this_rate(tmp_path, idle, options, steps, ra
     assert result.frames == len(frames(result.path)) == len(steps)
     # Times in the file are whole milliseconds, so of few frames the rate is not exact.
     assert properties(result.path).fps == pytest.approx(rate, rel=0.02)
+
+
+@pytest.mark.parametrize("steps_per_second", [10, 12.5, 50])
+@pytest.mark.parametrize("stride", [1, 3, 7, 10])
+def test_a_second_of_video_is_a_second_whatever_the_stride(steps_per_second, stride):
+    advance, rate = pace(steps_per_second, stride, None, speed=2.0)
+    assert advance * rate == pytest.approx(2.0 * steps_per_second)
+    # As near to the stride as a whole number of frames per second comes.
+    assert abs(rate - steps_per_second / stride) <= 0.5
+
+
+def test_the_longest_film_is_allowed_and_one_frame_more_is_not():
+    # 199,998 steps make as many frames; one more shows the last, and one holds it.
+    assert len(schedule([MOST_FRAMES - 2], 1.0, 1)) == MOST_FRAMES
+    with pytest.raises(ValueError, match="200,000 steps at 1 a frame are more, with 1 for the end"):
+        schedule([MOST_FRAMES], 1.0, 1)
+    half = MOST_FRAMES // 2
+    with pytest.raises(ValueError, match="200,001 steps at 1 a frame are more"):
+        schedule([half, half + 1], 1.0, 0, sequence=True)
 
 
 def test_the_first_frame_is_the_recorded_states_picture(tmp_path, right):
@@ -218,7 +238,11 @@ def test_a_camera_of_navigation_can_be_chosen(tmp_path):
     ("options", "words"),
     [
         ({"stride": 0}, "stride must be at least 1, got 0"),
+        ({"stride": 51}, "stride must be at most 50, the steps of a second, got 51"),
         ({"speed": 0.0}, "speed must be positive, got 0.0"),
+        ({"speed": 1e-9}, "at most 200,000 frames; 10 steps at 1e-09 a frame are more"),
+        ({"speed": 5e-324, "fps": 1000}, "at most 200,000 frames; 10 steps at 0 a frame"),
+        ({"fps": 10**9, "hold": 1.0}, "are more, with 1,000,000,000 for the end"),
         ({"fps": 0}, "at least 1 frame per second, got 0"),
         ({"fps": 20, "stride": 2}, "Say stride or fps"),
         ({"hold": -1.0}, "hold must not be negative"),
@@ -257,13 +281,30 @@ def test_a_process_that_dies_is_noticed_and_leaves_no_file(tmp_path, idle, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_process_that_promises_more_than_memory_holds_is_no_reason_to_wait(
+    tmp_path, idle, monkeypatch
+):
+    promise = "import struct, sys, time; sys.stdout.buffer.write(struct.pack('<cQ', b'P', 2**62))"
+    wait = "sys.stdout.flush(); time.sleep(600)"
+    monkeypatch.setattr("robolearn.video.painters._COMMAND", f"{promise}; {wait}")
+    with pytest.raises(RecordingError, match="A process that draws ended"):
+        film([idle], tmp_path / "a.mp4", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_processes_that_draw_believe_what_is_known_of_egl(tmp_path, idle, monkeypatch):
+    monkeypatch.setattr("robolearn.video.film.egl_problem", lambda: "No EGL today.")
+    assert film([idle], tmp_path / "a.png", **SMALL).renderer == "software-rays"
+
+
 def test_opengl_stays_out_of_the_callers_process(tmp_path, idle):
     idle.save(tmp_path / "idle.npz")
     code = f"""
 import sys
 from pathlib import Path
 from robolearn.video.film import film
-from robolearn.video.play import Rollout
+from robolearn.video.rollout import Rollout
 folder = Path({str(tmp_path)!r})
 film([Rollout.load(folder / "idle.npz")], folder / "a.png", size=(64, 48), jobs=1)
 sys.exit("OpenGL" in sys.modules)

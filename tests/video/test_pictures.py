@@ -23,7 +23,7 @@ def test_panes_stand_in_rows_each_under_a_bar():
 
 
 def test_every_label_is_written_above_its_pane():
-    picture = Sheet(["wide label", ""], None, (120, 160, 3)).lay([flat(50), flat(100)])
+    picture = Sheet(["wide label", ""], 2, (120, 160, 3)).lay([flat(50), flat(100)])
     bar = picture[:22].max(axis=2)
     written = np.flatnonzero((bar > 150).any(axis=0))
     assert written.size > 20
@@ -33,24 +33,24 @@ def test_every_label_is_written_above_its_pane():
 
 
 def test_a_label_wider_than_its_pane_is_shortened():
-    picture = Sheet(["a very long label indeed " * 3, ""], None, (120, 160, 3)).lay([flat(0)] * 2)
+    picture = Sheet(["a very long label indeed " * 3, ""], 2, (120, 160, 3)).lay([flat(0)] * 2)
     written = np.flatnonzero((picture[:22].max(axis=2) > 150).any(axis=0))
     assert 100 < written.max() < 160
 
 
 def test_a_pane_alone_has_no_bar():
-    assert (Sheet([""], None, (50, 62, 3)).lay([flat(7, 50, 62)]) == 7).all()
+    assert (Sheet([""], 1, (50, 62, 3)).lay([flat(7, 50, 62)]) == 7).all()
 
 
 def test_even_frames_make_an_even_picture():
-    for columns in (None, 2, 3):
+    for columns in (2, 3, 5):
         height, width, _ = Sheet(list("abcde"), columns, (50, 62, 3)).shape
         assert (height % 2, width % 2) == (0, 0)
 
 
 def test_frames_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
-        Sheet(["a", "b"], None, (120, 160, 3)).lay([flat(0), flat(0, 60)])
+        Sheet(["a", "b"], 2, (120, 160, 3)).lay([flat(0), flat(0, 60)])
 
 
 def reading(**changes) -> Reading:
@@ -88,6 +88,13 @@ def test_an_end_is_told_at_the_bottom_even_in_small_panes():
     for height in (480, 100):
         changed = drawn(reading(ending="success"), height)
         assert changed[height * 3 // 4 :].any()
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (28, 40), (600, 150), (480, 30)])
+@pytest.mark.parametrize("left", [0, 500])
+def test_what_has_no_room_is_not_told(shape, left):
+    told = reading(value=3.0, ending="success")
+    assert (Panel(shape[0], left).draw(flat(200, *shape), told) == 200).all()
 
 
 def test_a_signed_bar_grows_from_its_middle_and_the_chosen_one_is_highlighted():

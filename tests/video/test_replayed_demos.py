@@ -71,6 +71,11 @@ def test_a_film_is_not_written_over_another(shaken, tmp_path):
     assert len(frames(out)) == 76
 
 
+def test_without_a_film_nothing_is_taped(shaken, monkeypatch):
+    monkeypatch.setattr("robolearn.imitation.demos.replay.Tape", None)
+    assert [told.exact for told in replay(shaken, [0, 1], SWING_UP).episodes] == [True, True]
+
+
 def test_a_replay_that_is_refused_leaves_no_film(shaken, tmp_path):
     out = tmp_path / "again.mp4"
     other = replace(shaken, episodes=[replace(shaken.episodes[0], seed=9)])

@@ -10,7 +10,8 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.files import read_arrays, write_arrays
 from robolearn.imitation.experts import expert_for
-from robolearn.video.play import Rollout, play, play_made
+from robolearn.video.play import play, play_made
+from robolearn.video.rollout import Rollout
 
 SWING_UP = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco")
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")

@@ -1,6 +1,5 @@
 """The best renderer that works on this machine."""
 
-import functools
 import logging
 import subprocess
 import sys
@@ -29,14 +28,25 @@ context.free()
 _PROBE_TIMEOUT = 30.0  # s; a working EGL takes half of one
 
 _log = logging.getLogger(__name__)
+_found: list[str | None] = []  # what egl_problem() returns, once it is known
 
 
-@functools.cache
 def egl_problem() -> str | None:
     """Return why EGL does not work here, or None if it does.
 
     Tried once, in another process: a bad OpenGL installation can take its process with it.
     """
+    if not _found:
+        _found.append(_probed())
+    return _found[0]
+
+
+def believe_egl(problem: str | None) -> None:
+    """Let ``egl_problem`` return what it did in another process of this machine, untried."""
+    _found[:] = [problem]
+
+
+def _probed() -> str | None:
     try:
         probe = subprocess.run(
             [sys.executable, "-P", "-c", _PROBE],

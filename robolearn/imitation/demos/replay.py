@@ -17,8 +17,9 @@ from robolearn.imitation.demos.findings import observed
 from robolearn.runs.meta import comment
 from robolearn.runs.stopping import check_stop
 from robolearn.video.film import Recording, film
-from robolearn.video.play import Rollout, Tape
+from robolearn.video.play import Tape
 from robolearn.video.recorder import check_target
+from robolearn.video.rollout import Rollout
 from robolearn_envs.robots import CartPole, ControlSuiteCartPole
 from robolearn_envs.single import RoboEnv
 
@@ -104,7 +105,7 @@ def replay(
         _require_spaces(demos, env, made)
         again = _Again(made, demos, numbers, env)
         for _ in numbers:
-            again.live_through()
+            again.live_through(taped=out is not None)
     finally:
         made.close()
     recording = None
@@ -137,20 +138,23 @@ class _Again(gym.Wrapper):
         self.lived: list[Divergence] = []
         self.rollouts: list[Rollout] = []
 
-    def live_through(self) -> None:
-        """Live through the next episode."""
+    def live_through(self, *, taped: bool) -> None:
+        """Live through the next episode, and keep it to be drawn if it is to be taped."""
         observation, _ = self.reset()
-        tape = Tape(self.observation_space, self.metadata, self._vector)
-        tape.begin(observation)
+        tape = Tape(self.observation_space, self.metadata, self._vector) if taped else None
+        if tape is not None:
+            tape.begin(observation)
         terminated = truncated = False
         told: dict[str, Any] = {}
         while not terminated and not truncated:
             check_stop()
             action = self._one.action[self._t]
             observation, reward, terminated, truncated, told = self.step(action)
-            tape.step(action, observation, float(reward), {})
-        label, seed = f"episode {self._k}", self._one.seed or 0
-        self.rollouts.append(tape.rollout(label, self._config, seed, self._ends, told))
+            if tape is not None:
+                tape.step(action, observation, float(reward), {})
+        if tape is not None:
+            label, seed = f"episode {self._k}", self._one.seed or 0
+            self.rollouts.append(tape.rollout(label, self._config, seed, self._ends, told))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
