@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections import deque
 from pathlib import Path
@@ -17,6 +18,9 @@ from robolearn.runs.stopping import check_stop
 
 _LAST = 19  # niceness of who yields to everybody
 _PATIENCE = 2.0  # s, for a film to clean up after itself
+SHARE = 0.05
+"""Part of the time of a training in which films are made; the others wait for its end."""
+_GUESS = 10.0  # s that the first film will take
 
 
 class _Job(NamedTuple):
@@ -29,12 +33,16 @@ class _Film(NamedTuple):
     job: _Job
     process: subprocess.Popen[bytes]
     complaints: IO[bytes]  # a file, not a pipe: a full pipe would stop the process for ever
+    began: float  # s, of a clock that only runs forward
 
 
 class BackgroundFilms:
     """Records agents one after the other with ``robolearn record`` in a child process.
 
-    It plays, keeps the rollout and draws it, and gets what time nobody else has a use for.
+    It plays, keeps the rollout and draws it, and gets what time nobody else has a use for. Even so
+    it slows a training down that goes on beside it, as they share the machine's caches and memory,
+    so films are made in a twentieth of its time at most; those that would take more wait for its
+    end, and a training of few minutes gets all of them then.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +50,9 @@ class BackgroundFilms:
         self._videos, self._rollouts = folder, folder.with_name("rollouts")
         self._asked: set[int] = set()
         self._niceness = _LAST
+        self._began = time.monotonic()
+        self._spent = 0.0  # s that films took while training went on
+        self._made = 0
         self._waiting: deque[_Job] = deque()
         self._running: _Film | None = None
         self.failures: list[str] = []
@@ -72,7 +83,7 @@ class BackgroundFilms:
         """Note a finished video and begin the next; returns at once."""
         if self._running is not None and self._running.process.poll() is not None:
             self._reap()
-        if self._running is None and self._waiting:
+        if self._running is None and self._waiting and self._has_time:
             job = self._waiting.popleft()
             complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _reap()
             command = [sys.executable, "-m", "robolearn", "record", str(job.agent)]
@@ -86,11 +97,21 @@ class BackgroundFilms:
                 process_group=0,
             )
             _prioritise(process.pid, self._niceness)
-            self._running = _Film(job, process, complaints)
+            self._running = _Film(job, process, complaints, time.monotonic())
+
+    @property
+    def _has_time(self) -> bool:
+        """Whether another film would still be within ``SHARE`` of the time."""
+        if self._niceness != _LAST:  # training is over
+            return True
+        usual = self._spent / self._made if self._made else _GUESS
+        return self._spent + usual <= SHARE * (time.monotonic() - self._began)
 
     def _reap(self, *, cancelled: bool = False) -> None:
         assert self._running is not None
-        job, process, complaints = self._running
+        job, process, complaints, began = self._running
+        self._spent += time.monotonic() - began
+        self._made += 1
         if process.wait() and not cancelled:
             complaints.seek(0)
             reason = complaints.read().decode(errors="replace").strip().splitlines()
