@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robolearn.compare.contestants import BATCH, SB3
-from robolearn.compare.training import STAGES, rollout_path
+from robolearn.compare.training import rollout_path
 from robolearn.video.film import film
-from robolearn.video.play import Rollout
+from robolearn.video.play import STAGES, Rollout
 
 PANE = (384, 288)
 """Width and height of a pane of a cart-pole in pixels."""

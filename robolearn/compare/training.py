@@ -11,11 +11,9 @@ from robolearn.compare.cell import Cell, Point
 from robolearn.compare.contestants import CompareConfig, Contestant, Learned
 from robolearn.errors import DivergedError
 from robolearn.evaluation import evaluate
-from robolearn.video.play import play
+from robolearn.video.play import STAGES, play
 from robolearn_envs.engines.base import EngineError
 
-STAGES = (0.0, 0.1, 0.3, 1.0)
-"""Parts of learning after which the agent with seed 0 is filmed; others at the end alone."""
 POINTS = 10
 """Evaluations on the way, besides the one before anything is learned."""
 _EPISODES = 20  # of an evaluation on the way
@@ -96,6 +94,7 @@ class _Watcher:
     ) -> None:
         self._who, self._config, self._seed, self._tell = who, config, seed, tell
         self._due = 0.0  # part of the steps at which it is evaluated next
+        # With seed 0 on the way too, with others at the end alone.
         self._stages = [part for part in STAGES if part < 1 and seed == 0]
         self.curve: list[Point] = []
 
