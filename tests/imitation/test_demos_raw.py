@@ -229,7 +229,7 @@ def test_the_replay_command_on_another_engine_prints_json(balanced, capsys):
         (("--episode", "2"), "has episodes 0..1, got 2"),
         (("--episode", "0", "--episodes", "1"), "not both"),
         (("--engine", "newton"), "engine"),
-        (("--out", "x.avi"), "Videos are mp4 files"),
+        (("--out", "x.avi"), "Videos are .mp4, .webm, .gif, .png files"),
     ],
 )
 def test_the_replay_command_refuses_what_cannot_be_in_one_line(
