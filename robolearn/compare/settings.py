@@ -9,11 +9,6 @@ from robolearn.compare.contestants import SB3
 from robolearn.compare.report import NONE
 
 _OURS: Mapping[str, Mapping[str, str]] = {
-    "": {
-        "learning_starts": "warmup",
-        "max_grad_norm": "max_grad_norm",
-        "normalise": "normalise",
-    },
     "dqn": {
         "batch_size": "batch",
         "buffer_size": "capacity",
@@ -21,6 +16,7 @@ _OURS: Mapping[str, Mapping[str, str]] = {
         "exploration_fraction": "epsilon_fraction",
         "exploration_initial_eps": "epsilon_start",
         "gradient_steps": "updates",
+        "learning_starts": "warmup",
         "train_freq": "collect_steps",
     },
     "ppo": {
@@ -32,7 +28,7 @@ _OURS: Mapping[str, Mapping[str, str]] = {
     },
     "a2c": {"ent_coef": "entropy", "n_steps": "rollout_steps"},
 }
-"""Our names for what SB3 calls otherwise, of all algorithms and of each."""
+"""Our names for what SB3 calls otherwise, by algorithm."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def _named(cell: Cell) -> dict[str, Any]:
     if cell.agent not in SB3:
         return dict(cell.hyper)
     algorithm, _ = SB3[cell.agent]
-    names = {**_OURS[""], **_OURS[algorithm]}
+    names = _OURS[algorithm]
     return {names.get(name, name): value for name, value in cell.hyper.items()}
 
 

@@ -1,34 +1,10 @@
 """What a comparison claims where there is nothing to claim, and where there is."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from small_cells import cells
 
-from robolearn.compare.cell import Cell, Point
 from robolearn.compare.summary import verdicts
-
-
-def cells(agent, returns):
-    first = Cell(
-        agent=agent,
-        seed=0,
-        actions="discrete",
-        steps=1000,
-        wall_s=1.0,
-        steps_per_s=1000.0,
-        episodes=1,
-        mean_return=0.0,
-        std_return=0.0,
-        min_return=0.0,
-        max_return=0.0,
-        mean_length=1.0,
-        success_rate=None,
-        details={},
-        source="",
-        curve=(Point(steps=0, seconds=0.0, mean_return=0.0),),
-    )
-    return [replace(first, seed=seed, mean_return=float(mean)) for seed, mean in enumerate(returns)]
 
 
 def normal(rng, runs):

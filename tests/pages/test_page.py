@@ -41,7 +41,8 @@ def test_text_of_figures_and_their_labels_is_escaped():
 
 
 def test_letters_no_font_or_markup_has_are_drawn_all_the_same():
-    ElementTree.fromstring(svg(figure("\N{CJK UNIFIED IDEOGRAPH-4E2D}\x01\x1b"), "\x00\ud800"))
+    drawn = svg(figure("\N{CJK UNIFIED IDEOGRAPH-4E2D}\x01\x1b"), "curve\x00\ud800")
+    assert ElementTree.fromstring(drawn).get("aria-label") == "curve"
 
 
 def test_figures_of_one_page_share_no_names_and_refer_to_their_own():
