@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from robolearn.agents.load import load_agent
 from robolearn.agents.ppo import PPO
 from robolearn.cli import main
 from robolearn.runs.checkpoint import read_checkpoint
+from robolearn.video import background
 from robolearn.video.background import BackgroundFilms
 from robolearn_envs.engines.base import EngineError
 
@@ -348,6 +350,25 @@ def test_videos_on_the_way_are_made_in_the_background(tmp_path, capfd):
     montage = ["record", str(tmp_path / "run"), "--progress", "--size", "128x96", "--json"]
     assert main([*montage, "--out", str(tmp_path / "x.mp4")]) == 0
     assert len(one_object(capfd)["returns"]) == 2
+
+
+def test_a_film_waits_until_it_takes_no_more_than_its_share_of_the_training(
+    run, tmp_path, monkeypatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(background, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    (tmp_path / "videos").mkdir()
+    films = BackgroundFilms(tmp_path / "videos")
+    films.ask(load_agent(run), 7)
+    now[0] += 199.0  # a first film is thought to take 10 s, a twentieth of 200 s
+    films.poll()
+    waited = films._running is None
+    now[0] += 1.0
+    films.poll()
+    began = films._running is not None
+    films.cancel()
+    assert waited
+    assert began
 
 
 def test_a_rollout_left_by_a_killed_film_is_replaced(run, tmp_path):
