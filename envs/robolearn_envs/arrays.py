@@ -3,7 +3,6 @@
 from types import ModuleType
 from typing import Any, TypeAlias
 
-import array_api_compat
 import numpy as np
 
 Array: TypeAlias = Any
@@ -13,5 +12,7 @@ Array: TypeAlias = Any
 def namespace(*arrays: Array) -> ModuleType:
     """Return the array API namespace (``xp``) the arrays belong to."""
     if all(isinstance(array, np.ndarray) for array in arrays):
-        return np  # NumPy 2 keeps the standard by itself, and quicker
-    return array_api_compat.array_namespace(*arrays)
+        return np  # NumPy 2 keeps the standard by itself
+    from robolearn_envs import torch_arrays  # who has no tensors needs no torch
+
+    return torch_arrays

@@ -75,7 +75,7 @@ def _like(constant: np.ndarray, array: Array) -> Array:
     """Return a constant in an array's namespace and on its device."""
     if isinstance(array, np.ndarray):
         return constant
-    return namespace(array).asarray(constant, device=array.device)
+    return namespace(array).asarray(constant, dtype=array.dtype, device=array.device)
 
 
 def first_hit(
@@ -96,7 +96,7 @@ def first_hit(
     """
     xp = namespace(xy)
     x, y = xy[:, :1], xy[:, 1:]
-    tiny = 1e-300  # a ray along an axis takes for ever to cross the other
+    tiny = 1e-30  # a ray along an axis takes for ever to cross the other
     per_x, per_y = 1 / xp.where(dx == 0, tiny, dx), 1 / xp.where(dy == 0, tiny, dy)
     nearest = xp.clip(xp.abs(per_x) * HALF - x * per_x, None, reach)
     nearest = xp.minimum(nearest, xp.abs(per_y) * HALF - y * per_y)

@@ -50,7 +50,7 @@ def uniform(keys: Array, episodes: Array, draws: int, steps: Array | int = 0) ->
         Numbers in (0, 1), never 0 or 1. Shape (N, draws), float64.
     """
     xp = namespace(keys)
-    blocks = xp.arange((draws + 3) // 4, dtype=xp.int64)[None, :]
+    blocks = xp.arange((draws + 3) // 4, dtype=xp.int64, device=keys.device)[None, :]
     zero = xp.zeros_like(blocks)
     key = (keys[:, None] & _MASK, (keys[:, None] >> 32) & _MASK)
     third = zero if isinstance(steps, int) else zero + steps[:, None]

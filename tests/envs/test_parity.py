@@ -2,13 +2,11 @@
 
 import itertools
 
-import array_api_compat.numpy as np_xp
-import array_api_compat.torch as torch_xp
 import numpy as np
 import pytest
 import torch
 
-from robolearn_envs import make_vec
+from robolearn_envs import make_vec, torch_arrays
 from robolearn_envs.engines.analytic import AnalyticEngine
 from robolearn_envs.engines.bullet import BulletEngine
 from robolearn_envs.engines.mujoco import MujocoEngine
@@ -19,8 +17,8 @@ TOLERANCE = 1e-10  # m, rad, m/s, rad/s
 MAKERS = {
     "mujoco": MujocoEngine,
     "bullet": BulletEngine,
-    "numpy": lambda *args: AnalyticEngine(*args, xp=np_xp),
-    "torch": lambda *args: AnalyticEngine(*args, xp=torch_xp),
+    "numpy": lambda *args: AnalyticEngine(*args, xp=np),
+    "torch": lambda *args: AnalyticEngine(*args, xp=torch_arrays),
 }
 PAIRS = list(itertools.combinations(MAKERS, 2))
 NOMINAL = {name: np.ones(STARTS) for name in CartPole.randomised}

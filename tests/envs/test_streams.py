@@ -1,14 +1,13 @@
-import array_api_compat.numpy as np_xp
-import array_api_compat.torch as torch_xp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from robolearn_envs import torch_arrays
 from robolearn_envs.streams import philox, uniform
 
-both_namespaces = pytest.mark.parametrize("xp", [np_xp, torch_xp], ids=["numpy", "torch"])
+both_namespaces = pytest.mark.parametrize("xp", [np, torch_arrays], ids=["numpy", "torch"])
 
 ONES = 0xFFFFFFFF
 # Random123's kat_vectors for philox4x32-10: counter, key, output.
@@ -121,5 +120,5 @@ def test_all_64_bits_of_the_key_count():
 def test_torch_draws_what_numpy_draws():
     keys, episodes = np.arange(-3, 30), np.arange(33)
     expected = uniform(keys, episodes, draws=7)
-    drawn = uniform(torch_xp.asarray(keys), torch_xp.asarray(episodes), draws=7)
+    drawn = uniform(torch_arrays.asarray(keys), torch_arrays.asarray(episodes), draws=7)
     np.testing.assert_array_equal(drawn.numpy(), expected)

@@ -3,9 +3,6 @@
 import functools
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from robolearn_envs.arrays import Array, namespace
 
@@ -122,6 +119,9 @@ def geodesic(free: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
     Returns:
         Shape (CELLS, CELLS), m; infinite where there is no path.
     """
+    from scipy.sparse import csr_array  # as in ``filled``: only new layouts need SciPy
+    from scipy.sparse.csgraph import dijkstra
+
     first, second, middle, length = _edges()
     passable = free.ravel()
     kept = passable[first] & passable[second] & passable[middle].all(axis=0)
@@ -136,6 +136,8 @@ def filled(distance: np.ndarray) -> np.ndarray:
     Cells without a path get the value of the nearest cell that has one, plus the way there, so
     that a robot that shaves an obstacle still reads a sensible distance.
     """
+    from scipy.ndimage import distance_transform_edt
+
     outside = ~np.isfinite(distance)
     away, nearest = np.empty(outside.shape), np.empty((2, *outside.shape), dtype=np.int32)
     distance_transform_edt(outside, return_indices=True, distances=away, indices=nearest)
@@ -155,7 +157,7 @@ def lookup(field: Array, xy: Array, which: Array | None = None) -> Array:
     corner = xp.astype(xp.floor(place), xp.int64)
     u, v = (place - corner)[:, 0], (place - corner)[:, 1]
     i, j = corner[:, 0], corner[:, 1]
-    n = xp.arange(field.shape[0]) if which is None else which
+    n = xp.arange(field.shape[0], device=field.device) if which is None else which
     below = field[n, i, j] * (1 - v) + field[n, i, j + 1] * v
     above = field[n, i + 1, j] * (1 - v) + field[n, i + 1, j + 1] * v
     return below * (1 - u) + above * u

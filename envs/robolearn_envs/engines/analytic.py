@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
-import array_api_compat.numpy as numpy_namespace
+import numpy as numpy_namespace
 
 from robolearn_envs import sensors
 from robolearn_envs.arrays import Array
