@@ -1,13 +1,32 @@
 """Dealing layouts to environments: from the banks, or the one a user wishes for."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from robolearn_envs.arenas.bank import SIZES, bank, check_level
 from robolearn_envs.arenas.custom import check_start, layout_from_json
-from robolearn_envs.arenas.layouts import ARRIVED, LEVELS, Layout, parked
+from robolearn_envs.arenas.grid import lookup
+from robolearn_envs.arenas.layouts import ARRIVED, LEVELS, STARTS, Layout, parked
+from robolearn_envs.arrays import Array
+
+
+class Hand(NamedTuple):
+    """What is dealt to n environments."""
+
+    goal: Array
+    """Shape (n, 2), m."""
+    cylinders: Array
+    """See :class:`Layout`. Shape (n, K, 7)."""
+    boxes: Array
+    """Shape (n, B, 4), m."""
+    field: Array
+    """What ``distance`` looks distances up by. Shape (n, ...)."""
+    xy: Array
+    """One of the layout's starts. Shape (n, 2), m."""
+    start: np.ndarray | None
+    """x, y and heading where episodes begin instead, if that was wished for. Shape (3,)."""
 
 
 class Deck:
@@ -33,14 +52,14 @@ class Deck:
 
     def deal(
         self, level: np.ndarray, draws: np.ndarray, wishes: Mapping[str, Any]
-    ) -> tuple[Layout, np.ndarray | None]:
-        """Return a layout for each environment, stacked, and the start if one is wished for.
+    ) -> Hand:
+        """Return a layout for each environment, and where it starts there.
 
         All have as many obstacles, some of them parked: as many as any layout dealt so far.
 
         Args:
             level: Of each environment's layout. Shape (n,), integer.
-            draws: Uniform in (0, 1), one an environment. Shape (n,).
+            draws: Uniform in (0, 1), for the layout and its start. Shape (n, 2).
             wishes: May hold ``layout``, ``layout_index`` and ``start``.
 
         Raises:
@@ -54,7 +73,7 @@ class Deck:
             layouts = Layout(*(np.repeat(part[None], len(level), axis=0) for part in given))
             distinct = np.array([0])
         else:
-            index = self._indices(draws, wishes)
+            index = self._indices(draws[:, 0], wishes)
             layouts = self._from_banks(level, index)
             _, distinct = np.unique(level * SIZES[self._split] + index, return_index=True)
         if "start" in wishes:
@@ -68,7 +87,19 @@ class Deck:
         self.moving |= bool(layouts.cylinders[..., 5].any())
         posts, walls = self._room
         self._room = max(posts, layouts.cylinders.shape[1]), max(walls, layouts.boxes.shape[1])
-        return self._widened(layouts), start
+        wide = self._widened(layouts)
+        picked = (draws[:, 1] * STARTS).astype(np.int64)
+        xy = wide.starts[np.arange(len(draws)), picked]
+        return Hand(wide.goal, wide.cylinders, wide.boxes, wide.field, xy, start)
+
+    def distance(self, field: Array, xy: Array) -> Array:
+        """Return the shortest way from each environment's robot to its goal. Shape (n,), m.
+
+        Args:
+            field: As dealt.
+            xy: Where the robots are. Shape (n, 2), m.
+        """
+        return lookup(field, xy)
 
     def _indices(self, draws: np.ndarray, wishes: Mapping[str, Any]) -> np.ndarray:
         """Return which layout of the bank each environment gets. Shape (n,)."""

@@ -29,10 +29,7 @@ class ClosedFormRobot(Protocol):
 
 
 class AnalyticEngine:
-    """Steps the exact equations of motion with semi-implicit Euler, all copies at once.
-
-    Only NumPy states are checked for NaN: reading a tensor back would stall its device.
-    """
+    """Steps the exact equations of motion with semi-implicit Euler, all copies at once."""
 
     def __init__(
         self,
@@ -42,6 +39,7 @@ class AnalyticEngine:
         *,
         xp: ModuleType = numpy_namespace,
         device: Any = None,
+        dtype: Any = None,
     ) -> None:
         """Build N copies at rest.
 
@@ -51,16 +49,18 @@ class AnalyticEngine:
             timestep: Physics step in s.
             xp: Array API namespace to compute in (NumPy or torch).
             device: Device of the arrays, as ``xp`` names it.
+            dtype: Their type, as ``xp`` names it; None for float64.
         """
         self._robot, self._timestep, self._xp = robot, timestep, xp
+        dtype = dtype or xp.float64
         self._nominal = robot
         self._joints = len(robot.joints)
         # One contiguous row per coordinate; (N, joints) views of them are handed out.
-        self._state = xp.zeros((2 * self._joints, num_envs), dtype=xp.float64, device=device)
+        self._state = xp.zeros((2 * self._joints, num_envs), dtype=dtype, device=device)
         self.broken = xp.zeros(num_envs, dtype=xp.bool, device=device)
-        self._ones = xp.ones(num_envs, dtype=xp.float64, device=device)
-        self._cylinders = xp.zeros((num_envs, 0, 3), dtype=xp.float64, device=device)
-        self._boxes = xp.zeros((num_envs, 0, 4), dtype=xp.float64, device=device)
+        self._ones = xp.ones(num_envs, dtype=dtype, device=device)
+        self._cylinders = xp.zeros((num_envs, 0, 3), dtype=dtype, device=device)
+        self._boxes = xp.zeros((num_envs, 0, 4), dtype=dtype, device=device)
 
     @property
     def qpos(self) -> Array:
@@ -82,10 +82,37 @@ class AnalyticEngine:
             self._set_fields(ids, factors)
 
     def _set_fields(self, ids: Array, factors: dict[str, Array]) -> None:
-        if self._robot is self._nominal:
-            self._robot = self._nominal.scaled({name: self._ones for name in factors})
+        self._own_fields(factors)
         for name, factor in factors.items():
             getattr(self._robot, name)[ids] = getattr(self._nominal, name) * factor
+
+    def _own_fields(self, factors: Mapping[str, Array]) -> None:
+        """Let each copy have physical fields of its own, if they do not yet."""
+        if self._robot is self._nominal:
+            self._robot = self._nominal.scaled({name: self._ones + 0 for name in factors})
+
+    def replace(
+        self, chosen: Array, qpos: Array, qvel: Array, factors: dict[str, Array] | None
+    ) -> None:
+        """Put the chosen copies into a state; arrays have rows for all, whatever the others'.
+
+        Which they are is decided on the device, with nothing of a size that depends on it.
+
+        Args:
+            chosen: Shape (N,), bool.
+            qpos: Shape (N, joints).
+            qvel: Shape (N, joints).
+            factors: As of ``reset``, shapes (N,).
+        """
+        for row in range(self._joints):
+            for place, column in ((row, qpos[:, row]), (self._joints + row, qvel[:, row])):
+                self._state[place] = self._xp.where(chosen, column, self._state[place])
+        self.broken &= ~chosen
+        if factors is not None:
+            self._own_fields(factors)
+            for name, factor in factors.items():
+                field = getattr(self._robot, name)
+                field[:] = self._xp.where(chosen, getattr(self._nominal, name) * factor, field)
 
     def step(self, force: Array) -> None:
         """Advance by one physics step: v += a dt, then q += v dt."""
@@ -96,12 +123,20 @@ class AnalyticEngine:
             self._state[row] += velocity * self._timestep
         if self._xp is numpy_namespace:
             self._check()
+        else:
+            self._check_on_device()
 
     def _check(self) -> None:
         broken = not_finite(self._state.T)
         if broken is not None:
             self.broken |= broken
             self._state[:, broken] = 0.0
+
+    def _check_on_device(self) -> None:
+        """Do what ``_check`` does without looking at the outcome, which would stall the device."""
+        broken = ~self._xp.isfinite(self._xp.sum(self._state, axis=0))
+        self.broken |= broken
+        self._state[:] = self._xp.where(broken, 0.0, self._state)
 
     def snapshot(self) -> dict[str, Array]:
         """Return positions and velocities."""
@@ -113,12 +148,16 @@ class AnalyticEngine:
 
     def furnish(self, ids: Rows, cylinders: Array, boxes: Array) -> None:
         """Put obstacles around copies ``ids``."""
-        count = self._state.shape[1]
-        if cylinders.shape[1] != self._cylinders.shape[1]:
-            self._cylinders = self._xp.zeros((count, *cylinders.shape[1:]), dtype=self._xp.float64)
-        if boxes.shape[1] != self._boxes.shape[1]:
-            self._boxes = self._xp.zeros((count, *boxes.shape[1:]), dtype=self._xp.float64)
+        self._cylinders = self._room(self._cylinders, cylinders)
+        self._boxes = self._room(self._boxes, boxes)
         self._cylinders[ids], self._boxes[ids] = cylinders, boxes
+
+    def _room(self, kept: Array, wanted: Array) -> Array:
+        """Return what is kept of all copies' obstacles, or room for as many as are wanted."""
+        if wanted.shape[1] == kept.shape[1]:
+            return kept
+        shape = (kept.shape[0], *wanted.shape[1:])
+        return self._xp.zeros(shape, dtype=kept.dtype, device=kept.device)
 
     def move(self, cylinders: Array) -> None:
         """Put every copy's cylinders elsewhere."""

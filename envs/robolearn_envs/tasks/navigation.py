@@ -9,9 +9,9 @@ import gymnasium as gym
 import numpy as np
 
 from robolearn_envs import sensors
-from robolearn_envs.arenas.deck import Deck
-from robolearn_envs.arenas.grid import CELL, WIDEST, clearance, lookup
-from robolearn_envs.arenas.layouts import ARRIVED, STARTS, Layout, at_time
+from robolearn_envs.arenas.deck import Deck, Hand
+from robolearn_envs.arenas.grid import CELL, WIDEST, clearance
+from robolearn_envs.arenas.layouts import ARRIVED, at_time
 from robolearn_envs.arrays import Array, namespace
 from robolearn_envs.engines.base import Engine, Rows
 from robolearn_envs.names import did_you_mean
@@ -137,39 +137,41 @@ class _Navigation(ABC):
         for wish in wishes:
             if wish not in self.reset_options:
                 raise ValueError(did_you_mean("option of reset", str(wish), self.reset_options))
-        level = self._next_level(len(draws), before)
-        layouts, start = self._deck.deal(level, draws[:, 0], wishes)
-        picked = (draws[:, 1] * STARTS).astype(np.int64)
-        xy = layouts.starts[np.arange(len(draws)), picked]
-        xy = xy + CELL * (draws[:, 2:4] - 0.5)
+        level = self._next_level(draws[:, 0], before)
+        hand = self._deck.deal(level, draws[:, :2], wishes)
+        xy = hand.xy + CELL * (draws[:, 2:4] - 0.5)
         heading = 2 * math.pi * draws[:, 4] - math.pi
-        if start is not None:
-            xy, heading = np.tile(start[:2], (len(draws), 1)), np.full(len(draws), start[2])
+        if hand.start is not None:
+            xy, heading = np.tile(hand.start[:2], (len(draws), 1)), 0 * heading + hand.start[2]
         qpos, qvel = self.robot.at_rest(xy, heading)
-        return Start(qpos, qvel, self._fresh(layouts, level, xy, draws[:, 5]))
+        return Start(qpos, qvel, self._fresh(hand, level, xy, draws[:, 5]))
 
-    def _next_level(self, count: int, before: Memory | None) -> np.ndarray:
-        """Return the level of each environment's next episode. Shape (n,), int64."""
+    def _next_level(self, draw: Array, before: Memory | None) -> Array:
+        """Return the level of the next episode of each environment that drew. (n,), int64."""
+        xp = namespace(draw)
+        lowest = xp.zeros_like(draw, dtype=xp.int64)
         if not self._climbs:
-            return np.full(count, self._top)
+            return lowest + self._top
         if before is None:
-            return np.zeros(count, dtype=np.int64)
-        step = np.where(before["success"], 1, -1)
-        return np.clip(before["level"] + step, 0, self._top)
+            return lowest
+        step = xp.where(before["success"], 1, -1)
+        return xp.clip(before["level"] + step, 0, self._top)
 
-    def _fresh(self, layouts: Layout, level: np.ndarray, xy: Array, draw: Array) -> Memory:
+    def _fresh(self, hand: Hand, level: Array, xy: Array, draw: Array) -> Memory:
         """Return the memory of episodes that begin."""
-        zero = np.zeros(len(xy))
-        distance = lookup(layouts.field, xy)
-        now = at_time(layouts.cylinders, zero)
-        gap = clearance(xy, now, layouts.boxes) - self.robot.radius
+        xp = namespace(xy)
+        zero = xp.zeros_like(draw)
+        distance = self._deck.distance(hand.field, xy)
+        now = at_time(hand.cylinders, zero)
+        gap = clearance(xy, now, hand.boxes) - self.robot.radius
+        unread = xp.broadcast_to(zero[:, None] - 1, (len(xy), self.sensor_draws // 3))
         return {
             "level": level,
-            "goal": layouts.goal,
-            "cylinders": layouts.cylinders,
+            "goal": hand.goal,
+            "cylinders": hand.cylinders,
             "now": now,
-            "boxes": layouts.boxes,
-            "field": layouts.field,
+            "boxes": hand.boxes,
+            "field": hand.field,
             "time": zero,
             "xy": xy,
             "distance": distance,
@@ -178,10 +180,10 @@ class _Navigation(ABC):
             "path_length": zero,
             "gap": gap,
             "min_clearance": gap,
-            "tipped": np.zeros(len(xy), dtype=np.bool_),
+            "tipped": xp.zeros_like(draw, dtype=xp.bool),
             "late": draw,
-            "read": np.full((len(xy), self.sensor_draws // 3), -1.0),
-            "last": np.full((len(xy), self.sensor_draws // 3), -1.0),
+            "read": unread,
+            "last": unread,
         }
 
     def furnish(self, engine: Engine, ids: Rows, memory: Memory) -> None:
@@ -202,7 +204,7 @@ class _Navigation(ABC):
         if self._deck.moving:
             now = changed["now"] = at_time(memory["cylinders"], time)
             engine.move(now)
-        distance = lookup(memory["field"], xy)
+        distance = self._deck.distance(memory["field"], xy)
         gap = clearance(xy, now, memory["boxes"]) - self.robot.radius
         went = xy - memory["xy"]
         return changed | {
