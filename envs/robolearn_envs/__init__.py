@@ -27,7 +27,7 @@ for _task in TASKS:
     gym.register(
         f"{NAMESPACE}/{_task}",
         entry_point="robolearn_envs.single:RoboEnv",
-        vector_entry_point="robolearn_envs.vector:RoboVectorEnv",
+        vector_entry_point="robolearn_envs.batch:make_batch",
         kwargs={"task": _task},
         disable_env_checker=False,
     )

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from robolearn_envs.actions import Actions
 from robolearn_envs.arenas.layouts import parked
-from robolearn_envs.engines import ENGINES, Damping, make_engine
+from robolearn_envs.engines import DEVICE_ENGINES, ENGINES, TWINS, Damping, make_engine
 from robolearn_envs.engines.base import EngineError, Rows
 from robolearn_envs.names import did_you_mean, pick
 from robolearn_envs.observations import copy_rows, within, zeros_like
@@ -138,6 +138,11 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     def _check(self, name: str, num_envs: int, randomize: float, render_mode: str | None) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
+        if self.engine_name in DEVICE_ENGINES:
+            raise ValueError(
+                f"Engine '{self.engine_name}' steps batches on a device: use gymnasium.make_vec. "
+                f"A single environment moves alike on engine='{TWINS[self.engine_name]}'."
+            )
         pick("engine", self.engine_name, ENGINES)
         if self.engine_name not in self.task.engines:
             raise ValueError(

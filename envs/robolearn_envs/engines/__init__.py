@@ -1,14 +1,18 @@
 """Engines by name. Each is imported when it is asked for, so a missing one costs nothing."""
 
 import importlib.util
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from robolearn_envs.engines.base import Engine
+from robolearn_envs.engines.base import DeviceEngine, Engine
 from robolearn_envs.names import did_you_mean, pick
 from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
 
 ENGINES = {"mujoco": "mujoco", "bullet": "pybullet", "analytic": "numpy"}
 """Engine names and the package each one needs."""
+DEVICE_ENGINES = {"torch": "torch", "warp": "mujoco_warp"}
+"""Engines whose copies live on a torch device, and the package each one needs."""
+TWINS = {"torch": "analytic", "warp": "mujoco"}
+"""Of each engine on a device the one that moves alike on the host."""
 Damping = Literal["none", "default"]
 """'default' is the drag that Bullet gives every link unless it is told not to."""
 DAMPINGS: tuple[Damping, ...] = get_args(Damping)
@@ -16,7 +20,7 @@ DAMPINGS: tuple[Damping, ...] = get_args(Damping)
 
 def installed(name: str) -> bool:
     """Return whether the package an engine needs is there."""
-    return importlib.util.find_spec(ENGINES[name]) is not None
+    return importlib.util.find_spec((ENGINES | DEVICE_ENGINES)[name]) is not None
 
 
 def make_engine(
@@ -67,4 +71,42 @@ def make_engine(
         from robolearn_envs.engines.analytic import AnalyticEngine
 
         return AnalyticEngine(robot, num_envs, timestep)
+    raise TypeError(f"Engine '{name}' cannot move a {type(robot).__name__}.")
+
+
+def make_device_engine(
+    name: str, robot: Robot, timestep: float, num_envs: int, *, device: Any, dtype: Any = None
+) -> DeviceEngine:
+    """Build the named engine for a robot on a torch device.
+
+    Args:
+        name: One of ``DEVICE_ENGINES``.
+        robot: The robot, one the engine can move.
+        timestep: Physics step in s.
+        num_envs: Copies.
+        device: A torch device.
+        dtype: A torch type, of the closed form's numbers.
+
+    Raises:
+        ValueError: Unknown engine.
+        ImportError: The engine's package is not installed.
+        TypeError: The engine cannot move the robot.
+    """
+    pick("engine", name, DEVICE_ENGINES)
+    if not installed(name):
+        raise ImportError(
+            f"Engine '{name}' needs the package {DEVICE_ENGINES[name]}, which is not installed: "
+            f"pip install 'robolearn[{name}]'."
+        )
+    if name == "warp":
+        from robolearn_envs.engines.warp import WarpEngine
+
+        return WarpEngine(robot, num_envs, timestep, device=device)
+    if isinstance(robot, CartPole | DiscRobot):
+        from robolearn_envs import torch_arrays
+        from robolearn_envs.engines.analytic import AnalyticEngine
+
+        return AnalyticEngine(
+            robot, num_envs, timestep, xp=torch_arrays, device=device, dtype=dtype
+        )
     raise TypeError(f"Engine '{name}' cannot move a {type(robot).__name__}.")

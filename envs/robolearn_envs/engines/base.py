@@ -103,6 +103,27 @@ class Engine(Protocol):
         ...
 
 
+class DeviceEngine(Engine, Protocol):
+    """An engine whose copies live on a torch device: its arrays are tensors.
+
+    Positions and velocities stay in the same storage. No method but ``snapshot`` and ``restore``
+    waits for the device; ``ids`` is always all of them.
+    """
+
+    def replace(
+        self, chosen: Array, qpos: Array, qvel: Array, factors: dict[str, Array] | None
+    ) -> None:
+        """Put the chosen copies into a state; arrays have rows for all, whatever the others'.
+
+        Args:
+            chosen: Shape (N,), bool.
+            qpos: Shape (N, joints).
+            qvel: Shape (N, joints).
+            factors: As of ``reset``, shapes (N,).
+        """
+        ...
+
+
 class EngineError(RuntimeError):
     """The simulation of a copy broke down: a non-finite state, or the engine said so."""
 

@@ -65,6 +65,8 @@ class Task(Protocol):
     """Options of a reset, and what each asks for."""
     engines: ClassVar[tuple[str, ...]]
     """Engines the task runs on, the default first."""
+    device_engines: ClassVar[tuple[str, ...]]
+    """Engines on a torch device that it runs on, the default first."""
     observed: ClassVar[tuple[Quantity, ...]]
     """What the entries of an observation are, in order; the parts of a Dict in its order."""
     commanded: ClassVar[tuple[Quantity, ...]]
@@ -101,6 +103,10 @@ class Task(Protocol):
     @property
     def observation_space(self) -> gym.Space:
         """Space of a single observation: float32, finite bounds."""
+        ...
+
+    def to(self, device: Any) -> None:
+        """Compute with tensors on a torch device from now on."""
         ...
 
     def start(self, draws: Array, before: Memory | None, wishes: Mapping[str, Any]) -> Start:

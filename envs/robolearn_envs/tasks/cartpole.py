@@ -121,6 +121,9 @@ class _CartPoleTask(ABC):
     def holds(self, qpos: Array, qvel: Array) -> Array:
         """Return which states are where the task wants them. Shape (N,), bool."""
 
+    def to(self, device: Any) -> None:  # noqa: B027 - so it is
+        """Do nothing: no constant of a cart-pole is an array."""
+
     def start(self, draws: Array, before: Memory | None, wishes: Mapping[str, Any]) -> Start:
         """Return how episodes begin.
 
@@ -176,6 +179,7 @@ class CartPoleBalance(_CartPoleTask):
 
     options: ClassVar[tuple[str, ...]] = ("robot", "forces")
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    device_engines: ClassVar[tuple[str, ...]] = ("torch", "warp")
     timestep: ClassVar[float] = 0.01  # s
     substeps: ClassVar[int] = 2
     max_steps: ClassVar[int] = 500
@@ -254,6 +258,7 @@ class CartPoleSwingUp(_CartPoleTask):
 
     options: ClassVar[tuple[str, ...]] = ("robot", "forces")
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    device_engines: ClassVar[tuple[str, ...]] = ("torch", "warp")
     timestep: ClassVar[float] = 0.01  # s
     substeps: ClassVar[int] = 2
     max_steps: ClassVar[int] = 500
@@ -349,6 +354,7 @@ class CartPoleDMC(_CartPoleTask):
     options: ClassVar[tuple[str, ...]] = ()
     robot = ControlSuiteCartPole()
     engines: ClassVar[tuple[str, ...]] = ("mujoco",)
+    device_engines: ClassVar[tuple[str, ...]] = ()
     timestep: ClassVar[float] = 0.01  # s
     substeps: ClassVar[int] = 1
     max_steps: ClassVar[int] = 1000

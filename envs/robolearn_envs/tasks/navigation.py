@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -26,6 +26,9 @@ from robolearn_envs.tasks.base import (
     Start,
 )
 from robolearn_envs.tasks.quantities import AWAY, DEPTH, GOAL, RANGES, TWIST, WHEELS
+
+if TYPE_CHECKING:
+    from robolearn_envs.arenas.torch_deck import TorchDeck
 
 SUCCESS, COLLISION, TIME = 10.0, -5.0, -0.01
 """Rewards for reaching the goal, for touching anything, and for every step."""
@@ -100,7 +103,7 @@ class _Navigation(ABC):
         """
         if not isinstance(curriculum, bool):
             raise ValueError(f"curriculum must be True or False, got {curriculum!r}.")
-        self._deck = Deck(level, split, climbs=curriculum)
+        self._deck: Deck | TorchDeck = Deck(level, split, climbs=curriculum)
         self.robot = adjusted(self._nominal_robot(), robot)
         if self.robot.radius > WIDEST:
             raise ValueError(
@@ -112,12 +115,18 @@ class _Navigation(ABC):
                 f"Collisions are looked for at each step, which robots of up to {FASTEST} m/s "
                 f"cannot jump over, got one of {self.robot.top_speed:.3g} m/s."
             )
-        self._top, self._climbs = level, curriculum
+        self._top, self._split, self._climbs = level, split, curriculum
 
     @staticmethod
     @abstractmethod
     def _nominal_robot() -> MobileRobot:
         """Return the robot as it is where nothing is changed."""
+
+    def to(self, device: Any) -> None:
+        """Deal layouts on a torch device from now on."""
+        from robolearn_envs.arenas.torch_deck import TorchDeck  # who has no tensors needs no torch
+
+        self._deck = TorchDeck(self._top, self._split, climbs=self._climbs, device=device)
 
     def start(self, draws: Array, before: Memory | None, wishes: Mapping[str, Any]) -> Start:
         """Return episodes that begin at rest, in a random layout of the level and split.
@@ -362,6 +371,7 @@ class NavLidar(_LidarNavigation):
 
     commanded: ClassVar[tuple[Quantity, ...]] = TWIST
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    device_engines: ClassVar[tuple[str, ...]] = ("torch", "warp")
     timestep: ClassVar[float] = 0.02  # s
     substeps: ClassVar[int] = 5
     choices: tuple[tuple[float, ...], ...] = (
@@ -387,6 +397,7 @@ class NavDepth(_Navigation):
     commanded: ClassVar[tuple[Quantity, ...]] = TWIST
     readings: ClassVar[str] = "depth"
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet", "analytic")
+    device_engines: ClassVar[tuple[str, ...]] = ("torch", "warp")
     timestep: ClassVar[float] = 0.02  # s
     substeps: ClassVar[int] = 5
     choices: tuple[tuple[float, ...], ...] = NavLidar.choices
@@ -428,6 +439,7 @@ class NavRover(_LidarNavigation):
 
     commanded: ClassVar[tuple[Quantity, ...]] = WHEELS
     engines: ClassVar[tuple[str, ...]] = ("mujoco", "bullet")
+    device_engines: ClassVar[tuple[str, ...]] = ("warp",)
     timestep: ClassVar[float] = 0.01  # s
     substeps: ClassVar[int] = 10
     choices: tuple[tuple[float, ...], ...] = (
