@@ -10,7 +10,8 @@ import pytest
 
 from robolearn.agents.dqn import DQNConfig
 from robolearn.agents.ppo import PPOConfig
-from robolearn.config import from_dict, read_yaml, to_dict, write_yaml
+from robolearn.config import from_dict, to_dict
+from robolearn.config_yaml import read_yaml, write_yaml
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.train import TrainConfig

@@ -20,7 +20,7 @@ FLOORS = [
     {"errors"},
     {"clock", "files", "spaces", "spaces_json"},
     {"nn", "data"},
-    {"accelerate", "config", "progress", "runs", "workers"},
+    {"accelerate", "config", "config_yaml", "progress", "runs", "workers"},
     {"collect", "dumps", "environments", "making", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "pages", "video"},

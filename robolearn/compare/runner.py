@@ -14,7 +14,8 @@ from robolearn.compare.cell import Cell
 from robolearn.compare.contestants import CompareConfig, Contestant, contestant
 from robolearn.compare.errand import Failure, carry_out
 from robolearn.compare.training import Progress, run_cell
-from robolearn.config import read_yaml, to_dict, yaml_text
+from robolearn.config import to_dict
+from robolearn.config_yaml import read_yaml, yaml_text
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.files import read_bytes, read_json, shown
 from robolearn.runs.meta import meta

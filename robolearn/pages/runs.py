@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robolearn.config import read_yaml
+from robolearn.config_yaml import read_yaml
 from robolearn.errors import RobolearnError
 from robolearn.files import read_bytes, read_json, shown
 from robolearn_envs.tasks import TASKS

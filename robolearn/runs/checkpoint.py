@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from robolearn.errors import RobolearnError
@@ -41,6 +39,8 @@ def write_checkpoint(
         RobolearnError: The folder exists and is no checkpoint.
         OSError: Disk full or not writable; what was there before is untouched.
     """
+    from safetensors.torch import save  # not at the top: learning alone needs no files
+
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise RobolearnError(f"{folder} exists and is no checkpoint; choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +108,9 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, T
     Raises:
         RobolearnError: No checkpoint there, a damaged file, or another schema.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     files = _verified(folder)
     state = read_json(folder / _STATE, _LARGEST_STATE)
     tensors: dict[str, dict[str, Tensor]] = {}
@@ -116,7 +119,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, T
         if path.suffix == ".safetensors":
             try:
                 tensors[path.stem] = load_file(path)
-            except safetensors.SafetensorError as error:
+            except SafetensorError as error:
                 raise RobolearnError(f"{path} is damaged: {error}.") from error
     return state, tensors
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robolearn.config import read_yaml, write_yaml
+from robolearn.config_yaml import read_yaml, write_yaml
 from robolearn.errors import RobolearnError, RobolearnWarning
 from robolearn.files import read_bytes, read_json
 from robolearn.runs.checkpoint import MANIFEST, read_state

@@ -16,7 +16,7 @@ from robolearn.accelerate import one_thread
 from robolearn.agents.load import load_agent
 from robolearn.baselines.sb3_files import read_policy, to_agent
 from robolearn.cli import main
-from robolearn.config import read_yaml
+from robolearn.config_yaml import read_yaml
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 

@@ -24,7 +24,7 @@ from robolearn.compare.contestants import CompareConfig
 from robolearn.compare.errand import Failure
 from robolearn.compare.runner import compare, read_cells
 from robolearn.compare.training import Progress
-from robolearn.config import write_yaml
+from robolearn.config_yaml import write_yaml
 from robolearn.environments import HELD_OUT, SEED_SPACING, EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate

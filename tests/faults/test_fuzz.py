@@ -19,7 +19,8 @@ from robolearn.agents import AGENTS, agent_class
 from robolearn.agents.load import load_agent
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.baselines.sb3_files import read_policy
-from robolearn.config import from_dict, read_yaml, to_dict, write_yaml
+from robolearn.config import from_dict, to_dict
+from robolearn.config_yaml import read_yaml, write_yaml
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError, RobolearnWarning
 from robolearn.files import read_arrays, read_json, write_arrays

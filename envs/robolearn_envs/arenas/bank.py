@@ -9,7 +9,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from robolearn_envs.arenas.grid import CELLS
 from robolearn_envs.arenas.layouts import LEVELS, SPLITS, STARTS, Layout, generate, parked
@@ -46,7 +45,7 @@ def bank(level: int, split: str) -> Layout:
         ValueError: No such level or split.
     """
     check_level(level, split)
-    file = Path(platformdirs.user_cache_dir("robolearn")) / f"arenas-v{VERSION}-{level}-{split}.npz"
+    file = _folder() / f"arenas-v{VERSION}-{level}-{split}.npz"
     kept = _read(file, level, split)
     if kept is not None:
         return kept
@@ -57,6 +56,13 @@ def bank(level: int, split: str) -> Layout:
     stacked = Layout(*(np.stack(part) for part in zip(*drawn, strict=True)))
     _write(file, stacked)
     return stacked
+
+
+def _folder() -> Path:
+    """Return the user's cache folder."""
+    import platformdirs  # only banks are cached, and cart-poles have none
+
+    return Path(platformdirs.user_cache_dir("robolearn"))
 
 
 def _shapes(level: int, split: str) -> Layout:

@@ -6,8 +6,6 @@ import sys
 
 from robolearn_envs.names import pick
 from robolearn_envs.rendering.base import Renderer, RendererUnavailable
-from robolearn_envs.rendering.egl import EglRenderer
-from robolearn_envs.rendering.software import SoftwareRenderer
 
 RENDERERS = {
     "mujoco-egl": "OpenGL without a screen; fastest on a graphics card",
@@ -95,11 +93,15 @@ def make_renderer(engine_name: str, width: int, height: int, prefer: str | None 
 
 def _make(name: str, width: int, height: int) -> Renderer:
     if name == "software-rays":
+        from robolearn_envs.rendering.software import SoftwareRenderer  # needs MuJoCo
+
         return SoftwareRenderer(width, height)
     if name == "bullet-tiny":
         return _make_tiny(width, height)
     if problem := egl_problem():
         raise RendererUnavailable(problem)
+    from robolearn_envs.rendering.egl import EglRenderer  # needs MuJoCo
+
     return EglRenderer(width, height)
 
 

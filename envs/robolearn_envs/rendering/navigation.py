@@ -1,7 +1,7 @@
 """Pictures of navigation: the top view, the chase view, or both next to each other."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,9 +9,11 @@ from robolearn_envs.arrays import Array
 from robolearn_envs.rendering.base import Renderer
 from robolearn_envs.rendering.chase import ArenaScene, scene_positions
 from robolearn_envs.rendering.choose import make_renderer
-from robolearn_envs.rendering.situation import Situation
-from robolearn_envs.rendering.top import Sensor, TopView
+from robolearn_envs.rendering.situation import Sensor, Situation
 from robolearn_envs.robots import DiscRobot, Rover
+
+if TYPE_CHECKING:
+    from robolearn_envs.rendering.top import TopView
 
 SIZES = {"both": (960, 480), "top": (480, 480), "chase": (640, 480)}
 """Usual width and height of each view in pixels."""
@@ -41,11 +43,12 @@ class NavigationPictures:
             size: Width and height of the frames in pixels.
         """
         self._robot = robot
+        self._sensor: Sensor = sensor
         self._trails: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
         self.size = width, height = size
         map_width = {"both": min(height, 2 * width // 3), "top": width, "chase": 0}[view]
         self._panes = map_width, width - map_width
-        self._top = TopView(min(map_width, height), sensor) if map_width else None
+        self._top: TopView | None = None
         self._renderer: Renderer | None = None
 
     @property
@@ -92,14 +95,22 @@ class NavigationPictures:
         """
         situation = Situation.of(memory, index, np.array(self._trails[index]))
         panes = []
-        if self._top is not None:
-            panes.append(self._padded(self._top.draw(situation, robot.radius)))
+        if self._panes[0]:
+            panes.append(self._padded(self._map().draw(situation, robot.radius)))
         if self._panes[1]:
             if self._renderer is None:  # Bullet's own would draw the robot's URDF alone
                 self._renderer = make_renderer("mujoco", self._panes[1], self.size[1])
             scene = ArenaScene.of(robot, situation)
             panes.append(self._renderer.render(scene, scene_positions(situation, qpos)))
         return np.concatenate(panes, axis=1)
+
+    def _map(self) -> "TopView":
+        """Return what draws maps, made for the first of them."""
+        if self._top is None:
+            from robolearn_envs.rendering.top import TopView  # needs Pillow
+
+            self._top = TopView(min(self._panes[0], self.size[1]), self._sensor)
+        return self._top
 
     def _padded(self, square: np.ndarray) -> np.ndarray:
         """Return a square map in the middle of its pane."""

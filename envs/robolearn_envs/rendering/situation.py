@@ -1,13 +1,15 @@
 """What a navigation view shows: one environment at one moment."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from robolearn_envs.arenas.layouts import PARKED
 from robolearn_envs.arrays import Array
 
+Sensor: TypeAlias = Literal["lidar", "camera"]
+"""What the robot looks with."""
 DRAWN = ("goal", "cylinders", "now", "boxes")
 """Of what a navigation task remembers, what a picture shows."""
 

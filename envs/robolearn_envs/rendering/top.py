@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,10 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from robolearn_envs import sensors, stage
 from robolearn_envs.arenas.grid import HALF
 from robolearn_envs.arenas.layouts import ARRIVED
-from robolearn_envs.rendering.situation import Situation
-
-Sensor: TypeAlias = Literal["lidar", "camera"]
-"""What the robot looks with."""
+from robolearn_envs.rendering.situation import Sensor, Situation
 
 EXTENT = 5.2
 """Half of the picture's side in m; its middle is the arena's."""
