@@ -7,17 +7,21 @@ from functools import partial
 from typing import Any
 
 import gymnasium as gym
+import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import robolearn_envs
 from robolearn.collect import Collector
 from robolearn.config import check_ranges, from_dict, to_dict
+from robolearn.device.collector import AnyCollector, DeviceCollector
 from robolearn.errors import RobolearnError
 from robolearn.making import make_foreign, make_native, refusals
 from robolearn.spaces_json import space_from_json, space_to_json
 from robolearn.workers.vector import WorkerVectorEnv
+from robolearn_envs.engines import DEVICE_ENGINES, TWINS
 from robolearn_envs.names import did_you_mean
 from robolearn_envs.tasks import TASKS
+from robolearn_envs.torch_vector import TorchVectorEnv
 from robolearn_envs.vector import ON_NAN, OnNan, RoboVectorEnv
 
 SEED_SPACING = 10_000
@@ -64,6 +68,15 @@ class EnvConfig:
         """Whether this is one of our environments with physics, made as a native batch."""
         return self.id in robolearn_envs.ENVS
 
+    @property
+    def on_device(self) -> bool:
+        """Whether it is stepped on the learner's device, instead of on the host."""
+        return self.engine in DEVICE_ENGINES
+
+    def on_host(self) -> "EnvConfig":
+        """Return the environment that moves alike on the host."""
+        return replace(self, engine=TWINS[self.engine or ""]) if self.on_device else self
+
     def held_out(self, split: str) -> "EnvConfig":
         """Return the environment to measure an agent in: with layouts it has not trained on.
 
@@ -76,9 +89,9 @@ class EnvConfig:
         return replace(self, kwargs={**kept, "split": split})
 
     def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments that Gymnasium makes the environment with."""
-        engine = {"engine": self.engine} if self.engine is not None else {}
-        return {**self.kwargs, **engine}
+        """Return the keyword arguments that Gymnasium makes the environment on the host with."""
+        engine = self.on_host().engine
+        return {**self.kwargs, **({"engine": engine} if engine is not None else {})}
 
     def make(self, **options: Any) -> gym.Env:
         """Return a single environment.
@@ -92,8 +105,29 @@ class EnvConfig:
         with refusals():
             return gym.make(self.id, **self.arguments(), **options)
 
+    def make_on_device(self, num_envs: int, device: str | torch.device) -> TorchVectorEnv:
+        """Return a batch on a device, in autoreset mode SAME_STEP.
+
+        Raises:
+            RobolearnError: The environment refuses its arguments.
+        """
+        if self.workers:
+            raise RobolearnError(
+                f"Engine '{self.engine}' steps batches by itself, got workers={self.workers}. "
+                "Leave workers out."
+            )
+        with refusals():
+            return TorchVectorEnv(
+                self.id.split("/")[-1],
+                num_envs,
+                engine=self.engine or "torch",
+                device=device,
+                autoreset_mode=AutoresetMode.SAME_STEP,
+                **self.kwargs,
+            )
+
     def make_vec(self, num_envs: int, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> VectorEnv:
-        """Return a batch: ours natively, a foreign one as Gymnasium's synchronous vector.
+        """Return a batch on the host: ours natively, a foreign one as Gymnasium's synchronous one.
 
         Raises:
             RobolearnError: The environment refuses its arguments, or the mode is another one than
@@ -178,8 +212,8 @@ class TrainingEnvs:
         """Describe the environments; ``config`` tells how to make them where ``envs`` is None."""
         self.config = config
         self.observation_space, self.action_space = observation_space, action_space
-        self._envs = envs
-        self._collector: Collector | None = None
+        self._envs: VectorEnv | TorchVectorEnv | None = envs
+        self._collector: AnyCollector | None = None
 
     @classmethod
     def of(
@@ -216,7 +250,19 @@ class TrainingEnvs:
         """Whether these are robolearn environments made by name."""
         return self.config is not None and self.config.native
 
-    def collector(self, num_envs: int, seed: int) -> Collector:
+    @property
+    def engine(self) -> str | None:
+        """The physics engine asked for."""
+        return self.config.engine if self.config else None
+
+    @property
+    def on_device(self) -> bool:
+        """Whether they are stepped on the learner's device."""
+        return self.config is not None and self.config.on_device
+
+    def collector(
+        self, num_envs: int, seed: int, device: str | torch.device = "cpu"
+    ) -> AnyCollector:
         """Return the one collector, made and seeded at the first call.
 
         Environment i is seeded ``SEED_SPACING * seed + i``, so that trainings with seeds 0, 1, ...
@@ -228,6 +274,13 @@ class TrainingEnvs:
         """
         if self._collector is None:
             check_seed(seed)
+            on_nan = self.config.on_nan if self.config else "stop"
+            first = SEED_SPACING * seed
+            if self.config is not None and self.on_device:
+                envs = self._envs = self.config.make_on_device(num_envs, device)
+                limit = envs.task.max_steps
+                self._collector = DeviceCollector(envs, first, stagger=limit, on_nan=on_nan)
+                return self._collector
             if self._envs is None:
                 if self.config is None:
                     raise RobolearnError(
@@ -236,8 +289,6 @@ class TrainingEnvs:
                     )
                 self._envs = self.config.make_vec(num_envs)
             stagger = _time_limit(self._envs, self.config)
-            on_nan = self.config.on_nan if self.config else "stop"
-            first = SEED_SPACING * seed
             self._collector = Collector(self._envs, first, stagger=stagger, on_nan=on_nan)
         return self._collector
 

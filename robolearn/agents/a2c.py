@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from robolearn.agents.experience import Experience
 from robolearn.agents.on_policy import OnPolicy, PolicyConfig, linear
 from robolearn.config import check_ranges
@@ -27,9 +29,10 @@ class A2C(OnPolicy[A2CConfig]):
 
     name = "a2c"
     Config = A2CConfig
+    serves_devices = True
 
     def _learning_rate(self, left: float) -> float:
         return linear(self.config, left)
 
-    def _update(self, experience: Experience) -> dict[str, float]:
+    def _update(self, experience: Experience) -> dict[str, Tensor]:
         return self._single_step(experience, lam=self.config.gae_lambda)

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from robolearn.collect import Collector, Episode
+from robolearn.collect import Episode
+from robolearn.device.collector import AnyCollector
 from robolearn.environments import TrainingEnvs
 
 
@@ -46,7 +47,7 @@ class Agent(Predictor, Protocol):
         ...
 
     @property
-    def collector(self) -> Collector:
+    def collector(self) -> AnyCollector:
         """Of the training environments; they are made at the first call."""
         ...
 

@@ -16,12 +16,13 @@ from robolearn.agents.q_learner import QConfig, QLearner, taken
 from robolearn.agents.q_losses import margin_loss, return_bounds, shares, td_loss, td_target
 from robolearn.agents.saving import Parts
 from robolearn.agents.schedules import falling
-from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.demonstrated import DemonstratedReplay
 from robolearn.data.priority import SumTree, importance_weights, stratified
 from robolearn.data.replay import Batch
-from robolearn.data.rollout import Step
+from robolearn.data.rollout import DeviceStep, Step, Steps, stacked
+from robolearn.device.collector import AnyCollector, DeviceCollector
+from robolearn.device.graph import Graphed
 from robolearn.errors import RobolearnError
 from robolearn.nn.descent import Descent
 from robolearn.nn.q_network import Returns
@@ -156,7 +157,18 @@ class DQN(QLearner[DQNConfig]):
         parts = {"dueling": config.dueling, "noisy": config.noisy}
         self.online = self._network(self._returns(), weights, **parts)
         self.target = deepcopy(self.online).requires_grad_(False)
-        self._descent = Descent(self.online)
+        self._descent = Descent(self.online, deferred=self._deferred)
+        self._graphed = Graphed(
+            self._learn_drawn, capture=self._captures(self._hindrance()), generators=(self._rng,)
+        )
+        self._acted = Graphed(
+            self._act_awhile,
+            capture=self._graphed.capture and self.envs.on_device,
+            generators=(self._rng,),
+        )
+        at_once = max(_ROWS // config.batch, 1), config.batch
+        self._where = torch.zeros(at_once, dtype=torch.int64, device=self.device)
+        self._weight = torch.zeros(at_once, device=self.device)
         width = flat_size(self.envs.observation_space)
         self._replay = DemonstratedReplay(
             config.capacity, config.num_envs, width, config.shown, self.device
@@ -166,6 +178,10 @@ class DQN(QLearner[DQNConfig]):
         self.updates = 0
         self._warned = False
 
+    def _hindrance(self) -> str | None:
+        """Return why no gradient steps can be captured, None where they can."""
+        return "demonstrations are replayed" if self.config.shown else None
+
     def _returns(self) -> Returns:
         config = self.config
         if config.returns == "categorical":
@@ -173,32 +189,42 @@ class DQN(QLearner[DQNConfig]):
             return CategoricalReturn(config.atoms, *(config.support or bounds))
         return QuantileReturn(config.atoms) if config.returns == "quantile" else Expectation()
 
-    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
+    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
         config, replay = self.config, self._replay
         length = min(config.collect_steps, math.ceil(left / config.num_envs))
         done = 1 - share
         with one_thread():
             ready = replay.collected >= min(config.warmup, replay.capacity) or config.shown > 0
             epsilon = self._epsilon(done) if ready else 1.0
-            self._remember(*self._explore(collector, length, epsilon))
+            told: dict[str, float] = {"epsilon": epsilon}
+            if isinstance(collector, DeviceCollector):
+                self._chance.fill_(epsilon)
+                self._remember(*self._acted(length))
+                told |= collector.figures()
+            else:
+                self._remember(*self._explore(collector, length, epsilon))
             self.steps += length * config.num_envs
             rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
             with self.clock("update"):
-                return {"epsilon": epsilon, **(self._update(done, rate) if ready else {})}
+                return told | (self._update(done, rate) if ready else {})
 
-    def _remember(self, steps: Sequence[Step], actions: Tensor) -> None:
+    def _act_awhile(self, length: int) -> tuple[Sequence[DeviceStep], Tensor]:
+        """Act on the device, which is not waited for."""
+        collector = self.collector
+        assert isinstance(collector, DeviceCollector)
+        return self._explore_on_device(collector, length)
+
+    def _remember(self, steps: Steps, actions: Tensor) -> None:
         """Store steps, which are replayed first as if nothing had surprised more."""
         if self.config.reward_free:
-            steps = [step._replace(reward=np.zeros_like(step.reward)) for step in steps]
+            steps = [step._replace(reward=0 * step.reward) for step in steps]  # type: ignore[assignment]
         where, valid = self._replay.put(steps, actions)
         if self.config.prioritised:
             self._tree.update(where, valid * self._tree.highest)
-        self.online.perception.learn_moments(
-            *(
-                torch.from_numpy(np.stack(arrays)).to(self.device)
-                for arrays in ([step.obs for step in steps], [step.valid for step in steps])
-            )
-        )
+        seen = stacked(steps, "obs", self.device)
+        here = isinstance(steps[0], DeviceStep)  # where all steps are valid
+        counted = None if here else stacked(steps, "valid", self.device)
+        self.online.perception.learn_moments(seen, counted)
 
     def show(self, steps: Step, action: np.ndarray, wanted: np.ndarray) -> None:
         """Keep demonstrations, of as many steps as ``config.shown`` says, for good.
@@ -251,6 +277,7 @@ class DQN(QLearner[DQNConfig]):
             if self.updates % config.target_period == 0:
                 self.target.load_state_dict(self.online.state_dict())
         loss, outside = (total / config.updates).tolist()
+        self._descent.check()
         self._warn_of_saturation(outside)
         return {"td_loss": loss, "learning_rate": rate}
 
@@ -263,13 +290,23 @@ class DQN(QLearner[DQNConfig]):
         Returns:
             Sums over the steps of the loss and of the probability outside the support. Shape (2,).
         """
-        config, returns = self.config, self.online.returns
+        config = self.config
+        self._descent.set_rate(rate)
         where = self._draw(count)
-        batches = self._replay.read(where, config.n_step, config.gamma)
+        self._where[:count] = where
         if config.prioritised:
             priority = self._tree.get(where)
             weight = importance_weights(priority, self._tree.total, len(self._replay), beta)
-            batches = batches._replace(weight=weight.float())
+            self._weight[:count] = weight
+        return self._learn_drawn(count, margin_weight) if margin_weight else self._graphed(count)
+
+    def _learn_drawn(self, count: int, margin_weight: float = 0.0) -> Tensor:
+        """Take gradient steps on the transitions drawn; this is what is captured."""
+        config, returns = self.config, self.online.returns
+        where = self._where[:count]
+        batches = self._replay.read(where, config.n_step, config.gamma)
+        if config.prioritised:
+            batches = batches._replace(weight=self._weight[:count])
         with torch.no_grad():
             noise = self.target.draw_noise(count, 1, generator=self._rng)
             next_output = self.target(batches.next_obs, noise)
@@ -294,7 +331,7 @@ class DQN(QLearner[DQNConfig]):
                 q = returns.mean(output)
                 short = margin_loss(q, showing.wanted[k], showing.margin, showing.share[k])
                 loss = loss + margin_weight * short
-            self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
+            self._descent.step(loss, max_norm=config.max_grad_norm)
             losses.append(loss.detach())
             if config.prioritised:
                 surprises.append(returns.surprise(told.detach(), target))

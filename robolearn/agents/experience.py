@@ -62,21 +62,28 @@ def minibatches(
         Latents, shape (B, width), and what to learn there.
     """
     rollout = experience.rollout
+    steps, count = rollout.done.shape
     if net.memory is None:
-        valid = rollout.valid.flatten().nonzero().squeeze(1)
         flat, fields = obs.flatten(0, 1), [field.flatten(0, 1) for field in lesson]
-        for rows in _shuffled(valid, size, rng):
+        valid = None if rollout.valid is None else rollout.valid.flatten()
+        for rows in _shuffled(steps * count, valid, size, rng):
             yield net.perception.features(flat[rows]), Lesson(*(field[rows] for field in fields))
         return
-    steps = len(rollout.valid)
-    stepped = rollout.valid.any(dim=0).nonzero().squeeze(1)  # others were only reset
-    for envs in _shuffled(stepped, max(1, round(size / steps)), rng):
+    stepped = None if rollout.valid is None else rollout.valid.any(dim=0)  # others were only reset
+    for envs in _shuffled(count, stepped, max(1, round(size / steps)), rng):
         features, start = net.perception.features(obs[:, envs]), rollout.start[:steps, envs]
         latent = net.memory.sequence(features, experience.before[envs], start)
-        valid = rollout.valid[:, envs]
-        yield latent[valid], Lesson(*(field[:, envs][valid] for field in lesson))
+        valid = None if rollout.valid is None else rollout.valid[:, envs]
+        part = rollout._replace(valid=valid)
+        yield part.counted(latent), Lesson(*(part.counted(field[:, envs]) for field in lesson))
 
 
-def _shuffled(indices: Tensor, size: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-    order = torch.randperm(len(indices), generator=rng, device=indices.device)
+def _shuffled(
+    count: int, valid: Tensor | None, size: int, rng: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Return the valid ones of 0 ... count - 1 in random order, in parts of ``size``."""
+    if valid is None:
+        return torch.randperm(count, generator=rng, device=rng.device).split(size)
+    indices = valid.nonzero().squeeze(1)
+    order = torch.randperm(len(indices), generator=rng, device=rng.device)
     return indices[order].split(size)

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -17,11 +17,13 @@ from robolearn.agents.base import Progress
 from robolearn.agents.defaults import usual_config
 from robolearn.agents.saving import Parts, load_saved, save_agent
 from robolearn.clock import Clock
-from robolearn.collect import Collector
+from robolearn.device.collector import AnyCollector
+from robolearn.device.graph import choose_graphs
 from robolearn.environments import EnvConfig, TrainingEnvs
-from robolearn.errors import DivergedError
+from robolearn.errors import DivergedError, RobolearnError
 from robolearn.nn.descent import REMEDY
 from robolearn.spaces import flatten_any, require_action_space, to_env_action
+from robolearn_envs.engines import TWINS
 
 C = TypeVar("C")
 
@@ -35,6 +37,8 @@ class Learner(ABC, Generic[C]):
     """Class of its hyper-parameters."""
     discrete_only: ClassVar[bool] = False
     """It serves no continuous actions."""
+    serves_devices: ClassVar[bool] = False
+    """It learns where the simulation is, on engines whose copies live on a device."""
     config: C
 
     def __init__(
@@ -46,6 +50,7 @@ class Learner(ABC, Generic[C]):
         num_envs: int | None = None,
         seed: int = 0,
         device: str = "auto",
+        compile: str = "auto",
         **env_kwargs: Any,
     ) -> None:
         """Build the agent.
@@ -56,7 +61,9 @@ class Learner(ABC, Generic[C]):
             engine: Physics engine, for robolearn environments.
             num_envs: Overrides ``config.num_envs``.
             seed: Fixes everything random.
-            device: 'auto', 'cpu' or 'cuda'.
+            device: 'auto', 'cpu' or 'cuda'; engines on a device take the same.
+            compile: 'graph' captures what is computed again and again as CUDA graphs, 'off' does
+                not, 'auto' does where that can be; ``how`` says which. Results are the same.
             **env_kwargs: Passed on to the environment.
 
         Raises:
@@ -83,6 +90,14 @@ class Learner(ABC, Generic[C]):
         self.began = self.until = 0  # steps at which the learning under way began, and will end
         self.clock = Clock()
         self.device = choose_device(device)
+        self._compile = compile
+        self.how = "eager"
+        """How it computes, and why so."""
+        if self.envs.on_device and not self.serves_devices:
+            raise RobolearnError(
+                f"{type(self).__name__} learns from environments on the host, got engine="
+                f"'{self.envs.engine}'. Use engine='{TWINS[self.envs.engine or '']}', or PPO."
+            )
         self._rng = torch.Generator(self.device).manual_seed(seed)  # training
         self._play = torch.Generator(self.device).manual_seed(seed)  # predict
         self._build(torch.Generator().manual_seed(seed))
@@ -96,7 +111,7 @@ class Learner(ABC, Generic[C]):
         """
 
     @abstractmethod
-    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
+    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
         """Act for a while, learn from it, count the steps, and return figures of it.
 
         Args:
@@ -104,6 +119,26 @@ class Learner(ABC, Generic[C]):
             left: Steps there are to go.
             share: The same as a part of all that were asked for.
         """
+
+    @property
+    def _deferred(self) -> bool:
+        """Whether it is not looked at each gradient step whether all is finite, but once a round.
+
+        On the CPU there is nothing to wait for.
+        """
+        return self.envs.on_device or self.device.type != "cpu"
+
+    def _captures(self, hindrance: str | None) -> bool:
+        """Return whether to capture CUDA graphs, and take note why.
+
+        Args:
+            hindrance: What keeps this agent from it; None for nothing.
+
+        Raises:
+            RobolearnError: They were asked for, and cannot be.
+        """
+        captures, self.how = choose_graphs(self._compile, self.device, hindrance)
+        return captures
 
     @abstractmethod
     def _act(
@@ -141,10 +176,10 @@ class Learner(ABC, Generic[C]):
         return {"env": 0.0, "update": 0.0, **self.collector.clock.seconds, **self.clock.seconds}
 
     @property
-    def collector(self) -> Collector:
+    def collector(self) -> AnyCollector:
         """Of the training environments; they are made at the first call."""
         settings: Any = self.config
-        return self.envs.collector(settings.num_envs, self.seed)
+        return self.envs.collector(settings.num_envs, self.seed, self.device)
 
     def learn(self, steps: int) -> Self:
         """Learn from ``steps`` more environment steps."""
@@ -208,3 +243,8 @@ class Learner(ABC, Generic[C]):
     def close(self) -> None:
         """Close the training environments."""
         self.envs.close()
+
+
+def read(figures: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return figures of shape () as numbers; their device is waited for once."""
+    return dict(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True))

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
@@ -12,14 +13,17 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from robolearn.accelerate import threads
+from robolearn.agents.device_rollout import act_on_device
 from robolearn.agents.experience import Experience
-from robolearn.agents.learner import Learner
+from robolearn.agents.learner import Learner, read
 from robolearn.agents.saving import Parts
 from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout, RolloutBuffer
+from robolearn.device.collector import AnyCollector, DeviceCollector
+from robolearn.device.graph import Graphed
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.nn.actor_critic import ActorCritic
 from robolearn.nn.adapters import ADAPTERS
@@ -184,9 +188,21 @@ class OnPolicy(Learner[P]):
         self.net = net.to(self.device)
         self._buffer = RolloutBuffer(config.num_envs, self.net.width, self.device)
         self.clone = deepcopy(self.net).requires_grad_(False) if config.clone_kl else None
-        self._descent = Descent(self.net, eps=1e-5)
+        self._begin_descent()
+        self._graphed = Graphed(
+            self._iteration, capture=self._captures(self._hindrance()), generators=(self._rng,)
+        )
         self.rate = config.learning_rate
         self.done = 0.0  # part of learning that is over
+
+    def _hindrance(self) -> str | None:
+        """Return why no iteration can be captured, None where one can."""
+        if not self.envs.on_device:
+            return "the environments are not on the device"
+        changing = [name for name in ("clone_kl", "critic_warmup") if getattr(self.config, name)]
+        if changing:
+            return f"{' and '.join(changing)} change what is computed as learning goes on"
+        return None
 
     def begin_here(self) -> None:
         """Let learning begin with the networks as they are, however they came to be so.
@@ -194,32 +210,65 @@ class OnPolicy(Learner[P]):
         The optimiser remembers nothing, and the policy is the one that ``config.clone_kl`` keeps
         learning near.
         """
-        self._descent = Descent(self.net, eps=1e-5)
+        self._begin_descent()
         if self.clone is not None:
             self.clone.load_state_dict(self.net.state_dict())
+
+    def _begin_descent(self) -> None:
+        self._descent = Descent(self.net, eps=1e-5, deferred=self._deferred)
 
     @abstractmethod
     def _learning_rate(self, left: float) -> float:
         """Return the learning rate with the part ``left`` of learning to go."""
 
     @abstractmethod
-    def _update(self, experience: Experience) -> dict[str, float]:
-        """Learn from a rollout and return figures of the update."""
+    def _update(self, experience: Experience) -> dict[str, Tensor]:
+        """Learn from a rollout and return figures of the update, each of shape ()."""
 
-    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
+    def _react(self, metrics: Mapping[str, float]) -> None:
+        """Change settings for the next update by figures of this one."""
+
+    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
         config = self.config
         length = min(config.rollout_steps, math.ceil(left / config.num_envs))
         warmed = self._warming_up
         self.done = 1 - share
         if warmed and not self._warming_up:
-            self._descent = Descent(self.net, eps=1e-5)  # the policy's first step is Adam's first
+            self._begin_descent()  # the policy's first step is Adam's first
         rate = self.rate = self._learning_rate(share)
         with threads(config.threads):
-            experience = self._collect(collector, length)
-            with self.clock("update"):
-                metrics = self._update(experience) if experience.rollout.valid.any() else {}
-        self.steps += experience.rollout.valid.numel()
+            if isinstance(collector, DeviceCollector):
+                metrics = self._round_on_device(collector, length)
+            else:
+                metrics = self._round_on_host(collector, length)
+        self._react(metrics)
         return {**metrics, "learning_rate": rate}
+
+    def _round_on_host(self, collector: Collector, length: int) -> dict[str, float]:
+        experience = self._collect(collector, length)
+        self._descent.set_rate(self._rate_now)
+        valid = experience.rollout.valid
+        assert valid is not None
+        self.steps += valid.numel()
+        if not valid.any():
+            return {}
+        with self.clock("update"):
+            return read(self._update(experience))
+
+    def _round_on_device(self, collector: DeviceCollector, length: int) -> dict[str, float]:
+        self._descent.set_rate(self._rate_now)
+        figures = self._graphed(length)
+        self.steps += length * collector.num_envs
+        self._descent.check()
+        return {**read(figures), **collector.figures()}
+
+    def _iteration(self, length: int) -> dict[str, Tensor]:
+        """Act and learn on the device, which is not waited for: this is what is captured."""
+        collector = self.collector
+        assert isinstance(collector, DeviceCollector)
+        latent = self._buffer.latent
+        experience = act_on_device(self.net, collector, latent, length, self._rng)
+        return self._update(experience)
 
     @torch.inference_mode()
     def _collect(self, collector: Collector, length: int) -> Experience:
@@ -275,19 +324,21 @@ class OnPolicy(Learner[P]):
         ends = (rollout.terminated, rollout.done)
         advantage = gae(rollout.reward, value[:-1], reached, *ends, gamma=config.gamma, lam=lam)
         target = advantage + value[:-1]
-        if not target.isfinite().all():
+        if rollout.valid is None:
+            self._descent.forbid(~target.isfinite().all())
+        elif not target.isfinite().all():
             raise DivergedError(f"A return is not finite; nothing was learned from it. {REMEDY}")
         if config.normalise:
-            net.values.update(target[rollout.valid][:, None])
+            net.values.update(rollout.counted(target)[:, None])
             target = net.values(target[..., None]).squeeze(-1)
         if config.whiten:
-            known = advantage[rollout.valid]
+            known = rollout.counted(advantage)
             advantage = (advantage - known.mean()) / (known.std(correction=0) + 1e-8)
         return advantage, target
 
     def _single_step(
         self, experience: Experience, *, lam: float, critic: bool = True
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Take one gradient step on a whole rollout and return figures of it.
 
         Args:
@@ -306,7 +357,8 @@ class OnPolicy(Learner[P]):
             value, final = torch.zeros_like(value), torch.zeros_like(final)
         advantage, target = self._appraise(rollout, value, final, lam=lam)
         output = net.policy(latent)
-        share = rollout.valid / rollout.valid.sum()
+        valid = torch.ones_like(rollout.done) if rollout.valid is None else rollout.valid
+        share = valid / valid.sum()
         log_prob = net.head.log_prob(output, rollout.action)
         policy_loss = policy_gradient_loss(log_prob, advantage, share)
         value_loss = 0.5 * ((told - target).square() * share).sum()
@@ -315,8 +367,8 @@ class OnPolicy(Learner[P]):
         with torch.no_grad():
             entropy = (net.head.entropy(output) * share).sum()
         net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
-        figures = torch.stack([policy_loss, value_loss, entropy]).tolist()
-        return dict(zip(("policy_loss", "value_loss", "entropy"), figures, strict=True))
+        figures = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+        return {name: figure.detach() for name, figure in figures.items()}
 
     def _objective(
         self, policy_loss: Tensor, output: Tensor, cloned: Tensor, share: Tensor | None = None
@@ -345,6 +397,10 @@ class OnPolicy(Learner[P]):
         return loss
 
     @property
+    def _rate_now(self) -> float:
+        return self.config.warmup_rate if self._warming_up else self.rate
+
+    @property
     def _warming_up(self) -> bool:
         """Whether the critic alone is learning."""
         return self.done < self.config.critic_warmup
@@ -370,8 +426,7 @@ class OnPolicy(Learner[P]):
 
     def _descend(self, loss: Tensor) -> None:
         """Take a gradient step."""
-        rate = self.config.warmup_rate if self._warming_up else self.rate
-        self._descent.step(loss, rate=rate, max_norm=self.config.max_grad_norm)
+        self._descent.step(loss, max_norm=self.config.max_grad_norm)
 
     def _act(
         self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool

@@ -1,6 +1,7 @@
 """Proximal policy optimisation (Schulman et al., 2017)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,11 +104,12 @@ class PPO(OnPolicy[PPOConfig]):
 
     name = "ppo"
     Config = PPOConfig
+    serves_devices = True
 
     def _learning_rate(self, left: float) -> float:
         return self.rate if self.config.target_kl else linear(self.config, left)
 
-    def _update(self, experience: Experience) -> dict[str, float]:
+    def _update(self, experience: Experience) -> dict[str, Tensor]:
         net, config, rollout = self.net, self.config, experience.rollout
         lesson = self._lesson(experience)
         obs = net.perception.prepare(rollout.obs[:-1])
@@ -116,10 +118,12 @@ class PPO(OnPolicy[PPOConfig]):
             shuffled = minibatches(net, experience, obs, lesson, config.minibatch, self._rng)
             told = [(self._step(latent, batch), batch) for latent, batch in shuffled]
         net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
-        metrics = self._figures(told)
-        if config.target_kl and not self._warming_up:
-            self.rate = adapted(self.rate, metrics["approximate_kl"], config.target_kl)
-        return metrics
+        return self._figures(told)
+
+    def _react(self, metrics: Mapping[str, float]) -> None:
+        if self.config.target_kl and not self._warming_up:
+            kl = metrics["approximate_kl"]
+            self.rate = adapted(self.rate, kl, self.config.target_kl)
 
     @torch.no_grad()
     def _lesson(self, experience: Experience) -> Lesson:
@@ -150,7 +154,7 @@ class PPO(OnPolicy[PPOConfig]):
         self._descend(loss)
         return Told(output.detach(), log_prob.detach(), policy_loss.detach(), critic_loss.detach())
 
-    def _figures(self, told: list[tuple[Told, Lesson]]) -> dict[str, float]:
+    def _figures(self, told: list[tuple[Told, Lesson]]) -> dict[str, Tensor]:
         """Return means over the minibatches of the last epoch."""
         rows = []
         for one, batch in told:
@@ -160,4 +164,4 @@ class PPO(OnPolicy[PPOConfig]):
                 entropy = self.net.head.entropy(one.output).mean()
             rows.append(torch.stack([one.policy_loss, one.critic_loss, entropy, kl]))
         names = ("policy_loss", "value_loss", "entropy", "approximate_kl")
-        return dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
+        return dict(zip(names, torch.stack(rows).mean(dim=0), strict=True))

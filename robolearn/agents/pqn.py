@@ -1,22 +1,22 @@
 """Parallel Q-learning (Gallici et al., 2025): no replay memory and no target network."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from robolearn.accelerate import one_thread
+from robolearn.agents.learner import read
 from robolearn.agents.q_learner import QConfig, QLearner, taken
 from robolearn.agents.saving import Parts
 from robolearn.agents.schedules import falling
-from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.returns import lambda_returns
-from robolearn.data.rollout import Step
+from robolearn.data.rollout import DeviceStep, Step, Steps, stacked
+from robolearn.device.collector import AnyCollector, DeviceCollector
+from robolearn.device.graph import Graphed
 from robolearn.errors import RobolearnError
 from robolearn.nn.descent import Descent
 from robolearn.nn.value_distributions import Expectation
@@ -79,48 +79,65 @@ class PQN(QLearner[PQNConfig]):
 
     def _build(self, weights: torch.Generator) -> None:
         self.online = self._network(Expectation(), weights, dueling=False, noisy=False)
-        self._descent = Descent(self.online)
+        self._descent = Descent(self.online, deferred=self._deferred)
+        here = self.envs.on_device
+        hindrance = None if here else "the environments are not on the device"
+        self._graphed = Graphed(
+            self._iteration, capture=self._captures(hindrance), generators=(self._rng,)
+        )
 
-    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
+    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
         config = self.config
         length = min(config.rollout_steps, math.ceil(left / config.num_envs))
         epsilon = self._epsilon(1 - share)
         rate = falling(config.learning_rate, config.final_learning_rate, 1.0, 1 - share)
+        self._descent.set_rate(rate)
         with one_thread():
-            steps, actions = self._explore(collector, length, epsilon)
-            with self.clock("update"):
-                figures = self._update(steps, actions, rate)
+            if isinstance(collector, DeviceCollector):
+                self._chance.fill_(epsilon)
+                figures = {**read(self._graphed(length)), **collector.figures()}
+            else:
+                steps, actions = self._explore(collector, length, epsilon)
+                with self.clock("update"):
+                    lesson = self._lesson(steps, actions)
+                    figures = read(self._update(lesson)) if len(lesson.action) else {}  # no resets
+            self._descent.check()
         self.steps += length * config.num_envs
         return {**figures, "epsilon": epsilon, "learning_rate": rate}
 
-    def _update(self, steps: Sequence[Step], actions: Tensor, rate: float) -> dict[str, float]:
+    def _iteration(self, length: int) -> dict[str, Tensor]:
+        """Act and learn on the device, which is not waited for: this is what is captured."""
+        collector = self.collector
+        assert isinstance(collector, DeviceCollector)
+        return self._update(self._lesson(*self._explore_on_device(collector, length)))
+
+    def _update(self, lesson: Lesson) -> dict[str, Tensor]:
         """Learn from a rollout and return figures of the update."""
         config = self.config
-        lesson = self._lesson(steps, actions)
-        if not len(lesson.action):  # environments were only reset
-            return {}
         losses = []
         for _ in range(config.epochs):
             order = torch.randperm(len(lesson.action), generator=self._rng, device=self.device)
             for rows in order.split(config.minibatch):
                 part = Lesson(*(field[rows] for field in lesson))
                 loss = q_loss(self.online.q(part.obs), part)
-                self._descent.step(loss, rate=rate, max_norm=config.max_grad_norm)
+                self._descent.step(loss, max_norm=config.max_grad_norm)
                 losses.append(loss.detach())
-        self.online.perception.learn_moments(lesson.obs, torch.ones_like(lesson.action).bool())
-        return {"td_loss": torch.stack(losses).mean().item()}
+        self.online.perception.learn_moments(lesson.obs, None)
+        return {"td_loss": torch.stack(losses).mean()}
 
     @torch.no_grad()
-    def _lesson(self, steps: Sequence[Step], actions: Tensor) -> Lesson:
+    def _lesson(self, steps: Steps, actions: Tensor) -> Lesson:
         """Return what the valid steps of a rollout teach."""
-        arrays = (np.stack(field) for field in zip(*steps, strict=True))
-        fields = [torch.from_numpy(array).to(self.device) for array in arrays]
+        fields = [stacked(steps, name, self.device) for name in Step._fields]
         obs, reward, next_obs, terminated, done, valid = fields
         next_value = self.online.q(next_obs).amax(dim=-1)
         target = lambda_returns(
             reward, next_value, terminated, done, gamma=self.config.gamma, lam=self.config.q_lambda
         )
-        return Lesson(obs[valid], actions[valid], target[valid])
+        told = Lesson(obs, actions, target)
+        if isinstance(steps[0], DeviceStep):  # all are, which need not be looked at
+            return Lesson(*(field.flatten(0, 1) for field in told))
+        return Lesson(*(field[valid] for field in told))
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""

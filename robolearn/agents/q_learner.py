@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -13,7 +14,8 @@ from robolearn.agents.learner import Learner
 from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
-from robolearn.data.rollout import Step
+from robolearn.data.rollout import DeviceStep, Step
+from robolearn.device.collector import DeviceCollector
 from robolearn.nn.perception import Perception
 from robolearn.nn.q_network import QNetwork, Returns
 from robolearn.spaces import action_width, flatten_any, from_env_action, to_env_action
@@ -84,7 +86,7 @@ def taken(output: Tensor, action: Tensor) -> Tensor:
 
 
 def draw_whims(
-    *shape: int, actions: int, epsilon: float, rng: torch.Generator
+    *shape: int, actions: int, epsilon: float | Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Draw for each environment and step whether it is to act at random, and how.
 
@@ -114,6 +116,7 @@ class QLearner(Learner[Q]):
     discrete_only = True
     online: QNetwork
     """Tells what actions return; ``_build`` makes it by ``_network``."""
+    serves_devices = True
     guide: Guide | None = None
     """Who may act in its place while it collects experience; not saved with it."""
 
@@ -142,6 +145,11 @@ class QLearner(Learner[Q]):
             generator=weights,
         ).to(self.device)
 
+    @cached_property
+    def _chance(self) -> Tensor:
+        """Probability of a random action, where it is not waited for the device. Shape ()."""
+        return torch.zeros((), device=self.device)
+
     def _epsilon(self, done: float) -> float:
         """Return the probability of a random action, ``done`` of the way through learning."""
         config = self.config
@@ -169,6 +177,21 @@ class QLearner(Learner[Q]):
             steps.append(collector.step(to_env_action(self._actions, action)))
             actions.append(action)
         return steps, torch.from_numpy(np.stack(actions)).to(self.device)
+
+    @torch.no_grad()
+    def _explore_on_device(
+        self, collector: DeviceCollector, length: int
+    ) -> tuple[Sequence[DeviceStep], Tensor]:
+        """Do what ``_explore`` does, by ``_chance``, without waiting for the device."""
+        shape, count = (length, collector.num_envs), action_width(self._actions)
+        fell, whim = draw_whims(*shape, actions=count, epsilon=self._chance, rng=self._rng)
+        noise = self.online.draw_noise(*shape, generator=self._rng)
+        steps, actions = [], []
+        for t in range(length):
+            best = self.online.q(collector.obs, noise and [part[t] for part in noise])
+            actions.append(torch.where(fell[t], whim[t], best.argmax(dim=-1)))
+            steps.append(collector.step(actions[-1]))
+        return steps, torch.stack(actions)
 
     def _online_q(self, obs: Tensor) -> Tensor:
         """Return expected returns, by weights with fresh noise if they have any."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from robolearn.agents.experience import Experience
 from robolearn.agents.on_policy import OnPolicy, PolicyConfig, linear
 
@@ -29,5 +31,5 @@ class REINFORCE(OnPolicy[REINFORCEConfig]):
     def _learning_rate(self, left: float) -> float:
         return linear(self.config, left)
 
-    def _update(self, experience: Experience) -> dict[str, float]:
+    def _update(self, experience: Experience) -> dict[str, Tensor]:
         return self._single_step(experience, lam=1.0, critic=self.config.baseline)

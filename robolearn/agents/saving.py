@@ -10,8 +10,8 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from robolearn.collect import Collector
 from robolearn.config import from_dict, to_dict
+from robolearn.device.collector import AnyCollector
 from robolearn.environments import TrainingEnvs
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.files import fitting, require_shape
@@ -66,7 +66,7 @@ class Saveable(Protocol):
     envs: TrainingEnvs
 
     @property
-    def collector(self) -> Collector:
+    def collector(self) -> AnyCollector:
         """Of the training environments."""
         ...
 

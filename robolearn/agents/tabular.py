@@ -20,6 +20,7 @@ from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.rollout import Step
+from robolearn.device.collector import AnyCollector
 from robolearn.errors import RobolearnError
 from robolearn.spaces import action_width, flatten_any, to_env_action
 
@@ -188,7 +189,8 @@ class Tabular(Learner[T]):
         """The table itself, as an array. Shape (S, A)."""
         return self.table.q.numpy()
 
-    def _round(self, collector: Collector, left: int, share: float) -> dict[str, float]:
+    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
+        assert isinstance(collector, Collector)
         config = self.config
         length = min(ROUND, math.ceil(left / config.num_envs))
         epsilon = self._epsilon(1 - share)

@@ -1,12 +1,12 @@
 """Replay memory beside which demonstrations are kept for good (Hester et al., 2018)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from robolearn.data.replay import Batch, Replay
-from robolearn.data.rollout import Step
+from robolearn.data.rollout import Step, Steps
 from robolearn.files import require_shape
 
 
@@ -74,7 +74,7 @@ class DemonstratedReplay:
         """Return what the expert wanted; anything where nobody showed it. Shape as ``where``."""
         return self._wanted[torch.where(self.demonstrated(where), where - self.capacity, 0)]
 
-    def put(self, steps: Sequence[Step], actions: Tensor) -> tuple[Tensor, Tensor]:
+    def put(self, steps: Steps, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Store T steps of all environments; see :meth:`Replay.put`."""
         return self._own.put(steps, actions)
 

@@ -50,7 +50,7 @@ class SumTree:
             priority: Finite and not negative. Shape (B,).
         """
         priority = priority.to(self._node.dtype)
-        self.highest = torch.maximum(self.highest, priority.max())
+        torch.maximum(self.highest, priority.max(), out=self.highest)
         leaves = self._node[self._first :]
         leaves.scatter_reduce_(0, leaf, priority, "amax", include_self=False)
         node = self._first + leaf
@@ -68,7 +68,7 @@ class SumTree:
         require_shape("node", state["node"], (2 * self._first,))
         require_shape("highest", state["highest"], ())
         self._node.copy_(state["node"])
-        self.highest = state["highest"].to(self.highest)
+        self.highest.copy_(state["highest"])
 
     def find(self, mass: Tensor) -> Tensor:
         """Return the leaves at which the running sum of priorities first exceeds ``mass``.

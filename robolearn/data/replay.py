@@ -1,13 +1,12 @@
 """Replay memory of N environments, with n-step returns formed when it is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.data.rollout import Step
+from robolearn.data.rollout import Steps, stacked
 from robolearn.files import require_shape
 
 
@@ -50,6 +49,7 @@ class Replay:
         self._rows = max(capacity // num_envs, 1)
         self._num_envs, self._width, self._device = num_envs, width, device
         self._put = 0  # rows ever written
+        self._newest = torch.zeros((), dtype=torch.int64, device=device)  # of them, on the device
 
     def _allocate(self) -> None:
         """Take the memory; not before there is something to store."""
@@ -72,6 +72,7 @@ class Replay:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to what ``state`` returned."""
         self._put = int(state["put"])
+        self._newest.fill_(self._put - 1)
         if not self._put:
             return
         for name in _STORED:
@@ -91,7 +92,7 @@ class Replay:
         """Return how many environment steps are stored."""
         return min(self._put, self._rows) * self._num_envs
 
-    def put(self, steps: Sequence[Step], actions: Tensor) -> tuple[Tensor, Tensor]:
+    def put(self, steps: Steps, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Store T steps of all environments.
 
         Args:
@@ -110,11 +111,12 @@ class Replay:
         envs = torch.arange(self._num_envs, device=device)
         where = (rows[:, None] * self._num_envs + envs).flatten()
         for name in ("obs", "next_obs", "reward", "terminated", "done", "valid"):
-            arrays = np.concatenate([getattr(step, name) for step in steps])
+            told = stacked(steps, name, device).flatten(0, 1)
             memory: Tensor = getattr(self, f"_{name}")
-            memory[where] = torch.from_numpy(arrays).to(memory)
+            memory[where] = told.to(memory)
         self._action[where] = actions.flatten()
         self._put += len(steps)
+        self._newest.fill_(self._put - 1)
         return where, self._valid[where]
 
     def draw(self, *shape: int, rng: torch.Generator) -> Tensor:
@@ -141,7 +143,7 @@ class Replay:
             n: Steps of the return, at least 1.
             gamma: Discount per step.
         """
-        newer = (self._put - 1 - where // self._num_envs) % self._rows  # steps stored after each
+        newer = (self._newest - where // self._num_envs) % self._rows  # steps stored after each
         reward, last = self._reward[where], where
         going = ~self._done[where]
         discount = torch.full_like(reward, gamma)

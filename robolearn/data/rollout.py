@@ -1,7 +1,7 @@
 """On-policy storage: T steps of N environments."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +27,30 @@ class Step(NamedTuple):
     """False where the step was only a reset (NEXT_STEP environments). Shape (N,), bool."""
 
 
+class DeviceStep(NamedTuple):
+    """One step of N environments on a device: a :class:`Step` of tensors."""
+
+    obs: Tensor
+    reward: Tensor
+    next_obs: Tensor
+    terminated: Tensor
+    done: Tensor
+    valid: Tensor
+    """True everywhere."""
+
+
+Steps: TypeAlias = Sequence[Step] | Sequence[DeviceStep]
+"""What happened, in order."""
+
+
+def stacked(steps: Steps, name: str, device: torch.device) -> Tensor:
+    """Return one field of several steps as one tensor on a device. Shape (T, N, ...)."""
+    fields: list[Any] = [getattr(step, name) for step in steps]
+    if isinstance(steps[0], DeviceStep):
+        return torch.stack(fields)
+    return torch.from_numpy(np.stack(fields)).to(device)
+
+
 class Rollout(NamedTuple):
     """T steps of N environments, on the device they are learned from."""
 
@@ -42,10 +66,18 @@ class Rollout(NamedTuple):
     """Shape (T, N), bool."""
     done: Tensor
     """Shape (T, N), bool."""
-    valid: Tensor
-    """Shape (T, N), bool."""
+    valid: Tensor | None
+    """Shape (T, N), bool; None where all are, which need not be looked at."""
     final_obs: Tensor
-    """What the K steps that ended an episode reached. Shape (K, D)."""
+    """What the K steps that ended an episode reached, or what all T * N did. Shape (K, D)."""
+
+    def counted(self, each: Tensor) -> Tensor:
+        """Return what there is of each valid step, one after the other. Shape (B, ...).
+
+        Args:
+            each: Shape (T, N, ...).
+        """
+        return each.flatten(0, 1) if self.valid is None else each[self.valid]
 
     def next_value(self, value: Tensor, final_value: Tensor) -> Tensor:
         """Return V of the state each step *reached*, never that of a reset observation.
@@ -57,6 +89,8 @@ class Rollout(NamedTuple):
         Returns:
             Shape (T, N).
         """
+        if len(final_value) == self.done.numel():
+            return torch.where(self.done, final_value.view_as(self.done), value[1:])
         return value[1:].masked_scatter(self.done, final_value)
 
 
@@ -66,7 +100,7 @@ class RolloutBuffer:
     def __init__(self, num_envs: int, width: int, device: torch.device) -> None:
         """Gather for a learner on ``device`` that remembers ``width`` numbers of an environment."""
         self._device = device
-        self.latent = torch.zeros(1, width, device=device).expand(num_envs, width)
+        self.latent = torch.zeros(num_envs, width, device=device)
         """What the learner made of the latest observations it acted on. Shape (N, width)."""
         self._clear()
 

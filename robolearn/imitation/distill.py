@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robolearn.agents.dqn import DQN
 from robolearn.agents.ppo import PPO
 from robolearn.agents.q_learner import draw_whims
+from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.errors import RobolearnError
 from robolearn.imitation.fitting import fit
@@ -271,6 +272,7 @@ def watch(
         Observations, shape (S, D), and the teacher's outputs for them, shape (S, width).
     """
     collector = student.collector
+    assert isinstance(collector, Collector)
     space: Any = student.envs.action_space
     count = collector.num_envs
     by_learner = torch.arange(count, device=student.device) < round(share * count)

@@ -20,6 +20,8 @@ class RunningNorm(nn.Module):
     mean: Tensor
     variance: Tensor
     count: Tensor
+    _shift: Tensor
+    _scale: Tensor
 
     def __init__(self, size: int, *, limit: float = 10.0, magnitude: Tensor | None = None) -> None:
         """Start as the identity.
@@ -40,6 +42,8 @@ class RunningNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("_shift", torch.zeros(size), persistent=False)
+        self.register_buffer("_scale", torch.ones(size), persistent=False)
         self._refresh()
 
     @torch.no_grad()
@@ -61,19 +65,14 @@ class RunningNorm(nn.Module):
         self._refresh()
 
     def _refresh(self) -> None:
-        """Keep the float32 shift and scale that ``forward`` uses at hand."""
-        self._shift = self.mean.float()
-        self._scale = self.variance.clamp_min(1e-8).rsqrt().float()
+        """Keep the float32 shift and scale that ``forward`` uses at hand, where they were."""
+        self._shift.copy_(self.mean)
+        self._scale.copy_(self.variance.clamp_min(1e-8).rsqrt())
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
         self._fresh = not self.count.item()
         self._refresh()
-
-    def _apply(self, fn, recurse: bool = True) -> "RunningNorm":  # noqa: ANN001
-        super()._apply(fn, recurse)
-        self._refresh()
-        return self
 
     def _taken(self, x: Tensor) -> Tensor:
         """Return what is normalised: the input, or its logarithm."""

@@ -73,12 +73,15 @@ class Perception(nn.Module):
         """Let ``learn_moments`` change nothing any more: what was learned was learned for these."""
         self._frozen = True
 
-    def learn_moments(self, obs: Tensor, valid: Tensor) -> None:
-        """Let flat observations, shape (..., D), count in the normaliser where ``valid``."""
+    def learn_moments(self, obs: Tensor, valid: Tensor | None) -> None:
+        """Let flat observations, shape (..., D), count in the normaliser where ``valid``.
+
+        All of them where that is None.
+        """
         if not self._frozen:
-            self.take_moments(obs[valid])
+            self.take_moments(obs if valid is None else obs[valid])
 
     def take_moments(self, obs: Tensor) -> None:
-        """Let flat observations, shape (B, D), count in the normaliser, kept or not."""
+        """Let flat observations, shape (..., D), count in the normaliser, kept or not."""
         if self._normalise and len(self.rest):
             self.observations.update(obs[..., self.rest] if self.images else obs)
