@@ -21,7 +21,7 @@ FLOORS = [
     {"clock", "files", "spaces", "spaces_json"},
     {"nn", "data"},
     {"accelerate", "config", "config_yaml", "progress", "runs", "workers"},
-    {"collect", "dumps", "environments", "making", "snapshots"},
+    {"collect", "device", "dumps", "environments", "making", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "pages", "video"},
     {"session", "train", "compare", "imitation"},
@@ -29,7 +29,11 @@ FLOORS = [
     {"cli", "commands", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-FOREIGN_TO_ENVS = {"robolearn", "torch", "stable_baselines3"}
+FOREIGN_TO_ENVS = {"robolearn", "stable_baselines3"}
+ON_TORCH = {
+    f"robolearn_envs.{name}"
+    for name in ("arenas.torch_deck", "engines.warp", "torch_arrays", "torch_vector")
+}
 
 
 def sources(folder):
@@ -133,8 +137,12 @@ def test_no_modules_of_robolearn_envs_import_in_a_circle(envs_side):
 
 
 @pytest.mark.parametrize("package", sorted(FOREIGN_TO_ENVS))
-def test_robolearn_envs_knows_neither_agents_nor_torch(envs_side, package):
+def test_robolearn_envs_knows_no_agents(envs_side, package):
     assert importers(envs_side, package) == set()
+
+
+def test_only_environments_on_a_device_import_torch(envs_side):
+    assert importers(envs_side, "torch") == ON_TORCH
 
 
 def test_only_the_sb3_baseline_imports_stable_baselines3(agents_side):

@@ -6,8 +6,6 @@ obstacles are all ``HEIGHT`` m high.
 
 import math
 
-import numpy as np
-
 from robolearn_envs.arenas.grid import HALF
 from robolearn_envs.arenas.layouts import HEIGHT
 from robolearn_envs.arrays import Array, namespace
@@ -23,10 +21,6 @@ CAMERA_HEIGHT = 0.3
 PIXELS = 64
 """Rows and columns of a depth image. The field of view is 90 degrees both ways."""
 
-_OFFSETS = np.arange(RAYS) * (2 * math.pi / RAYS)
-_COS, _SIN = np.cos(_OFFSETS), np.sin(_OFFSETS)
-_SLOPES = (2 * np.arange(PIXELS) + 1 - PIXELS) / PIXELS
-"""Of the pixels' middles, left to right or top to bottom: offset at distance 1. Shape (PIXELS,)."""
 
 
 def lidar_directions(heading: Array) -> tuple[Array, Array]:
@@ -36,7 +30,8 @@ def lidar_directions(heading: Array) -> tuple[Array, Array]:
         heading: Shape (N,), rad.
     """
     xp = namespace(heading)
-    own_cos, own_sin = _like(_COS, heading), _like(_SIN, heading)
+    offsets = _count(RAYS, heading) * (2 * math.pi / RAYS)
+    own_cos, own_sin = xp.cos(offsets), xp.sin(offsets)
     cos, sin = xp.cos(heading)[:, None], xp.sin(heading)[:, None]
     return cos * own_cos - sin * own_sin, sin * own_cos + cos * own_sin
 
@@ -55,7 +50,7 @@ def camera_directions(heading: Array) -> Array:
     xp = namespace(heading)
     dx, dy = _column_directions(heading)
     shape = (heading.shape[0], PIXELS, PIXELS)
-    down = _like(_SLOPES, heading)[None, :, None]
+    down = _slopes(heading)[None, :, None]
     parts = (dx[:, None, :], dy[:, None, :], -down)
     return xp.stack([xp.broadcast_to(part, shape) for part in parts], axis=-1)
 
@@ -66,16 +61,22 @@ def _column_directions(heading: Array) -> tuple[Array, Array]:
     Shapes (N, PIXELS).
     """
     xp = namespace(heading)
-    right = _like(_SLOPES, heading)
+    right = _slopes(heading)
     cos, sin = xp.cos(heading)[:, None], xp.sin(heading)[:, None]
     return cos + sin * right, sin - cos * right
 
 
-def _like(constant: np.ndarray, array: Array) -> Array:
-    """Return a constant in an array's namespace and on its device."""
-    if isinstance(array, np.ndarray):
-        return constant
-    return namespace(array).asarray(constant, dtype=array.dtype, device=array.device)
+def _slopes(array: Array) -> Array:
+    """Return the offsets at distance 1 of the pixels' middles, left to right or top to bottom.
+
+    Shape (PIXELS,), of the type and on the device of an array.
+    """
+    return (2 * _count(PIXELS, array) + 1 - PIXELS) / PIXELS
+
+
+def _count(number: int, array: Array) -> Array:
+    """Return 0 ... number - 1, made where an array is, from which copying would wait."""
+    return namespace(array).arange(number, dtype=array.dtype, device=array.device)
 
 
 def first_hit(
@@ -147,7 +148,7 @@ def depth(xy: Array, heading: Array, cylinders: Array, boxes: Array) -> Array:
     """
     xp = namespace(xy)
     ahead = first_hit(xy, *_column_directions(heading), cylinders, boxes, REACH)[:, None, :]
-    down = _like(_SLOPES, heading)[:, None]
+    down = _slopes(heading)[:, None]
     floor = xp.where(down > 0, CAMERA_HEIGHT / xp.where(down > 0, down, 1.0), REACH)
     over = CAMERA_HEIGHT - down * ahead > HEIGHT
     return xp.where(over, REACH, xp.minimum(xp.minimum(ahead, floor), REACH + 0 * ahead))

@@ -1,7 +1,6 @@
 """Gradient descent on small networks: all parameters as one vector."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +40,10 @@ class Descent:
             parameter.grad = self._gradient[part].view_as(parameter)
             start = part.stop
         self._deferred, device = deferred, vector.device
-        how: dict[str, Any] = {"lr": torch.zeros((), device=device)} if deferred else {}
-        how["capturable"] = deferred and vector.is_cuda
-        self.adam = torch.optim.Adam([vector], eps=eps, fused=True, **how)
+        capturable = deferred and vector.is_cuda
+        self.adam = torch.optim.Adam([vector], eps=eps, fused=True, capturable=capturable)
         if deferred:
+            self.adam.param_groups[0]["lr"] = torch.zeros((), device=device)
             self._bad = torch.zeros((), device=device)  # 1 once something was not finite
             self._told = torch.zeros(
                 2, device=device

@@ -50,9 +50,7 @@ class Deck:
         self.moving = any(k.movers for k in levels)
         """Whether anything dealt so far, or to be dealt out of the banks, moves."""
 
-    def deal(
-        self, level: np.ndarray, draws: np.ndarray, wishes: Mapping[str, Any]
-    ) -> Hand:
+    def deal(self, level: np.ndarray, draws: np.ndarray, wishes: Mapping[str, Any]) -> Hand:
         """Return a layout for each environment, and where it starts there.
 
         All have as many obstacles, some of them parked: as many as any layout dealt so far.
