@@ -43,7 +43,8 @@ class Descent:
         capturable = deferred and vector.is_cuda
         self.adam = torch.optim.Adam([vector], eps=eps, fused=True, capturable=capturable)
         if deferred:
-            self.adam.param_groups[0]["lr"] = torch.zeros((), device=device)
+            kind = torch.float32 if vector.is_cuda else torch.float64  # as fused Adam wants it
+            self.adam.param_groups[0]["lr"] = torch.zeros((), device=device, dtype=kind)
             self._bad = torch.zeros((), device=device)  # 1 once something was not finite
             self._told = torch.zeros(
                 2, device=device
