@@ -1,5 +1,6 @@
 """Device and threads."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -12,7 +13,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device of that name.
 
     'auto' is the CPU: networks as small as these, fed by simulation on the CPU, learn faster
-    there than on a GPU.
+    there than on a GPU. ``robolearn train`` tries both, see ``robolearn.placement``.
 
     Raises:
         RobolearnError: Unknown name, or CUDA where there is none.
@@ -21,12 +22,26 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     if name != "cuda" and not name.startswith("cuda:"):
         raise RobolearnError(f"device must be 'auto', 'cpu' or 'cuda', got '{name}'.")
-    if not torch.cuda.is_available():
-        raise RobolearnError(
-            f"device '{name}' asked for, but torch {torch.__version__} finds no CUDA device. "
-            "Use --device cpu."
-        )
+    problem = cuda_problem()
+    if problem is not None:
+        raise RobolearnError(f"device '{name}' asked for, but {problem}. Use --device cpu.")
     return torch.device(name)
+
+
+def cuda_problem() -> str | None:
+    """Return why nothing can be computed on CUDA here, in words; None where it can be."""
+    version = f"torch {torch.__version__}"
+    if not torch.backends.cuda.is_built():
+        return f"{version} finds no CUDA device: it is built without CUDA"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is said below
+        if torch.cuda.is_available():
+            return None
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:  # a driver that is missing, or older than what torch needs
+        return f"{version} finds no CUDA device: {str(error).splitlines()[0].rstrip('.')}"
+    return f"{version} finds no CUDA device"
 
 
 @contextmanager

@@ -62,6 +62,13 @@ class EnvConfig:
                 f"'{self.id}' has no engines to choose from, got engine='{self.engine}'. "
                 "Leave the engine out."
             )
+        if self.on_device:
+            there = TASKS[self.id.split("/")[-1]].device_engines
+            if self.engine not in there:
+                raise RobolearnError(
+                    f"{self.id} does not run on engine '{self.engine}'; of those on a device it "
+                    f"runs on {' and '.join(there) or 'none'}."
+                )
 
     @property
     def native(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from robolearn.agents.base import Progress
 from robolearn.agents.saving import save_learning
+from robolearn.collect import Collector
 from robolearn.dumps import write_dump
 from robolearn.environments import EnvConfig, check_seed
 from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
@@ -41,6 +42,8 @@ class TrainConfig:
     """Fixes everything random."""
     device: str = "auto"
     """'auto', 'cpu' or 'cuda'."""
+    compile: str = "auto"
+    """'graph' captures CUDA graphs, 'off' does not, 'auto' does where that can be."""
     hyper: Mapping[str, Any] = field(default_factory=dict)
     """Hyper-parameters of the agent."""
     eval_every: int = 0
@@ -211,7 +214,7 @@ class Session:
     def _explained(self, error: DivergedError) -> DivergedError:
         """Return the error with what is left of the run, and how to look at what happened."""
         words = [str(error)]
-        if error.env is not None:
+        if error.env is not None and isinstance(self._agent.collector, Collector):
             dump = self._folder.dump(self._agent.steps, error.env)
             agent = self._agent
             try:
@@ -229,7 +232,9 @@ class Session:
         """Log a report and show it."""
         self._recent.extend(episode.total for episode in report.episodes)
         rate = report.steps / self._seconds
-        score = float(np.mean(self._recent)) if self._recent else None
+        score = report.metrics.get("episode_return")  # summed up on the device
+        if self._recent:
+            score = float(np.mean(self._recent))
         figures = {**report.metrics, "steps_per_second": rate, "episode_return": score}
         if self._agent.collector.lost:
             figures["lost_steps"] = self._agent.collector.lost

@@ -2,8 +2,11 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import torch
 
 from robolearn.agents import agent_class
 from robolearn.agents.base import Agent, Progress
@@ -12,6 +15,7 @@ from robolearn.config import from_dict
 from robolearn.environments import described
 from robolearn.errors import RobolearnWarning
 from robolearn.files import fitting
+from robolearn.placement import Place, choose_place, fits, raise_too_large
 from robolearn.runs.meta import meta
 from robolearn.runs.run import RunFolder
 from robolearn.session import Session, TrainConfig, TrainResult
@@ -19,10 +23,14 @@ from robolearn.session import Session, TrainConfig, TrainResult
 Reports: TypeAlias = Iterator[Progress]
 
 
-def train(config: TrainConfig) -> TrainResult:
+def train(config: TrainConfig, device_choice: str | None = None) -> TrainResult:
     """Train an agent and leave a run folder behind.
 
     Ctrl-C and SIGTERM stop it between two steps, with a checkpoint that ``resume`` goes on from.
+
+    Args:
+        config: Of the run.
+        device_choice: Why its device was chosen; None to choose one where it says 'auto'.
 
     Raises:
         RobolearnError: Something in the config cannot be; nothing was written.
@@ -31,7 +39,32 @@ def train(config: TrainConfig) -> TrainResult:
     """
     cls = agent_class(config.agent)
     hyper = from_dict(cls.Config, config.hyper) if config.hyper else None
-    return carry_out(cls(config.env, hyper, seed=config.seed, device=config.device), config)
+    if device_choice is None:
+        config, device_choice = placed(config)
+    how: dict[str, Any] = {"seed": config.seed, "device": config.device, "compile": config.compile}
+    try:
+        return carry_out(cls(config.env, hyper, **how), config, device_choice=device_choice)
+    except torch.OutOfMemoryError:
+        place = Place(config.device, config.env)
+        count = (cls.Config() if hyper is None else hyper).num_envs
+        raise_too_large(
+            count,
+            torch.device(config.device),
+            lambda fewer: fits(config.agent, place, config.hyper, fewer),
+        )
+
+
+def placed(config: TrainConfig) -> tuple[TrainConfig, str]:
+    """Return a config that says where to train, chosen by trial if it did not, and why there."""
+    choice = choose_place(
+        config.agent,
+        config.env,
+        config.hyper,
+        device=config.device,
+        compile=config.compile,
+        seed=config.seed,
+    )
+    return replace(config, device=choice.place.device, env=choice.place.env), choice.why
 
 
 def carry_out(
@@ -39,6 +72,7 @@ def carry_out(
     config: TrainConfig,
     pretraining: Mapping[str, Any] | None = None,
     follow: Callable[[Reports], Reports] = lambda reports: reports,
+    device_choice: str | None = None,
 ) -> TrainResult:
     """Let an agent learn as a config says, close it, and leave a run folder behind.
 
@@ -47,6 +81,7 @@ def carry_out(
         config: Of the run.
         pretraining: What ``meta.json`` is to tell of what the agent learned before.
         follow: Watches its reports, and passes them on.
+        device_choice: Why it learns where it does, for ``meta.json``.
 
     Raises:
         RobolearnError, DivergedError, SaveError: As for ``train``.
@@ -56,6 +91,7 @@ def carry_out(
         folder = RunFolder.create(config.run, config)
         if pretraining is not None:
             folder.tell("pretraining", dict(pretraining))
+        folder.tell("computed", {"device_choice": device_choice or config.device, "how": agent.how})
         with folder.lock():
             return Session(config, agent, folder).run(follow(agent.iterate(config.steps)))
     finally:

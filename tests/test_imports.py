@@ -24,7 +24,7 @@ FLOORS = [
     {"collect", "device", "dumps", "environments", "making", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "pages", "video"},
-    {"session", "train", "compare", "imitation"},
+    {"placement", "session", "train", "compare", "imitation"},
     {""},
     {"cli", "commands", "__main__"},
 ]

@@ -143,7 +143,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 f"Engine '{self.engine_name}' steps batches on a device: use gymnasium.make_vec. "
                 f"A single environment moves alike on engine='{TWINS[self.engine_name]}'."
             )
-        pick("engine", self.engine_name, ENGINES)
+        pick("engine", self.engine_name, {**ENGINES, **DEVICE_ENGINES})
         if self.engine_name not in self.task.engines:
             raise ValueError(
                 f"{name} does not run on engine '{self.engine_name}': it is defined on "

@@ -46,6 +46,9 @@ class Agent(Predictor, Protocol):
         """Environment steps learned from so far."""
         ...
 
+    how: str
+    """How it computes, and why so."""
+
     @property
     def collector(self) -> AnyCollector:
         """Of the training environments; they are made at the first call."""

@@ -9,9 +9,10 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 
+from robolearn.accelerate import cuda_problem
 from robolearn.commands.common import parse, print_json
 from robolearn.runs.meta import hardware, versions
-from robolearn_envs.engines import ENGINES
+from robolearn_envs.engines import DEVICE_ENGINES, ENGINES, installed
 from robolearn_envs.rendering import RENDERERS, make_renderer
 from robolearn_envs.robots import CartPole
 
@@ -66,6 +67,16 @@ def engines() -> Iterator[Finding]:
         env.step(env.action_space.sample())
         env.close()
         yield Finding(f"engine {engine}", True, "stepped a cart-pole")
+    device = "cpu" if cuda_problem() else "cuda"
+    for engine in DEVICE_ENGINES:
+        if not installed(engine):
+            yield Finding(f"engine {engine}", False, f"pip install 'robolearn[{engine}]'")
+            continue
+        envs = gym.make_vec("robolearn/CartPoleBalance-v0", 8, engine=engine, device=device)
+        envs.reset(seed=0)
+        envs.step(envs.action_space.sample())
+        envs.close()
+        yield Finding(f"engine {engine}", True, f"stepped cart-poles on {device}")
 
 
 def renderers() -> Iterator[Finding]:
@@ -92,8 +103,9 @@ def ffmpeg() -> Finding:
 def devices() -> Iterator[Finding]:
     """Look for devices to learn on."""
     yield Finding("device cpu", True, f"{os.cpu_count()} cores")
-    if torch.cuda.is_available():
+    problem = cuda_problem()
+    if problem is None:
         yield Finding("device cuda", True, torch.cuda.get_device_name())
     else:
-        mend = f"torch {torch.__version__} sees none; the CPU is the faster one for small networks"
-        yield Finding("device cuda", False, mend)
+        mend = "the CPU is the faster one for small networks on few environments"
+        yield Finding("device cuda", False, f"{problem}; {mend}")

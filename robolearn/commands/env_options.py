@@ -13,7 +13,8 @@ class EnvOptions:
     env: str = "robolearn/CartPoleBalance-v0"
     """Gymnasium id; `robolearn list` shows ours."""
     engine: str | None = None
-    """mujoco, bullet or analytic; without it the environment's default."""
+    """mujoco, bullet or analytic; torch (the closed form) or warp (MuJoCo Warp) on the learner's
+    device; without it the environment's default."""
     action: str | None = None
     """continuous or discrete; without it the environment's default."""
     forces: int | None = None

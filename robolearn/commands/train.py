@@ -14,7 +14,7 @@ from robolearn.agents.defaults import tuned, usual_steps
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
 from robolearn.errors import RobolearnError
-from robolearn.train import TrainConfig, TrainResult, train
+from robolearn.train import TrainConfig, TrainResult, placed, train
 
 C = TypeVar("C")
 
@@ -46,7 +46,11 @@ class TrainOptions(Generic[C]):
     seed: int = 0
     """Fixes everything random."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto tries out which is faster, for about five seconds; cpu or cuda. Engines torch and warp
+    simulate there as well."""
+    compile: Literal["auto", "off", "graph"] = "auto"
+    """Capture what is computed again and again as CUDA graphs: graph, or off; auto does where that
+    can be. Results are the same."""
     run: Path | None = None
     """Folder of the run; without it runs/AGENT-ENV-TIME."""
     eval_every: int = 0
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parse(TrainOptions[cls.Config], rest, f"train {name}", usual)
     env = replace(options.where.config(), **asdict(options.keeping))
-    result = train(
+    config, why = placed(
         TrainConfig(
             agent=name,
             env=env,
@@ -86,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
             run=options.run or _run_name(name, env.id),
             seed=options.seed,
             device=options.device,
+            compile=options.compile,
             hyper=asdict(options.hyper),
             eval_every=options.eval_every,
             save_every=options.save_every,
@@ -93,6 +98,9 @@ def main(arguments: Sequence[str]) -> int:
             video_every=options.video_every,
         )
     )
+    if not options.json:
+        print(f"Computing on {why}.", flush=True)
+    result = train(config, why)
     print_result(result, as_json=options.json)
     return 0
 

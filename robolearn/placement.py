@@ -1,0 +1,153 @@
+"""Where a training is to be computed: tried out, and how many environments fit there."""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import torch
+
+from robolearn.accelerate import cuda_problem
+from robolearn.agents import agent_class
+from robolearn.agents.base import Agent
+from robolearn.config import from_dict
+from robolearn.environments import EnvConfig
+from robolearn.errors import DivergedError, RobolearnError
+from robolearn_envs.tasks import TASKS
+
+TRIAL = 0.7
+"""Seconds for which each place is tried, after as many to get going."""
+_ROUNDS = 5  # at least that many to get going: graphs are captured in the fourth
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device, and the environment as it is stepped with it."""
+
+    device: str
+    env: EnvConfig
+
+    def __str__(self) -> str:
+        """Return the words for it."""
+        return f"{self.device}, engine {self.env.engine}" if self.env.engine else self.device
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A place, and why it was chosen."""
+
+    place: Place
+    why: str
+
+
+def choose_place(
+    agent: str, env: EnvConfig, hyper: Mapping[str, Any], *, device: str, compile: str, seed: int
+) -> Choice:
+    """Return where to train: where that was asked for, else where it is fastest.
+
+    With 'auto' each place is tried for about two seconds. On CUDA an environment without an
+    engine asked for is stepped there too, if it can be.
+
+    Args:
+        agent: Name of the agent.
+        env: What it learns in.
+        hyper: Its hyper-parameters; empty for the usual ones.
+        device: 'auto', 'cpu' or 'cuda'.
+        compile: See :class:`~robolearn.agents.learner.Learner`.
+        seed: Of the trials.
+    """
+    if device != "auto":
+        return Choice(Place(device, env), f"{device}, as asked for")
+    problem = cuda_problem()
+    if problem is not None:
+        return Choice(Place("cpu", env), f"cpu: {problem}")
+    places = [Place("cpu", env), Place("cuda", _brought(agent, env))]
+    return fastest(places, lambda place: speed(agent, place, hyper, compile=compile, seed=seed))
+
+
+def _brought(agent: str, env: EnvConfig) -> EnvConfig:
+    """Return an environment as it is stepped on a device, where it can be and nothing forbids."""
+    if not (env.native and env.engine is None and agent_class(agent).serves_devices):
+        return env
+    engines = TASKS[env.id.split("/")[-1]].device_engines
+    return replace(env, engine="torch") if "torch" in engines and not env.workers else env
+
+
+def fastest(places: list[Place], measured: Callable[[Place], float]) -> Choice:
+    """Return the place of the most steps per second, and all that were measured.
+
+    Args:
+        places: To be tried, in order.
+        measured: Tries one and returns its steps per second.
+    """
+    speeds = {place: measured(place) for place in places}
+    best = max(speeds, key=lambda place: speeds[place])
+    told = "; ".join(f"{place}: {each:,.0f} steps/s" for place, each in speeds.items())
+    return Choice(best, f"{best.device}, the fastest ({told})")
+
+
+def speed(agent: str, place: Place, hyper: Mapping[str, Any], *, compile: str, seed: int) -> float:
+    """Return how many environment steps a second an agent learns from there; 0 if it cannot."""
+    cls = agent_class(agent)
+    config = from_dict(cls.Config, hyper) if hyper else None
+    learner = cls(place.env, config, seed=seed, device=place.device, compile=compile)
+    try:
+        return _pace(learner)
+    except (DivergedError, torch.OutOfMemoryError):
+        return 0.0
+    finally:
+        learner.close()
+
+
+def _pace(learner: Agent) -> float:
+    rounds = learner.iterate(10**12)
+    began = time.perf_counter()
+    made = 0
+    while made < _ROUNDS or time.perf_counter() - began < TRIAL:
+        next(rounds)
+        made += 1
+    start, first = time.perf_counter(), learner.steps
+    while time.perf_counter() - start < TRIAL:
+        next(rounds)
+    return (learner.steps - first) / (time.perf_counter() - start)
+
+
+def raise_too_large(num_envs: int, device: torch.device, fits: Callable[[int], bool]) -> NoReturn:
+    """Say that so many environments do not fit into a device's memory, and how many do.
+
+    Args:
+        num_envs: How many did not.
+        device: Where.
+        fits: Tries a number of them.
+
+    Raises:
+        RobolearnError: Always.
+    """
+    gc.collect()  # what did not fit is still referred to by its frames
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    count = num_envs // 2
+    while count and not fits(count):
+        count //= 2
+    hint = f"{count:,} do: use --num-envs {count}." if count else "not even one does."
+    raise RobolearnError(
+        f"{num_envs:,} environments do not fit into the memory of {device}; {hint}"
+    )
+
+
+def fits(agent: str, place: Place, hyper: Mapping[str, Any], num_envs: int) -> bool:
+    """Return whether an agent can learn there from so many environments, by letting it."""
+    cls = agent_class(agent)
+    usual: Any = cls.Config() if not hyper else from_dict(cls.Config, hyper)
+    smaller = {"num_envs": num_envs}
+    if hasattr(usual, "minibatch"):
+        smaller["minibatch"] = min(usual.minibatch, num_envs * usual.rollout_steps)
+    learner = cls(place.env, replace(usual, **smaller), device=place.device, compile="off")
+    try:
+        next(learner.iterate(10**12))
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        learner.close()
+    return True
