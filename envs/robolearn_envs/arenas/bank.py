@@ -59,7 +59,10 @@ def bank(level: int, split: str) -> Layout:
 
 
 def _folder() -> Path:
-    """Return the user's cache folder."""
+    """Return the folder that ``ROBOLEARN_CACHE`` names, or else the user's cache folder."""
+    named = os.environ.get("ROBOLEARN_CACHE")
+    if named:
+        return Path(named)
     import platformdirs  # only banks are cached, and cart-poles have none
 
     return Path(platformdirs.user_cache_dir("robolearn"))

@@ -1,0 +1,168 @@
+"""Everything about a GPU in one call of under ten minutes: builds, checks, times, and its table.
+
+    python -m benchmarks.gpu --out benchmarks/results/gpu
+
+Needs torch, NumPy, Gymnasium and this repository on the path (``PYTHONPATH=.:envs``), no network.
+What needs more, such as MuJoCo Warp or ffmpeg, is skipped and said to be. Each part runs in a
+process of its own, so that one that fails says so and the others go on; parts that do not come to
+their end within their time are cut off, and the whole is over within ``--minutes``. On a machine
+without a GPU the checks that need none are made on the CPU, and nothing is timed.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.results import Table, keep_results
+from robolearn.accelerate import cuda_problem
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of it."""
+
+    name: str
+    function: str
+    """Module of ``benchmarks.gpu_parts``, and function in it."""
+    seconds: float
+    """After which it is cut off."""
+    needs: tuple[str, ...] = ()
+    """Packages beyond torch, NumPy and Gymnasium."""
+    without_gpu: bool = False
+    """It says something where there is no GPU."""
+
+
+PARTS = (
+    Part("physics", "checks.physics", 60, without_gpu=True),
+    Part("graphs", "checks.graphs", 90),
+    Part("environments", "speed.environments", 150),
+    Part("training", "speed.training", 120),
+    Part("updates", "speed.updates", 60),
+    Part("seeds", "many.seeds", 60),
+    Part("poles", "learning.poles", 120),
+    Part("navigation", "learning.navigation", 240, ("scipy",)),
+    Part("warp", "engines.warp", 90, ("mujoco", "mujoco_warp")),
+    Part("video", "engines.video", 60, ("mujoco", "imageio_ffmpeg")),
+)
+
+
+def main() -> None:
+    """Run all parts and write the table."""
+    options = _options()
+    if options.part:
+        print(json.dumps(_run_here(options)))
+        return
+    device = "cpu" if options.device == "cpu" or cuda_problem() else "cuda"
+    parts = [part for part in PARTS if not options.only or part.name in options.only]
+    began = time.monotonic()
+    findings: list[dict[str, Any]] = []
+    for part in parts:
+        left = 60 * options.minutes - (time.monotonic() - began)
+        print(f"{part.name} ...", file=sys.stderr, flush=True)
+        told = _told(part, device, options.quick, min(part.seconds, left))
+        for row in told:
+            print(f"  {row['what']}: {row['figure']}", file=sys.stderr, flush=True)
+        findings += [{"part": part.name, **row} for row in told]
+    table = Table("part", "what", "figure", "goal", "note")
+    for row in findings:
+        cells = (row["figure"], row.get("goal", ""), row.get("note", ""))
+        table.add(
+            row["part"],
+            row["what"],
+            *(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells),
+        )
+    where = _where(device)
+    print(f"{where}\n\n{table}")
+    keep_results(options.out, f"{where}\n\n{table}", {"device": where, "findings": findings})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, help="where the table (.md) and its data (.json) go")
+    parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
+    parser.add_argument("--minutes", type=float, default=9.5, help="after which no part goes on")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
+    parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS])
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _run_here(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run one part in this process, on the device that ``--device`` names."""
+    from benchmarks.gpu_parts.common import Setting
+
+    torch.set_num_threads(1)
+    module, _, function = options.part.partition(".")
+    setting = Setting(torch.device("cpu" if options.device == "cpu" else "cuda"), options.quick)
+    part = getattr(importlib.import_module(f"benchmarks.gpu_parts.{module}"), function)
+    return part(setting)
+
+
+def _told(part: Part, device: str, quick: bool, seconds: float) -> list[dict[str, Any]]:
+    """Run a part in a process of its own and return its findings, or why there are none."""
+    if device == "cpu" and not (part.without_gpu or quick):
+        return [_nothing(part, "not measured: no GPU here")]
+    missing = [name for name in part.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        return [_nothing(part, f"skipped: needs {', '.join(missing)}")]
+    if seconds <= 0:
+        return [_nothing(part, "skipped: the time was over")]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--part", part.function]
+    command += ["--device", "cpu"] if device == "cpu" else []
+    command += ["--quick"] if quick else []
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(
+            command, stdout=said, stderr=complaints, cwd=ROOT, env=_environment()
+        )
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return [_nothing(part, f"cut off after {seconds:.0f} s")]
+        if status:
+            complaints.seek(0)
+            last = complaints.read().strip().splitlines()
+            return [_nothing(part, f"failed: {last[-1] if last else f'exit status {status}'}")]
+        said.seek(0)
+        return json.loads(said.read().strip().splitlines()[-1])
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of a part: layouts are kept where they can be without platformdirs."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "envs"), os.environ.get("PYTHONPATH", "")])
+    told = {**os.environ, "PYTHONPATH": path}
+    if importlib.util.find_spec("platformdirs") is None:
+        told.setdefault("ROBOLEARN_CACHE", str(Path(tempfile.gettempdir()) / "robolearn"))
+    return told
+
+
+def _nothing(part: Part, why: str) -> dict[str, Any]:
+    return {"what": part.function, "figure": why}
+
+
+def _where(device: str) -> str:
+    """Return a line about the device."""
+    if device == "cpu":
+        problem = cuda_problem() or "asked for"
+        return f"On the CPU ({problem}): no figure below is a GPU's, and none is claimed."
+    index = torch.cuda.current_device()
+    about = torch.cuda.get_device_properties(index)
+    memory, version = about.total_memory / 2**30, torch.version.cuda
+    return f"On one {about.name} ({memory:.0f} GiB), CUDA {version}, torch {torch.__version__}."
+
+
+if __name__ == "__main__":
+    main()

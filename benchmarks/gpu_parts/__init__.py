@@ -1,0 +1,1 @@
+"""Parts of ``benchmarks.gpu``: each runs in a process of its own and prints its findings as JSON."""

@@ -1,0 +1,67 @@
+"""Correctness on a device: its physics are those of the CPU, and a graph computes what eager does."""
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.gpu_parts.common import Rows, Setting, found
+from robolearn.agents.dqn import DQN, DQNConfig
+from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.agents.pqn import PQN, PQNConfig
+from robolearn.environments import EnvConfig
+from robolearn_envs.torch_vector import TorchVectorEnv
+
+BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch")
+
+
+def physics(setting: Setting) -> Rows:
+    """Step the same episodes on the CPU and on the device, in double precision."""
+    rows = []
+    tasks: dict[str, dict[str, Any]] = {
+        "CartPoleBalance-v0": {"action": "continuous"},
+        "CartPoleSwingUp-v0": {"randomize": 0.2},
+    }
+    for task, options in tasks.items():
+        both = [
+            TorchVectorEnv(
+                task, 64, device=device, dtype=torch.float64, autoreset_mode="SameStep", **options
+            )
+            for device in ("cpu", setting.device)
+        ]
+        worst = 0.0
+        firsts = [envs.reset(seed=0)[0].cpu() for envs in both]
+        rng = np.random.default_rng(0)
+        for _ in range(setting.size(300, 20)):
+            worst = max(worst, (firsts[0] - firsts[1]).abs().max().item())
+            action = torch.from_numpy(rng.uniform(-1, 1, (64, 1)))
+            firsts = [envs.step(action.to(envs.device))[0].cpu() for envs in both]
+        rows.append(found(f"{task}: {setting.device} against CPU, 300 steps", worst, "<= 1e-6"))
+    return rows
+
+
+def graphs(setting: Setting) -> Rows:
+    """Let the same agent learn eagerly and by graphs."""
+    if not setting.cuda:
+        return [found("graph against eager", "not measured: needs CUDA", "<= 1e-5")]
+    rows = []
+    cases: list[tuple[Any, Any, int]] = [
+        (PPO, PPOConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256),
+        (PQN, PQNConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256),
+        (DQN, DQNConfig(num_envs=64, prioritised=True), 4 * 64),
+    ]
+    for cls, config, steps in cases:
+        states = []
+        for mode in ("off", "graph"):
+            agent = cls(deepcopy(BALANCE), config, seed=0, device="cuda", compile=mode)
+            per_round = 20 if cls is not DQN else config.updates
+            agent.learn(steps * (-(-200 // per_round) + 20 * (cls is DQN)))
+            states.append(dict(next(iter(agent.parts().modules.values())).state_dict()))
+        worst = max(
+            (a.double() - b.double()).abs().max().item()
+            for a, b in zip(*(s.values() for s in states), strict=True)
+            if a.numel()
+        )
+        rows.append(found(f"{cls.__name__}: graph against eager, 200 updates", worst, "<= 1e-5"))
+    return rows

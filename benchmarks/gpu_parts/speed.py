@@ -1,0 +1,178 @@
+"""How fast environments, iterations and updates are, and how far that is from what memory allows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.gpu_parts.common import Rows, Setting, batch, found, rate
+from robolearn.agents.dqn import DQN, DQNConfig
+from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.device.graph import WARM_UP, Graphed
+from robolearn.environments import EnvConfig
+from robolearn_envs.torch_vector import TorchVectorEnv
+
+BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch")
+_AT_ONCE = 10  # steps in a graph of steps
+
+
+class Operations(TorchDispatchMode):
+    """Counts numbers computed: the entries of what every operation returns, but for views."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what an operation returns."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and not func.is_view:
+            self.count += result.numel()
+        return result
+
+
+def bandwidth(setting: Setting) -> float:
+    """Return how many bytes a second are read or written when a long tensor is copied."""
+    size = setting.size(2**28, 2**20)  # 1 GiB
+    source = torch.zeros(size, device=setting.device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    return 2 * source.nbytes / setting.seconds(lambda: target.copy_(source))
+
+
+def floor_bytes(envs: TorchVectorEnv, action: Tensor) -> int:
+    """Return the bytes that a step must move at least: its state read and written, and the rest.
+
+    State, episode counters and what the task remembers are read and written once, keys and actions
+    read, observations, rewards and flags written.
+    """
+    state = sum(array.nbytes for array in envs.snapshot().values())
+    keys = envs.num_envs * 8
+    width = sum(part.nbytes for part in _parts(envs)) + envs.num_envs * (4 + 1 + 1)
+    return 2 * state - keys + width + action.nbytes
+
+
+def _parts(envs: TorchVectorEnv) -> list[Tensor]:
+    with torch.no_grad():
+        seen = envs._observe()
+    return list(seen.values()) if isinstance(seen, dict) else [seen]
+
+
+def actions_for(envs: TorchVectorEnv) -> Tensor:
+    """Return random actions."""
+    shape = (envs.num_envs, *(envs.single_action_space.shape or ()))
+    if len(shape) == 1:
+        return torch.randint(2, shape, device=envs.device)
+    return torch.rand(shape, device=envs.device) * 2 - 1
+
+
+def environments(setting: Setting) -> Rows:
+    """Step environments alone."""
+    peak = bandwidth(setting)
+    rows = [found("memory, copying", f"{peak / 1e12:.2f} TB/s")]
+    cases = [
+        ("CartPoleBalance-v0", 4_096, "", {}),
+        ("CartPoleBalance-v0", 16_384, ">= 100M", {}),
+        ("CartPoleBalance-v0", 131_072, "", {}),
+        ("CartPoleBalance-v0", 1_048_576, ">= 2G", {}),
+        ("CartPoleSwingUp-v0", 16_384, "", {}),
+    ]
+    for task, count, goal, options in cases:
+        count = setting.size(count, 64)
+        for fuse in (False, True):
+            envs = batch(task, count, setting, fuse=fuse, **options)
+            rows.append(_environment(setting, envs, fuse, goal, peak))
+            del envs
+    return rows
+
+
+def _environment(
+    setting: Setting, envs: TorchVectorEnv, fuse: bool, goal: str, peak: float
+) -> dict[str, Any]:
+    action = actions_for(envs)
+    with torch.no_grad(), Operations() as operations:
+        envs._transition(action)
+
+    def steps() -> None:
+        with torch.no_grad():
+            for _ in range(_AT_ONCE):
+                envs.transition(action)
+
+    run = Graphed(steps, capture=setting.cuda)
+    for _ in range(WARM_UP + 1):
+        run()
+    seconds = setting.seconds(run, repeats=20) / _AT_ONCE
+    least = floor_bytes(envs, action)
+    made = operations.count / envs.num_envs
+    return found(
+        f"{envs.task.__class__.__name__}, {envs.num_envs:,} envs, {'fused' if fuse else 'not fused'}",
+        rate(envs.num_envs / seconds),
+        goal if fuse else "",
+        steps_per_second=envs.num_envs / seconds,
+        bytes_per_step=least / envs.num_envs,
+        operations_per_step=made,
+        over_floor=seconds / (least / peak),
+        note=f"{least / envs.num_envs:.0f} bytes and {made:.0f} operations a step; "
+        f"{seconds / (least / peak):.1f} times the floor of memory",
+    )
+
+
+def training(setting: Setting) -> Rows:
+    """Let PPO learn cart-poles, all of it on the device."""
+    rows = []
+    for count in (4_096, 16_384, 65_536):
+        config = PPOConfig(
+            num_envs=setting.size(count, 64),
+            rollout_steps=setting.size(32, 8),
+            minibatch=setting.size(count * 32 // 8, 64),
+            epochs=2,
+        )
+        for mode in ("off", "graph", "fuse"):
+            if mode == "graph" and not setting.cuda:
+                continue
+            agent = PPO(BALANCE, config, seed=0, device=str(setting.device), compile=mode)
+            size = config.rollout_size
+            agent.learn((WARM_UP + 2) * size)
+            seconds = setting.seconds(lambda agent=agent, size=size: agent.learn(size))
+            held = torch.cuda.max_memory_allocated() / 2**30 if setting.cuda else float("nan")
+            rows.append(
+                found(
+                    f"PPO with training, {config.num_envs:,} envs, {mode}",
+                    rate(size / seconds),
+                    ">= 20M" if mode == "fuse" else "",
+                    steps_per_second=size / seconds,
+                    gib=held,
+                    note=f"{held:.2f} GiB at most" if setting.cuda else "",
+                )
+            )
+            agent.close()
+            if setting.cuda:
+                torch.cuda.reset_peak_memory_stats()
+    return rows
+
+
+def updates(setting: Setting) -> Rows:
+    """Time the updates of small networks, eager and captured, in turn."""
+    if not setting.cuda:
+        return [found("updates, graph against eager", "not measured: needs CUDA", ">= 4 times")]
+    rows = []
+    small = PPOConfig(num_envs=32, rollout_steps=32, minibatch=256)
+    cases: list[tuple[str, Any, Any, int]] = [
+        ("PPO iteration", PPO, small, small.rollout_size),
+        ("DQN round", DQN, DQNConfig(num_envs=16, updates=32), 4 * 16),
+    ]
+    for name, cls, config, size in cases:
+        agents = [
+            cls(BALANCE, config, seed=0, device="cuda", compile=mode) for mode in ("off", "graph")
+        ]
+        taken: list[list[float]] = [[], []]
+        for agent in agents:
+            agent.learn(40 * size)
+        for _ in range(10):
+            for agent, times in zip(agents, taken, strict=True):
+                times.append(setting.seconds(lambda agent=agent: agent.learn(size), repeats=3))
+        eager, graph = (sorted(times)[len(times) // 2] for times in taken)
+        rows.append(found(f"{name}: eager over graph", f"{eager / graph:.2f} times", ">= 4 times"))
+    return rows
