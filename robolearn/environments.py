@@ -112,8 +112,15 @@ class EnvConfig:
         with refusals():
             return gym.make(self.id, **self.arguments(), **options)
 
-    def make_on_device(self, num_envs: int, device: str | torch.device) -> TorchVectorEnv:
+    def make_on_device(
+        self, num_envs: int, device: str | torch.device, *, fuse: bool = False
+    ) -> TorchVectorEnv:
         """Return a batch on a device, in autoreset mode SAME_STEP.
+
+        Args:
+            num_envs: N.
+            device: A torch device.
+            fuse: Compile its step, where the engine can be.
 
         Raises:
             RobolearnError: The environment refuses its arguments.
@@ -129,6 +136,7 @@ class EnvConfig:
                 num_envs,
                 engine=self.engine or "torch",
                 device=device,
+                fuse=fuse and self.engine == "torch",
                 autoreset_mode=AutoresetMode.SAME_STEP,
                 **self.kwargs,
             )
@@ -268,12 +276,18 @@ class TrainingEnvs:
         return self.config is not None and self.config.on_device
 
     def collector(
-        self, num_envs: int, seed: int, device: str | torch.device = "cpu"
+        self, num_envs: int, seed: int, device: str | torch.device = "cpu", *, fuse: bool = False
     ) -> AnyCollector:
         """Return the one collector, made and seeded at the first call.
 
         Environment i is seeded ``SEED_SPACING * seed + i``, so that trainings with seeds 0, 1, ...
         share no environment's stream.
+
+        Args:
+            num_envs: How many.
+            seed: Of the agent.
+            device: Where engines on a device are to be.
+            fuse: Compile their step.
 
         Raises:
             RobolearnError: A seed out of range, environments that cannot be made, or a loaded agent
@@ -284,7 +298,7 @@ class TrainingEnvs:
             on_nan = self.config.on_nan if self.config else "stop"
             first = SEED_SPACING * seed
             if self.config is not None and self.on_device:
-                envs = self._envs = self.config.make_on_device(num_envs, device)
+                envs = self._envs = self.config.make_on_device(num_envs, device, fuse=fuse)
                 limit = envs.task.max_steps
                 self._collector = DeviceCollector(envs, first, stagger=limit, on_nan=on_nan)
                 return self._collector
@@ -338,7 +352,7 @@ class TrainingEnvs:
                     f"The agent does not fit {config.id}: its {name} is {ours}, there it is "
                     f"{theirs}."
                 )
-        return config
+        return config.on_host()
 
     def batch_size(self, asked: int | None) -> int | None:
         """Return the number of environments: that of ready-made ones, else ``asked``."""

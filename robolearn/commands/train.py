@@ -48,9 +48,9 @@ class TrainOptions(Generic[C]):
     device: str = "auto"
     """auto tries out which is faster, for about five seconds; cpu or cuda. Engines torch and warp
     simulate there as well."""
-    compile: Literal["auto", "off", "graph"] = "auto"
+    compile: Literal["auto", "off", "graph", "fuse"] = "auto"
     """Capture what is computed again and again as CUDA graphs: graph, or off; auto does where that
-    can be. Results are the same."""
+    can be. fuse is auto, and compiles the step of engine torch, which takes half a minute."""
     run: Path | None = None
     """Folder of the run; without it runs/AGENT-ENV-TIME."""
     eval_every: int = 0

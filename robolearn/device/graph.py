@@ -8,7 +8,7 @@ import torch
 from robolearn.errors import RobolearnError
 from robolearn_envs.names import did_you_mean
 
-Compile = Literal["auto", "off", "graph"]
+Compile = Literal["auto", "off", "graph", "fuse"]
 COMPILES: tuple[Compile, ...] = get_args(Compile)
 R = TypeVar("R")
 WARM_UP = 3
@@ -19,7 +19,7 @@ def choose_graphs(asked: str, device: torch.device, hindrance: str | None) -> tu
     """Return whether to capture CUDA graphs, and why or why not.
 
     Args:
-        asked: One of ``COMPILES``; 'auto' captures where that can be.
+        asked: One of ``COMPILES``; 'auto' and 'fuse' capture where that can be.
         device: Of the learner.
         hindrance: What about the agent cannot be captured; None for nothing.
 
