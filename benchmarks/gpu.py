@@ -10,6 +10,7 @@ without a GPU the checks that need none are made on the CPU, and nothing is time
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -77,13 +78,12 @@ def main() -> None:
         findings += [{"part": part.name, **row} for row in told]
     table = Table("part", "what", "figure", "goal", "note")
     for row in findings:
-        cells = (row["figure"], row.get("goal", ""), row.get("note", ""))
-        table.add(
-            row["part"],
-            row["what"],
-            *(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells),
-        )
+        figure = row["figure"]
+        figure = f"{figure:.3g}" if isinstance(figure, float) else figure
+        table.add(row["part"], row["what"], figure, row.get("goal", ""), row.get("note", ""))
     where = _where(device)
+    if options.quick:
+        where += " Tiny sizes: the figures mean nothing, but that everything runs."
     print(f"{where}\n\n{table}")
     keep_results(options.out, f"{where}\n\n{table}", {"device": where, "findings": findings})
 

@@ -58,12 +58,15 @@ TRAININGS = {
 }
 
 
-def unguarded_step(self: Descent, loss: torch.Tensor, *, rate: float, max_norm: float) -> None:
+def unguarded_step(
+    self: Descent, loss: torch.Tensor, *, rate: float | None = None, max_norm: float
+) -> None:
     self._gradient.zero_()
     loss.backward()
     norm = torch.linalg.vector_norm(self._gradient)
     self._gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
-    self.adam.param_groups[0]["lr"] = rate
+    if rate is not None:
+        self.set_rate(rate)
     self.adam.step()
 
 

@@ -1,1 +1,1 @@
-"""Parts of ``benchmarks.gpu``: each runs in a process of its own and prints its findings as JSON."""
+"""Parts of ``benchmarks.gpu``: each runs in a process of its own and returns findings."""

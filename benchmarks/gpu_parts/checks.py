@@ -1,4 +1,4 @@
-"""Correctness on a device: its physics are those of the CPU, and a graph computes what eager does."""
+"""Correctness on a device: physics are those of the CPU, and graphs compute what eager does."""
 
 from copy import deepcopy
 from typing import Any

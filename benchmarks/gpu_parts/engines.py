@@ -33,7 +33,7 @@ def video(setting: Setting) -> Rows:
     agent = PPO(env, device=str(setting.device)).learn(setting.size(300_000, 4_096))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "film.mp4"
-        film([play(agent, env.on_host())], target)
+        film([play(agent, env.on_host(), label="PPO")], target)
         return [
             found("video of an agent trained on the device", f"{target.stat().st_size:,} bytes")
         ]

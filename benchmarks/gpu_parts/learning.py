@@ -132,16 +132,21 @@ def problems(setting: Setting, chosen: tuple[Problem, ...]) -> Rows:
             problem = Problem(**{**problem.__dict__, "config": small, "steps": 128, "every": 1})
         told = [solve(problem, seed, str(setting.device), "auto") for seed in seeds]
         solved = [one for one in told if one["solved"]]
-        slowest = max((one["seconds_after_capture"] for one in solved), default=float("nan"))
-        whole = max((one["seconds"] for one in solved), default=float("nan"))
-        most = max((one["steps"] for one in solved), default=0)
+        told_of, note = f"{len(solved)} of {len(told)} seeds", ""
+        if solved:
+            slowest, whole, most = (
+                max(one[name] for one in solved)
+                for name in ("seconds_after_capture", "seconds", "steps")
+            )
+            told_of += f", the slowest in {slowest:.2f} s"
+            note = f"{whole:.2f} s with the capture, {most:,} steps"
         rows.append(
             found(
                 f"{problem.name}, solved at {problem.score:g}",
-                f"{len(solved)} of {len(told)} seeds, the slowest in {slowest:.2f} s",
+                told_of,
                 problem.goal,
                 runs=told,
-                note=f"{whole:.2f} s with the capture, {most:,} steps",
+                note=note,
             )
         )
     return rows

@@ -1,4 +1,4 @@
-"""How fast environments, iterations and updates are, and how far that is from what memory allows."""
+"""How fast environments, iterations and updates are, and how far from what memory allows."""
 
 from typing import Any
 
@@ -107,7 +107,7 @@ def _environment(
     least = floor_bytes(envs, action)
     made = operations.count / envs.num_envs
     return found(
-        f"{envs.task.__class__.__name__}, {envs.num_envs:,} envs, {'fused' if fuse else 'not fused'}",
+        f"{type(envs.task).__name__}, {envs.num_envs:,} envs{', fused' if fuse else ''}",
         rate(envs.num_envs / seconds),
         goal if fuse else "",
         steps_per_second=envs.num_envs / seconds,
@@ -172,7 +172,9 @@ def updates(setting: Setting) -> Rows:
             agent.learn(40 * size)
         for _ in range(10):
             for agent, times in zip(agents, taken, strict=True):
-                times.append(setting.seconds(lambda agent=agent: agent.learn(size), repeats=3))
+                times.append(
+                    setting.seconds(lambda agent=agent, size=size: agent.learn(size), repeats=3)
+                )
         eager, graph = (sorted(times)[len(times) // 2] for times in taken)
         rows.append(found(f"{name}: eager over graph", f"{eager / graph:.2f} times", ">= 4 times"))
     return rows
