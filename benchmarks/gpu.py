@@ -119,7 +119,8 @@ def _told(part: Part, device: str, quick: bool, seconds: float) -> list[dict[str
         return [_nothing(part, f"skipped: needs {', '.join(missing)}")]
     if seconds <= 0:
         return [_nothing(part, "skipped: the time was over")]
-    command = [sys.executable, "-m", "benchmarks.gpu", "--part", part.function]
+    bare = ["-S"] if sys.flags.no_site else []
+    command = [sys.executable, *bare, "-m", "benchmarks.gpu", "--part", part.function]
     command += ["--device", "cpu"] if device == "cpu" else []
     command += ["--quick"] if quick else []
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complaints:

@@ -126,3 +126,14 @@ result = evaluate(agent, "robolearn/CartPoleBalance-v0", engine="analytic", epis
 print(len(result.returns), all(map(math.isfinite, result.returns)))
 """
     assert lean(code).strip() == "3 True"
+
+
+def test_the_benchmarks_of_a_gpu_run(lean):
+    arguments = ["--device", "cpu", "--quick", "--only", "physics", "poles", "warp"]
+    told = lean(
+        f"import runpy, sys; sys.argv[1:] = {arguments}\n"
+        "runpy.run_module('benchmarks.gpu', run_name='__main__')"
+    )
+    assert "| physics | CartPoleBalance-v0: cpu against CPU, 300 steps | 0 | <= 1e-6 |" in told
+    assert "CartPoleSwingUp-v0, solved at 0.95 | 0 of 1 seeds" in told
+    assert "skipped: needs mujoco, mujoco_warp" in told
