@@ -42,6 +42,9 @@ class Transition(NamedTuple):
     """What the task tells of episodes, true where one ends now. Shapes (N,)."""
     broken: Tensor
     """The simulation broke down: the episode is truncated without a reward. Shape (N,), bool."""
+    seen: tuple[Tensor, Tensor] | None = None
+    """What there was to draw of watched environments before the step, and what the step reached
+    before any reset; see ``TorchVectorEnv.watch``. Shapes (W, figures)."""
 
 
 class TorchVectorEnv(VectorEnv[Any, Any, Any]):
@@ -133,6 +136,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         self._won = torch.zeros_like(self._done)
         self._strength = torch.ones(num_envs, 1, dtype=dtype, device=self.device)
         self._memory: dict[str, Tensor] = {}
+        self._watched: slice | None = None
         self._seeded = False
         self.transition: Callable[[Tensor], Transition] = (
             torch.compile(self._transition, fullgraph=True, dynamic=False)
@@ -302,6 +306,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _transition(self, actions: Tensor) -> Transition:
         command = self._command(actions)
+        before = self._watched_rows()
         ended = self._done.clone()
         self._move(command)
         engine, memory = self._engine, self._memory
@@ -320,12 +325,13 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         outcome = {k: v.clone() for k, v in self.task.outcome(memory, terminated).items()}
         self._won.copy_(torch.where(done, outcome["success"], self._won))
         self._done.copy_(done)
-        reached = self._observe()
-        if self._mode is not AutoresetMode.SAME_STEP:
-            return Transition(reached, reward, terminated, truncated, reached, outcome, broken)
-        self._restart(done)
-        obs = _merged(done, self._observe(), reached)
-        return Transition(obs, reward, terminated, truncated, reached, outcome, broken)
+        obs = reached = self._observe()
+        after = self._watched_rows()
+        if self._mode is AutoresetMode.SAME_STEP:
+            self._restart(done)
+            obs = _merged(done, self._observe(), reached)
+        seen = None if before is None or after is None else (before, after)
+        return Transition(obs, reward, terminated, truncated, reached, outcome, broken, seen)
 
     def _command(self, actions: Tensor) -> Tensor:
         """Return what actions ask for, in [-1, 1]. Shape (N, commands)."""
@@ -379,6 +385,19 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         """Return all that ``RoboVectorEnv.show`` draws, by name; live, shapes (N, ...)."""
         memory = {name: self._memory[name] for name in DRAWN if name in self._memory}
         return {"qpos": self._engine.qpos, "qvel": self._engine.qvel, **memory}
+
+    def watch(self, rows: slice | None) -> None:
+        """Let transitions tell what there is to draw of some environments; None for nothing.
+
+        It is what ``pictured`` returns of them, flat and side by side: ``Transition.seen``.
+        """
+        self._watched = rows
+
+    def _watched_rows(self) -> Tensor | None:
+        if self._watched is None:
+            return None
+        parts = [rows[self._watched].flatten(1) for rows in self.pictured().values()]
+        return torch.cat(parts, dim=1)
 
     @property
     def memory(self) -> Memory:
