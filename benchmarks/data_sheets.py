@@ -21,6 +21,7 @@ from robolearn_envs.rendering.navigation import SIZES
 from robolearn_envs.robots import DiscRobot, Robot, Rover
 from robolearn_envs.tasks import TASKS
 from robolearn_envs.tasks.base import Quantity, Task
+from robolearn_envs.torch_vector import TorchVectorEnv
 from robolearn_envs.vector import RoboVectorEnv
 
 README = Path(__file__).parents[1] / "envs" / "README.md"
@@ -36,6 +37,9 @@ IMPORTS = "import gymnasium as gym\nimport robolearn_envs"
 def options(task: Task) -> str:
     """Return the table of a task's keyword arguments."""
     engines = ", ".join(f"`'{engine}'`" for engine in task.engines)
+    if task.device_engines:
+        there = ", ".join(f"`'{engine}'`" for engine in task.device_engines)
+        engines += f"; batches on a device {there}"
     varied = ", ".join(f"`{field}`" for field in task.robot.randomised)
     about_noise = f" Sensors: {about(task.disturb, type(task))}" if task.sensor_draws else ""
     randomize = (
@@ -191,15 +195,25 @@ def sheet(name: str, cls: type[Task]) -> str:
     return "\n\n".join(f"{title}\n\n{text}" for title, text in parts.items())
 
 
-def general() -> str:
-    """Return the table of options that every environment with an engine takes."""
-    init = RoboVectorEnv.__init__
+def general(cls: type) -> str:
+    """Return the table of options that every environment of a class takes."""
+    init = cls.__init__
     rows = [
         (f"`{name}`", default(init, name), said)
-        for name, said in arguments(init, RoboVectorEnv).items()
+        for name, said in arguments(init, cls).items()
         if name not in ("task", "num_envs", "task_options")
     ]
     return table(("option", "default", "meaning"), rows)
+
+
+def on_device() -> str:
+    """Return the section on batches that are tensors."""
+    make = (
+        f"```python\n{IMPORTS}\n\n"
+        f'envs = gym.make_vec("{NAMESPACE}/NavLidar-v0", num_envs=1024, engine="torch", '
+        'device="cpu")\nobservations, info = envs.reset(seed=0)\n```'
+    )
+    return f"{about(TorchVectorEnv)}\n\n{make}\n\n{general(TorchVectorEnv)}"
 
 
 def render() -> str:
@@ -208,7 +222,7 @@ def render() -> str:
         (
             f"[{NAMESPACE}/{name}](#{name.lower()})",
             about(cls).splitlines()[0],
-            ", ".join(cls.engines),
+            ", ".join([*cls.engines, *cls.device_engines]),
         )
         for name, cls in TASKS.items()
     ]
@@ -218,7 +232,8 @@ def render() -> str:
         f"# Environments\n\n{INTRODUCTION}",
         table(("id", "what", "engines"), [*index, *index_rows()]),
         f"## Batches\n\n{about(RoboVectorEnv)}",
-        f"## Options of every environment with an engine\n\n{general()}",
+        f"## Options of every environment with an engine\n\n{general(RoboVectorEnv)}",
+        f"## Batches on a device\n\n{on_device()}",
         f"## Renderers\n\n{table(('name', 'what'), renderers)}",
         *(sheet(name, cls) for name, cls in TASKS.items()),
         f"## Arenas and sensors\n\n{arenas()}",

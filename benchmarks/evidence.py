@@ -65,6 +65,24 @@ CLAIMS = (
         "tests/envs/test_parity.py::test_whole_environments_agree_to_float32",
     ),
     Claim(
+        _TWO,
+        "states and rewards of whole episodes, engine torch in double precision against analytic",
+        "1e-6",
+        "tests/envs/test_torch_vector.py::test_cart_poles_on_a_device_are_those_on_the_host",
+    ),
+    Claim(
+        ("NavLidar-v0",),
+        "the same, levels 0 to 4, with a curriculum, and with disturbed sensors",
+        "1e-6",
+        "tests/envs/test_torch_vector.py::test_robots_on_a_device_are_those_on_the_host",
+    ),
+    Claim(
+        _ROVER,
+        "pose over 2 s of driving on Warp in float32, against MuJoCo (m and rad)",
+        "1e-4",
+        "tests/envs/test_warp.py::test_rovers_drive_as_in_mujoco",
+    ),
+    Claim(
         _DMC,
         "first 100 states, against dm_control's own model in plain MuJoCo (m, rad and per s)",
         "1e-6",

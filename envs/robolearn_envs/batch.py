@@ -38,9 +38,10 @@ def make_batch(
 
         return TorchVectorEnv(task, num_envs, engine=engine, device=device or "cpu", **options)
     if device is not None:
+        there = " and ".join(TASKS[task].device_engines) or "none"
         raise ValueError(
-            f"{task} on engine '{engine}' knows no device, got device='{device}'. Engines on a "
-            f"device are {' and '.join(TASKS[task].device_engines) or 'none'}."
+            f"Only engines on a device take one, got device='{device}' and engine={engine!r}. "
+            f"Those that {task} runs on: {there}."
         )
     from robolearn_envs.vector import RoboVectorEnv
 

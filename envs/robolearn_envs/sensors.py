@@ -22,7 +22,6 @@ PIXELS = 64
 """Rows and columns of a depth image. The field of view is 90 degrees both ways."""
 
 
-
 def lidar_directions(heading: Array) -> tuple[Array, Array]:
     """Return x and y of the lidar's unit directions. Shapes (N, RAYS).
 

@@ -1,6 +1,5 @@
 """N copies of a task on a torch device: nothing of a step is seen, or waited for, by the host."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,7 +11,8 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from robolearn_envs.actions import Actions
-from robolearn_envs.engines import make_device_engine
+from robolearn_envs.engines import DEVICE_ENGINES, ENGINES, make_device_engine
+from robolearn_envs.names import pick
 from robolearn_envs.rendering.situation import DRAWN
 from robolearn_envs.streams import uniform
 from robolearn_envs.tasks import action_kind, make_task
@@ -21,7 +21,7 @@ from robolearn_envs.tasks.base import ActionKind, Memory, Noise
 Observation: TypeAlias = Any
 """A tensor of shape (N, ...), or a dict of them."""
 _EVERYONE = slice(None)
-_OWN = ("keys", "episodes", "elapsed", "limit", "done", "won", "strength")
+_OWN = ("keys", "episodes", "elapsed", "limit", "done", "won", "strength", "factors")
 """Attributes of environments, shape (N, ...), in a snapshot."""
 
 
@@ -42,13 +42,13 @@ class Transition(NamedTuple):
     """What the task tells of episodes, true where one ends now. Shapes (N,)."""
     broken: Tensor
     """The simulation broke down: the episode is truncated without a reward. Shape (N,), bool."""
-    seen: tuple[Tensor, Tensor] | None = None
-    """What there was to draw of watched environments before the step, and what the step reached
-    before any reset; see ``TorchVectorEnv.watch``. Shapes (W, figures)."""
+    seen: tuple[Tensor, ...] = ()
+    """What there was to draw of watched environments before the step, and of what the step reached
+    before any reset; see ``TorchVectorEnv.watch``. Two of shape (W, figures)."""
 
 
 class TorchVectorEnv(VectorEnv[Any, Any, Any]):
-    """The environments of :class:`~robolearn_envs.vector.RoboVectorEnv`, on tensors.
+    """The environments of ``RoboVectorEnv``, on tensors.
 
     Same tasks, streams and rules: env i has the episodes there of the single env seeded
     ``seed + i``, whatever the batch it is in. Where the host would look which episodes have
@@ -86,7 +86,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
             fuse: Compile the step into few kernels by ``torch.compile``: the first one takes
                 half a minute. Closed form only; numbers may differ in the last places.
             action: 'continuous' or 'discrete'; None for the task's default.
-            randomize: As of :class:`~robolearn_envs.vector.RoboVectorEnv`.
+            randomize: As of ``RoboVectorEnv``.
             autoreset_mode: What happens after an episode's end, as Gymnasium defines it. Under
                 DISABLED an ended environment goes on, without rewards, until it is reset.
             **task_options: What the task takes.
@@ -96,9 +96,11 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
             ImportError: The engine is not installed.
         """
         self.task = make_task(task, task_options)
+        pick("engine", engine, {**ENGINES, **DEVICE_ENGINES})
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
-        if not 0.0 <= randomize < 1.0:
+        number = isinstance(randomize, int | float | np.floating)
+        if not number or not 0.0 <= randomize < 1.0:
             raise ValueError(f"randomize must lie in [0, 1), got {randomize!r}.")
         if fuse and engine != "torch":
             raise ValueError(f"Only engine='torch' can be fused, got engine='{engine}'.")
@@ -135,6 +137,8 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         self._done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self._won = torch.zeros_like(self._done)
         self._strength = torch.ones(num_envs, 1, dtype=dtype, device=self.device)
+        fields = len(self.task.robot.randomised)
+        self._factors = torch.ones(num_envs, fields, dtype=torch.float64, device=self.device)
         self._memory: dict[str, Tensor] = {}
         self._watched: slice | None = None
         self._seeded = False
@@ -172,7 +176,9 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         if before:
             self._episodes += chosen
         else:
+            begun = self._seeded
             self._seed(seed, chosen)
+            chosen = chosen if begun else torch.ones_like(chosen)
         with torch.no_grad():
             self._start(chosen, before)
             return self._observe(), {}
@@ -233,6 +239,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
             spread = 1 + self._randomize * (2 * draws[:, count:] - 1)
             factors = {name: spread[:, 1 + k] for k, name in enumerate(fields)}
             _put(self._strength, chosen, spread[:, :1])
+            _put(self._factors, chosen, spread[:, 1:])
         self._engine.replace(chosen, start.qpos, start.qvel, factors)
         for name, rows in start.memory.items():
             if name not in self._memory:
@@ -281,13 +288,15 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         shape = (self.num_envs, *(self.single_action_space.shape or ()))
         if actions.shape != shape:
             raise ValueError(f"Actions must have shape {shape}, got {tuple(actions.shape)}.")
-        if self._choices is not None and actions.is_floating_point():
+        whole = not (actions.is_floating_point() or actions.dtype == torch.bool)
+        if self._choices is not None and not whole:
             raise ValueError(f"Discrete actions must be integers, got {actions.dtype}.")
         if not self._seeded:
             raise gym.error.ResetNeeded("No environment has a running episode: call reset() first.")
+        ended = self._done.clone()
         with torch.no_grad():
             moved = self.transition(actions)
-        done = moved.terminated | moved.truncated
+        done = (moved.terminated | moved.truncated) & ~ended
         outcome: dict[str, Any] = {}
         for name, figure in moved.outcome.items():
             outcome[name] = torch.where(done, figure, torch.zeros_like(figure))
@@ -306,7 +315,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _transition(self, actions: Tensor) -> Transition:
         command = self._command(actions)
-        before = self._watched_rows()
+        seen = self._watched_rows()
         ended = self._done.clone()
         self._move(command)
         engine, memory = self._engine, self._memory
@@ -323,14 +332,13 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
             terminated, truncated = terminated & ~ended, truncated | ended
         done = terminated | truncated
         outcome = {k: v.clone() for k, v in self.task.outcome(memory, terminated).items()}
-        self._won.copy_(torch.where(done, outcome["success"], self._won))
+        self._won.copy_(torch.where(done & ~ended, outcome["success"], self._won))
         self._done.copy_(done)
         obs = reached = self._observe()
-        after = self._watched_rows()
+        seen += self._watched_rows()
         if self._mode is AutoresetMode.SAME_STEP:
             self._restart(done)
             obs = _merged(done, self._observe(), reached)
-        seen = None if before is None or after is None else (before, after)
         return Transition(obs, reward, terminated, truncated, reached, outcome, broken, seen)
 
     def _command(self, actions: Tensor) -> Tensor:
@@ -365,17 +373,23 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         """
         if not self._seeded:
             self.reset(seed=0)  # so that there is something to write into
-        parts = {name: torch.from_numpy(part).to(self.device) for name, part in snapshot.items()}
-        expected = {*_OWN, *(f"memory/{name}" for name in self._memory)}
-        if not parts.keys() >= expected:
+        expected = self.snapshot()
+        if {name: part.shape for name, part in snapshot.items()} != {
+            name: part.shape for name, part in expected.items()
+        }:
             raise ValueError(f"This is no snapshot of {type(self.task).__name__}.")
+        parts = {name: torch.from_numpy(part).to(self.device) for name, part in snapshot.items()}
         for name in _OWN:
             getattr(self, f"_{name}").copy_(parts[name])
         for name, rows in self._memory.items():
             rows.copy_(parts[f"memory/{name}"])
-        self.task.furnish(self._engine, _EVERYONE, self._memory)
+        engine, everyone = self._engine, torch.ones_like(self._done)
+        names = self.task.robot.randomised
+        factors = {name: self._factors[:, k] for k, name in enumerate(names)}
+        engine.replace(everyone, engine.qpos, engine.qvel, factors if self._randomize else None)
+        self.task.furnish(engine, _EVERYONE, self._memory)
         theirs = {k.removeprefix("engine/"): v for k, v in parts.items() if k.startswith("engine/")}
-        self._engine.restore(theirs)
+        engine.restore(theirs)
 
     def state(self) -> tuple[Tensor, Tensor]:
         """Return copies of all positions and velocities, shapes (N, positions), (N, velocities)."""
@@ -393,11 +407,12 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         """
         self._watched = rows
 
-    def _watched_rows(self) -> Tensor | None:
+    def _watched_rows(self) -> tuple[Tensor, ...]:
+        """Return what there is to draw of watched environments now; nothing where none is."""
         if self._watched is None:
-            return None
+            return ()
         parts = [rows[self._watched].flatten(1) for rows in self.pictured().values()]
-        return torch.cat(parts, dim=1)
+        return (torch.cat(parts, dim=1),)
 
     @property
     def memory(self) -> Memory:
