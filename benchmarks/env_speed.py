@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import torch
 import tyro
 from gymnasium.vector import VectorEnv
 
@@ -32,6 +33,13 @@ NAVIGATION = (
     ("NavDepth-v0", "bullet", 32),
 )
 """Task, engine and number of environments."""
+FUSED = (
+    ("CartPoleBalance-v0", 1024),
+    ("CartPoleSwingUp-v0", 1024),
+    ("NavLidar-v0", 256),
+    ("NavDepth-v0", 64),
+)
+"""Task and number of environments of the closed form on torch, compiled, on one thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +74,16 @@ def rows() -> dict[str, VectorEnv]:
             autoreset_mode="SameStep",
             level=2,
         )
+    for task, num_envs in FUSED:
+        leveled = {"level": 2} if task.startswith("Nav") else {}
+        found[f"{task}{' level 2' if leveled else ''}, torch, fused"] = gym.make_vec(
+            f"robolearn/{task}",
+            num_envs=num_envs,
+            engine="torch",
+            fuse=True,
+            autoreset_mode="SameStep",
+            **leveled,
+        )
     return found
 
 
@@ -80,12 +98,14 @@ def steps_per_second(envs: VectorEnv, actions: list[np.ndarray], seconds: float)
 
 def main(options: Options) -> None:
     """Time every row in turn, ``repeats`` times over."""
+    torch.set_num_threads(1)
     envs = rows()
     actions: dict[str, list[np.ndarray]] = {}
     for label, env in envs.items():
         env.reset(seed=0)
         env.action_space.seed(0)
         actions[label] = [env.action_space.sample() for _ in range(16)]
+        env.step(actions[label][0])  # those that are compiled take half a minute
         steps_per_second(env, actions[label], 0.2)  # warm up
     rates: dict[str, list[float]] = {label: [] for label in envs}
     for _ in range(options.repeats):
