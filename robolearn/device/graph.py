@@ -65,6 +65,7 @@ class Graphed(Generic[R]):
         self._function, self.capture, self._generators = function, capture, generators
         self._calls: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, R]] = {}
+        self._stream = torch.cuda.Stream() if capture else None  # of calls before a capture
 
     def __call__(self, *arguments: Any) -> R:
         """Call the function, or launch what was captured of it."""
@@ -88,7 +89,8 @@ class Graphed(Generic[R]):
 
     def _aside(self, arguments: tuple[Any, ...]) -> R:
         """Call the function on a stream of its own, as before a capture it must have been."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream, current = self._stream, torch.cuda.current_stream()
+        assert stream is not None
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             result = self._function(*arguments)
