@@ -10,6 +10,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -75,7 +76,7 @@ def rows() -> dict[str, VectorEnv]:
             level=2,
         )
     for task, num_envs in FUSED:
-        leveled = {"level": 2} if task.startswith("Nav") else {}
+        leveled: dict[str, Any] = {"level": 2} if task.startswith("Nav") else {}
         found[f"{task}{' level 2' if leveled else ''}, torch, fused"] = gym.make_vec(
             f"robolearn/{task}",
             num_envs=num_envs,
