@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from robolearn.data.replay import Replay
-from robolearn.data.rollout import Step
+from robolearn.data.rollout import DeviceStep, Step
 
 CPU = torch.device("cpu")
 ENVS = 3
@@ -209,6 +209,34 @@ def test_reward_bounds_are_those_of_what_is_stored():
         step = step._replace(reward=reward, next_obs=step.obs)
         part.put([step], torch.zeros(1, 1, dtype=torch.int64))
     assert part.reward_bounds() == (3.0, 7.0)
+
+
+# Of steps on a device.
+
+
+@pytest.mark.parametrize(("steps", "rows", "at_once"), [(3, 4, 1), (9, 4, 3), (9, 4, 6), (5, 5, 5)])
+def test_steps_of_a_device_are_stored_as_those_of_the_host(steps, rows, at_once):
+    stream = [step._replace(valid=np.ones(ENVS, np.bool_)) for step in recorded(0, steps)]
+    there = [DeviceStep(*map(torch.from_numpy, step)) for step in stream]
+    one, other = stored(stream, rows, at_once), stored(there, rows, at_once)
+    assert_same_memories(one, other)
+    assert len(one) == min(steps, rows) * ENVS
+    ours, theirs = (
+        each.put(more[-2:], torch.full((2, ENVS), 7))
+        for each, more in ((one, stream), (other, there))
+    )
+    assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    assert_same_memories(one, other)
+
+
+def test_what_a_device_overwrites_after_it_was_stored_is_not_touched():
+    there = [DeviceStep(*map(torch.from_numpy, step)) for step in recorded(0, 3)]
+    replay = stored(there, 4)
+    before = {name: tensor.clone() for name, tensor in replay.state().items()}
+    for step in there:
+        for field in step:
+            field.fill_(1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in replay.state().items())
 
 
 # Put away and taken up again.

@@ -1,0 +1,67 @@
+"""Learning on a device that was put away goes on as if it had not been."""
+
+import pytest
+import torch
+from on_host import SEED, described
+from test_device_equality import everything
+
+from robolearn.agents.a2c import A2C, A2CConfig
+from robolearn.agents.dqn import DQN, DQNConfig
+from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.agents.pqn import PQN, PQNConfig
+from robolearn.agents.saving import load_learning, save_learning
+
+BALANCE, SWING_UP = "CartPoleBalance-v0", "CartPoleSwingUp-v0"
+SMALL = {"num_envs": 4, "hidden": (8,)}
+ROLLOUT = {**SMALL, "rollout_steps": 16}
+BATCHES = {**ROLLOUT, "minibatch": 32, "epochs": 2}
+REPLAY = {**SMALL, "warmup": 64, "batch": 16, "capacity": 160, "updates": 4, "target_period": 6}
+
+CASES = {
+    "ppo": (PPO, BALANCE, PPOConfig(**BATCHES, target_kl=1e-3), {"randomize": 0.2}),
+    "ppo with a memory": (PPO, SWING_UP, PPOConfig(**BATCHES, memory=8), {}),
+    "a2c": (A2C, SWING_UP, A2CConfig(**ROLLOUT), {}),
+    "pqn": (PQN, BALANCE, PQNConfig(**BATCHES), {}),
+    "dqn prioritised": (DQN, BALANCE, DQNConfig(**REPLAY, prioritised=True), {}),
+    "rainbow": (DQN, BALANCE, DQNConfig(**REPLAY, rainbow=True), {}),
+}
+
+
+@pytest.mark.usefixtures("short_episodes")
+@pytest.mark.parametrize(("kind", "task", "config", "options"), CASES.values(), ids=CASES)
+def test_what_was_put_away_in_the_middle_goes_on_bitwise(kind, task, config, options, tmp_path):
+    agent = kind(described(task, **options), config, seed=SEED)
+    ours, steps = [], 400
+    for report in agent.iterate(steps):
+        if report.steps == steps // 2 // 64 * 64:
+            save_learning(agent, tmp_path / "half", {"of": "a test"})
+            ours.clear()
+            continue
+        ours.append(report.metrics)
+    again, session, exact = load_learning(kind, tmp_path / "half", "auto")
+    assert exact
+    assert session == {"of": "a test"}
+    assert again.envs.config == agent.envs.config
+    assert again.steps == 192
+    assert again.until == steps
+    theirs = [report.metrics for report in again.proceed()]
+    assert theirs == ours
+    assert sum(told.get("episodes", 0) for told in ours) > 0
+    expected, got = everything(agent), everything(again)
+    assert got.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(got[name], tensor), name
+
+
+@pytest.mark.usefixtures("short_episodes")
+def test_what_was_put_away_is_not_what_it_became(tmp_path):
+    agent = PPO(described(BALANCE), PPOConfig(**BATCHES), seed=SEED)
+    reports = agent.iterate(256)
+    next(reports)
+    before = {name: tensor.clone() for name, tensor in everything(agent).items()}
+    save_learning(agent, tmp_path / "half", {})
+    for _ in reports:
+        pass
+    again, _, _ = load_learning(PPO, tmp_path / "half", "cpu")
+    for name, tensor in everything(again).items():
+        assert torch.equal(tensor, before[name]), name
