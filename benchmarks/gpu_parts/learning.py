@@ -27,14 +27,14 @@ class Problem:
     goal: str
 
 
-def _nav(level: int, goal: str, score: float, steps: int) -> Problem:
+def _nav(level: int, goal: str, score: float, num_envs: int, steps: int) -> Problem:
     return Problem(
         f"NavLidar-v0 level {level}",
         EnvConfig(id="robolearn/NavLidar-v0", engine="torch", kwargs={"level": level}),
         PPOConfig(
-            num_envs=2_048,
+            num_envs=num_envs,
             rollout_steps=32,
-            minibatch=16_384,
+            minibatch=4 * num_envs,
             epochs=4,
             gamma=0.995,
             hidden=(128, 128),
@@ -44,7 +44,7 @@ def _nav(level: int, goal: str, score: float, steps: int) -> Problem:
         steps,
         score,
         True,
-        20,
+        10,
         3,
         goal,
     )
@@ -81,8 +81,8 @@ PROBLEMS = (
         10,
         "<= 5 s",
     ),
-    _nav(2, "<= 15 s", 0.95, 30_000_000),
-    _nav(4, "<= 60 s", 0.90, 100_000_000),
+    _nav(2, "<= 15 s", 0.95, 1_024, 6_000_000),
+    _nav(4, "<= 60 s", 0.90, 2_048, 12_000_000),
 )
 
 
