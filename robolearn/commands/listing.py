@@ -47,7 +47,7 @@ def environments() -> dict[str, dict[str, Any]]:
     """Return what there is to say of each environment, by id; steps are None without a limit."""
     physics = {
         f"{NAMESPACE}/{name}": {
-            "engines": list(task.engines),
+            "engines": [*task.engines, *task.device_engines],
             "actions": task.default_action,
             "steps": task.max_steps,
             "about": _summary(task),
