@@ -333,7 +333,7 @@ class TrainingEnvs:
                 "The agent was trained on a vector environment of its owner's: say where it is "
                 "to act with --env ID."
             )
-        own = self.config or EnvConfig(id=env_id or "")
+        own = self.config.on_host() if self.config else EnvConfig(id=env_id or "")
         kept, kept_engine = own.kwargs, own.engine
         if env_id is not None and env_id != own.id:  # what the other one has no use for is left
             task = TASKS.get(env_id.split("/")[-1]) if env_id in robolearn_envs.ENVS else None
