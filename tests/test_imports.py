@@ -24,7 +24,7 @@ FLOORS = [
     {"collect", "device", "dumps", "environments", "making", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "pages", "video"},
-    {"placement", "session", "train", "compare", "imitation"},
+    {"placement", "session", "train", "train_many", "compare", "imitation"},
     {""},
     {"cli", "commands", "__main__"},
 ]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robolearn.agents.experience import Experience
-from robolearn.agents.on_policy import OnPolicy, PolicyConfig, linear
+from robolearn.agents.on_policy import OnPolicy
+from robolearn.agents.policy_config import PolicyConfig, linear
 from robolearn.config import check_ranges
 
 

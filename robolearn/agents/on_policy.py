@@ -2,10 +2,9 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -13,131 +12,30 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from robolearn.accelerate import threads
-from robolearn.agents.device_rollout import act_on_device
+from robolearn.agents.device_rollout import act_on_device, experienced
 from robolearn.agents.experience import Experience
 from robolearn.agents.learner import Learner, read
+from robolearn.agents.policy_config import PolicyConfig
+from robolearn.agents.policy_losses import (
+    estimate,
+    mean,
+    normalised,
+    policy_gradient_loss,
+    with_entropy,
+)
 from robolearn.agents.saving import Parts
 from robolearn.agents.schedules import falling
 from robolearn.collect import Collector
-from robolearn.config import check_ranges
-from robolearn.data.returns import gae
 from robolearn.data.rollout import Rollout, RolloutBuffer
 from robolearn.device.collector import AnyCollector, DeviceCollector
 from robolearn.device.graph import Graphed
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.nn.actor_critic import ActorCritic
-from robolearn.nn.adapters import ADAPTERS
 from robolearn.nn.descent import REMEDY, Descent
-from robolearn.nn.encoders import ACTIVATIONS
 from robolearn.nn.heads import CategoricalHead, GaussianHead
 from robolearn.nn.perception import Perception
 from robolearn.runs.stopping import check_stop
 from robolearn.spaces import action_width, flatten_any, to_env_action
-from robolearn_envs.names import did_you_mean
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
-    """Hyper-parameters of all policy gradients. A step always means one environment step."""
-
-    num_envs: int = 32
-    """Environments stepped together."""
-    rollout_steps: int = 64
-    """Steps of each environment between two updates."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate at the start."""
-    final_learning_rate: float = 0.0
-    """Adam's learning rate at the end; it falls linearly."""
-    entropy: float = 0.0
-    """Weight of the entropy bonus."""
-    max_grad_norm: float = 0.5
-    """Longer gradients are shortened to this; of policy and critic together."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers, of policy and critic each."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Of the hidden layers."""
-    logarithm: bool = False
-    """Take the logarithm of observations that cannot be negative, such as ranges."""
-    sharpness: float = 1.0
-    """Scale of the first layers' weights at the start: larger ones tell nearby states apart, as a
-    policy that switches between extremes must."""
-    memory: int = 0
-    """Width of a GRU between observations and policy; 0 for none."""
-    features: int = 128
-    """Width an image is encoded to."""
-    threads: int = 1
-    """CPU threads of the networks; more pay only with images, on cores nobody else wants."""
-    initial_std: float = 1.0
-    """Deviation of continuous actions at the start, where the action range is [-1, 1]."""
-    state_std: bool = False
-    """Let the deviation of continuous actions depend on the observation."""
-    squash: bool = False
-    """Squash continuous actions into their bounds by tanh, instead of clipping them."""
-    normalise: bool = True
-    """Normalise observations and value targets by their running moments."""
-    keep_moments: bool = False
-    """Normalise observations by the moments there were when learning began, for which a pretrained
-    network was learned."""
-    whiten: bool = True
-    """Shift and scale the advantages of a rollout to mean 0 and deviation 1."""
-    clone_kl: float = 0.0
-    """Weight, at the start, of staying near the pretrained policy, per nat; 0 for none."""
-    clone_fraction: float = 0.5
-    """Part of the steps after the critic's warm-up over which that weight falls to 0."""
-    critic_warmup: float = 0.0
-    """Part of the steps over which the critic alone learns, what a pretrained policy returns."""
-    warmup_rate: float = 1e-3
-    """Adam's learning rate meanwhile."""
-    adapter: Literal["none", "lora", "bottleneck", "bitfit", "head"] = "none"
-    """What of a pretrained policy is learned: all (none), changes of low rank (lora), a narrow
-    network after each hidden layer (bottleneck), biases (bitfit), or the last layer (head). The
-    critic, which is not deployed, is learned in any case."""
-    adapter_rank: int = 4
-    """Rank of an adapter's changes, or width of its narrow networks."""
-    frozen_encoder: bool = False
-    """Leave the encoders of images as they are, where they were learned elsewhere."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
-        counts = ("num_envs", "rollout_steps", "hidden", "features", "threads", "adapter_rank")
-        weights = ("entropy", "learning_rate", "final_learning_rate", "max_grad_norm", "memory")
-        weights = (*weights, "clone_kl", "warmup_rate")
-        ranges = {name: (1, math.inf) for name in counts}
-        ranges |= {name: (0, math.inf) for name in weights}
-        if self.activation not in ACTIVATIONS:
-            raise RobolearnError(did_you_mean("activation", self.activation, ACTIVATIONS))
-        if self.adapter not in ADAPTERS:
-            raise RobolearnError(did_you_mean("adapter", self.adapter, ADAPTERS))
-        check_ranges(
-            self,
-            {
-                **ranges,
-                "gamma": (0, 1),
-                "initial_std": (1e-6, math.inf),
-                "sharpness": (1e-6, math.inf),
-                "clone_fraction": (0, 1),
-                "critic_warmup": (0, 1),
-            },
-        )
-
-    @property
-    def rollout_size(self) -> int:
-        """Steps of all environments in a rollout."""
-        return self.num_envs * self.rollout_steps
-
-
-def policy_gradient_loss(log_prob: Tensor, advantage: Tensor, share: Tensor) -> Tensor:
-    """Minus the objective whose gradient is the policy gradient (Williams, 1992, theorem 1).
-
-    Args:
-        log_prob: Of the actions taken, with gradients. Any shape.
-        advantage: Of them, without. Same shape.
-        share: Of each in the mean; 0 where nothing was done. Same shape.
-    """
-    return -(log_prob * advantage * share).sum()
-
 
 P = TypeVar("P", bound=PolicyConfig)
 
@@ -249,11 +147,12 @@ class OnPolicy(Learner[P]):
         self._descent.set_rate(self._rate_now)
         valid = experience.rollout.valid
         assert valid is not None
+        metrics = {}
+        if valid.any():
+            with self.clock("update"):
+                metrics = read(self._update(experience))
         self.steps += valid.numel()
-        if not valid.any():
-            return {}
-        with self.clock("update"):
-            return read(self._update(experience))
+        return metrics
 
     def _round_on_device(self, collector: DeviceCollector, length: int) -> dict[str, float]:
         self._descent.set_rate(self._rate_now)
@@ -266,9 +165,13 @@ class OnPolicy(Learner[P]):
         """Act and learn on the device, which is not waited for: this is what is captured."""
         collector = self.collector
         assert isinstance(collector, DeviceCollector)
-        latent = self._buffer.latent
-        experience = act_on_device(self.net, collector, latent, length, self._rng)
-        return self._update(experience)
+        net, latent = self.net, self._buffer.latent
+        noise = net.head.draw_noise(length, collector.num_envs, generator=self._rng)
+
+        def call(function: Callable[..., Any], *rows: Tensor) -> Any:
+            return function(net, *rows)
+
+        return self._update(experienced(net, *act_on_device(call, collector, latent, noise)))
 
     @torch.inference_mode()
     def _collect(self, collector: Collector, length: int) -> Experience:
@@ -319,22 +222,12 @@ class OnPolicy(Learner[P]):
         Returns:
             Shapes (T, N).
         """
-        net, config = self.net, self.config
-        reached = rollout.next_value(value, final_value)
-        ends = (rollout.terminated, rollout.done)
-        advantage = gae(rollout.reward, value[:-1], reached, *ends, gamma=config.gamma, lam=lam)
-        target = advantage + value[:-1]
+        advantage, target = estimate(self.config, rollout, value, final_value, lam=lam)
         if rollout.valid is None:
             self._descent.forbid(~target.isfinite().all())
         elif not target.isfinite().all():
             raise DivergedError(f"A return is not finite; nothing was learned from it. {REMEDY}")
-        if config.normalise:
-            net.values.update(rollout.counted(target)[:, None])
-            target = net.values(target[..., None]).squeeze(-1)
-        if config.whiten:
-            known = rollout.counted(advantage)
-            advantage = (advantage - known.mean()) / (known.std(correction=0) + 1e-8)
-        return advantage, target
+        return normalised(self.net, self.config, rollout, advantage, target)
 
     def _single_step(
         self, experience: Experience, *, lam: float, critic: bool = True
@@ -362,7 +255,7 @@ class OnPolicy(Learner[P]):
         log_prob = net.head.log_prob(output, rollout.action)
         policy_loss = policy_gradient_loss(log_prob, advantage, share)
         value_loss = 0.5 * ((told - target).square() * share).sum()
-        objective = self._objective(policy_loss, output, self._cloned(rollout, output), share)
+        objective = self._objective(policy_loss, output, self._cloned(rollout), share)
         self._descend(objective + critic * value_loss)
         with torch.no_grad():
             entropy = (net.head.entropy(output) * share).sum()
@@ -371,7 +264,11 @@ class OnPolicy(Learner[P]):
         return {name: figure.detach() for name, figure in figures.items()}
 
     def _objective(
-        self, policy_loss: Tensor, output: Tensor, cloned: Tensor, share: Tensor | None = None
+        self,
+        policy_loss: Tensor,
+        output: Tensor,
+        cloned: Tensor | None,
+        share: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of a policy: with the entropy bonus, and what keeps it near its clone.
 
@@ -381,19 +278,17 @@ class OnPolicy(Learner[P]):
         Args:
             policy_loss: Of the algorithm.
             output: Of the policy, with gradients. Shape (..., width).
-            cloned: What its clone put out; of width 0 if there is none.
+            cloned: What its clone put out, if there is one.
             share: Of each in the means, None for equal ones. Shape (...).
         """
-        config, head = self.config, self.net.head
+        config = self.config
         if self._warming_up:
             return 0.0 * policy_loss
-        loss = policy_loss
-        if config.entropy:
-            loss = loss - config.entropy * _mean(head.entropy(output), share)
-        if self.clone is not None:
+        loss = with_entropy(self.net, config, policy_loss, output, share)
+        if self.clone is not None and cloned is not None:
             since = (self.done - config.critic_warmup) / (1 - config.critic_warmup)
             weight = falling(config.clone_kl, 0.0, config.clone_fraction, since)
-            loss = loss + weight * _mean(head.divergence(cloned, output), share)
+            loss = loss + weight * mean(self.net.head.divergence(cloned, output), share)
         return loss
 
     @property
@@ -409,10 +304,10 @@ class OnPolicy(Learner[P]):
         """Return what the critic reads; while it warms up, perception is not its to change."""
         return latent.detach() if self._warming_up else latent
 
-    def _cloned(self, rollout: Rollout, output: Tensor) -> Tensor:
-        """Return what the clone puts out for a rollout; of width 0 if there is none."""
+    def _cloned(self, rollout: Rollout) -> Tensor | None:
+        """Return what the clone puts out for a rollout, None if there is none."""
         if self.clone is None:
-            return output.detach()[..., :0]
+            return None
         with torch.no_grad():
             return self.clone.policy(self.clone.perception(rollout.obs[:-1]))
 
@@ -487,13 +382,3 @@ class OnPolicy(Learner[P]):
             counters=("steps", "rate", "done"),
             keepers={"rollout": self._buffer},
         )
-
-
-def _mean(each: Tensor, share: Tensor | None) -> Tensor:
-    return each.mean() if share is None else (each * share).sum()
-
-
-def linear(config: PolicyConfig, left: float) -> float:
-    """Return the learning rate on the straight line from start to end, ``left`` of it to go."""
-    first, last = config.learning_rate, config.final_learning_rate
-    return last + (first - last) * left

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from robolearn.agents.experience import Experience, Lesson, minibatches
-from robolearn.agents.on_policy import OnPolicy, PolicyConfig, linear
+from robolearn.agents.on_policy import OnPolicy
+from robolearn.agents.policy_config import PolicyConfig, linear
 from robolearn.config import check_ranges
 from robolearn.errors import RobolearnError
+from robolearn.nn.actor_critic import ActorCritic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def adapted(rate: float, kl: float, target: float) -> float:
 
 
 class Told(NamedTuple):
-    """What the networks told of a minibatch before they learned from it."""
+    """What the networks tell of a minibatch before they learn from it."""
 
     output: Tensor
     """Of the policy. Shape (B, width)."""
@@ -97,6 +99,71 @@ class Told(NamedTuple):
     """Of the actions taken. Shape (B,)."""
     policy_loss: Tensor
     critic_loss: Tensor
+
+    def detached(self) -> "Told":
+        """Return the same without gradients."""
+        return Told(*(part.detach() for part in self))
+
+
+def lesson(
+    net: ActorCritic,
+    experience: Experience,
+    value: Tensor,
+    advantage: Tensor,
+    target: Tensor,
+    *,
+    cloned: Tensor | None = None,
+    normalise: bool,
+) -> Lesson:
+    """Return what all steps of a rollout teach. Fields (T, N, ...).
+
+    Args:
+        net: Acted.
+        experience: The rollout.
+        value: Of its observations, in units of reward. Shape (T + 1, N).
+        advantage: Of its actions. Shape (T, N).
+        target: What the values should have been, normalised. Shape (T, N).
+        cloned: What the policy to stay near put out; None for none.
+        normalise: Whether values are normalised.
+    """
+    action, output = experience.rollout.action, net.policy(experience.latent[:-1])
+    before = value[:-1]
+    if normalise:
+        before = net.values(before[..., None]).squeeze(-1)
+    log_prob = net.head.log_prob(output, action)
+    kept: Tensor = output[..., :0] if cloned is None else cloned
+    return Lesson(action, advantage, before, target, log_prob, kept)
+
+
+def tell(
+    net: ActorCritic, config: PPOConfig, latent: Tensor, judged: Tensor, batch: Lesson
+) -> Told:
+    """Return what the networks tell of a minibatch, with gradients.
+
+    Args:
+        net: Learns.
+        config: Its hyper-parameters.
+        latent: What the policy reads. Shape (B, width).
+        judged: What the critic reads. Shape (B, width).
+        batch: What there is to learn. Fields (B, ...).
+    """
+    output = net.policy(latent)
+    log_prob = net.head.log_prob(output, batch.action)
+    policy_loss = clipped_policy_loss(log_prob, batch, config.clip)
+    critic_loss = value_loss(net.critic(judged).squeeze(-1), batch, config.value_clip)
+    return Told(output, log_prob, policy_loss, critic_loss)
+
+
+FIGURES = ("policy_loss", "value_loss", "entropy", "approximate_kl")
+
+
+@torch.no_grad()
+def figures(net: ActorCritic, told: Told, batch: Lesson) -> Tensor:
+    """Return ``FIGURES`` of a minibatch. Shape (4,)."""
+    log_ratio = told.log_prob - batch.log_prob
+    kl = (log_ratio.exp() - 1 - log_ratio).mean()  # Schulman (2020), the k3 estimator
+    entropy = net.head.entropy(told.output).mean()
+    return torch.stack([told.policy_loss, told.critic_loss, entropy, kl])
 
 
 class PPO(OnPolicy[PPOConfig]):
@@ -118,7 +185,8 @@ class PPO(OnPolicy[PPOConfig]):
             shuffled = minibatches(net, experience, obs, lesson, config.minibatch, self._rng)
             told = [(self._step(latent, batch), batch) for latent, batch in shuffled]
         net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
-        return self._figures(told)
+        last = torch.stack([figures(net, *one) for one in told])  # of the last epoch
+        return dict(zip(FIGURES, last.mean(dim=0), strict=True))
 
     def _react(self, metrics: Mapping[str, float]) -> None:
         if self.config.target_kl and not self._warming_up:
@@ -128,40 +196,15 @@ class PPO(OnPolicy[PPOConfig]):
     @torch.no_grad()
     def _lesson(self, experience: Experience) -> Lesson:
         """Return what all steps of a rollout teach. Fields (T, N, ...)."""
-        net, latent, action = self.net, experience.latent, experience.rollout.action
-        value, final = net.value(latent), net.value(experience.final_latent)
-        advantage, target = self._appraise(
-            experience.rollout, value, final, lam=self.config.gae_lambda
-        )
-        output = net.policy(latent[:-1])
-        log_prob = net.head.log_prob(output, action)
-        cloned = self._cloned(experience.rollout, output)
-        before = value[:-1]
-        if self.config.normalise:
-            before = net.values(before[..., None]).squeeze(-1)
-        return Lesson(action, advantage, before, target, log_prob, cloned)
+        net, config, rollout = self.net, self.config, experience.rollout
+        value, final = net.value(experience.latent), net.value(experience.final_latent)
+        taught = self._appraise(rollout, value, final, lam=config.gae_lambda)
+        cloned = self._cloned(rollout)
+        return lesson(net, experience, value, *taught, cloned=cloned, normalise=config.normalise)
 
     def _step(self, latent: Tensor, batch: Lesson) -> Told:
         """Take one gradient step."""
-        net, config = self.net, self.config
-        output = net.policy(latent)
-        log_prob = net.head.log_prob(output, batch.action)
-        policy_loss = clipped_policy_loss(log_prob, batch, config.clip)
-        critic_loss = value_loss(
-            net.critic(self._for_critic(latent)).squeeze(-1), batch, config.value_clip
-        )
-        loss = self._objective(policy_loss, output, batch.cloned) + critic_loss
-        self._descend(loss)
-        return Told(output.detach(), log_prob.detach(), policy_loss.detach(), critic_loss.detach())
-
-    def _figures(self, told: list[tuple[Told, Lesson]]) -> dict[str, Tensor]:
-        """Return means over the minibatches of the last epoch."""
-        rows = []
-        for one, batch in told:
-            log_ratio = one.log_prob - batch.log_prob
-            kl = (log_ratio.exp() - 1 - log_ratio).mean()  # Schulman (2020), the k3 estimator
-            with torch.no_grad():
-                entropy = self.net.head.entropy(one.output).mean()
-            rows.append(torch.stack([one.policy_loss, one.critic_loss, entropy, kl]))
-        names = ("policy_loss", "value_loss", "entropy", "approximate_kl")
-        return dict(zip(names, torch.stack(rows).mean(dim=0), strict=True))
+        told = tell(self.net, self.config, latent, self._for_critic(latent), batch)
+        objective = self._objective(told.policy_loss, told.output, batch.cloned)
+        self._descend(objective + told.critic_loss)
+        return told.detached()

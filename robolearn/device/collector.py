@@ -1,7 +1,7 @@
 """Stepping environments on a device: what ``collect`` does on the host, without looking."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from robolearn.clock import Clock
 from robolearn.collect import Collector, Episode, Memory
 from robolearn.data.rollout import DeviceStep
+from robolearn.device.watch import Watch
 from robolearn.errors import DivergedError
 from robolearn.files import require_shape
 from robolearn.spaces import flat_size
@@ -37,6 +38,7 @@ class DeviceCollector:
         *,
         stagger: int = 0,
         on_nan: OnNan = "stop",
+        groups: int = 1,
     ) -> None:
         """Reset the environments.
 
@@ -46,6 +48,8 @@ class DeviceCollector:
             stagger: Cut the first episode of each environment at a random step before this one;
                 0 for none. See :class:`~robolearn.collect.Collector`.
             on_nan: 'stop' raises where a simulation broke down, 'reset' begins a new episode.
+            groups: Of as many environments each, one after the other, whose episodes are counted
+                apart, and staggered as they would be alone.
         """
         self.envs, self.num_envs, self.device = envs, envs.num_envs, envs.device
         self._space, self._on_nan = envs.single_observation_space, on_nan
@@ -58,11 +62,14 @@ class DeviceCollector:
         self._valid = torch.ones_like(self.starts)
         self.total = torch.zeros(self.num_envs, device=self.device)
         self.length = torch.zeros(self.num_envs, device=self.device)
-        self.tally = torch.zeros(5, dtype=torch.float64, device=self.device)
-        """Sums over episodes ended: number, return, length, successes; and how many were lost."""
+        self.tally = torch.zeros(groups, 5, dtype=torch.float64, device=self.device)
+        """Sums over episodes ended: number, return, length, successes; and how many were lost.
+        Shape (groups, 5)."""
         self.lost = 0
         """Episodes that broke down, as of the latest ``figures``."""
         self.past: deque[Memory] = deque()  # nothing: states stay on the device
+        self.watch: Watch | None = None
+        """Notes what some environments do; to be set before a step is captured."""
         self.clock = Clock()
         box = envs.single_action_space
         self._bounds: tuple[Tensor, Tensor] | None = None
@@ -71,7 +78,7 @@ class DeviceCollector:
             self._bounds = low, (high - low) / 2
         if stagger > 1:
             firsts = np.atleast_1d(np.asarray(seed, dtype=np.int64))
-            self.stagger(firsts[:1], stagger)
+            self.stagger(firsts[:: max(len(firsts) // groups, 1)], stagger)
 
     def stagger(self, seeds: np.ndarray, limit: int) -> None:
         """Cut the first episodes at random steps before ``limit``, as a time limit would.
@@ -105,15 +112,20 @@ class DeviceCollector:
             action: Of the policy: in [-1, 1], shape (N, A), or int64 of shape (N,).
         """
         obs, limit = self.obs.clone(), self.envs.limit.clone()
-        moved = self.envs.transition(self._command(action))
+        command = self._command(action)
+        moved = self.envs.transition(command)
         done = moved.terminated | moved.truncated
         self.total += moved.reward
         self.length += 1
-        cut = moved.truncated & (limit < self.envs.task.max_steps)
+        cut = moved.truncated & ~moved.terminated & (limit < self.envs.task.max_steps)
         counted = done & ~cut & ~moved.broken
+        if self.watch is not None:
+            self.watch.note(self.starts, command, moved, counted)
         sums = [counted, self.total * counted, self.length * counted]
         sums += [moved.outcome["success"] & counted, moved.broken]
-        self.tally += torch.stack([each.sum(dtype=torch.float64) for each in sums])
+        groups = len(self.tally)
+        apart = [each.view(groups, -1).sum(dim=1, dtype=torch.float64) for each in sums]
+        self.tally += torch.stack(apart, dim=1)
         self.total *= ~done
         self.length *= ~done
         self.obs.copy_(self._flat(moved.obs))
@@ -127,17 +139,34 @@ class DeviceCollector:
         Raises:
             DivergedError: A simulation broke down, and learning is to stop.
         """
-        count, *sums, lost = self.tally.tolist()
+        (told,) = self.each_figures()
+        return told
+
+    def each_figures(self, names: Sequence[str] = ("",)) -> list[dict[str, float]]:
+        """Return the same of each group.
+
+        Args:
+            names: Of the groups, for errors.
+
+        Raises:
+            DivergedError: A simulation broke down, and learning is to stop.
+        """
+        tally = self.tally.tolist()
         self.tally.zero_()
-        self.lost += int(lost)
+        self.lost += int(sum(sums[-1] for sums in tally))
+        return [self._told(sums, name) for sums, name in zip(tally, names, strict=True)]
+
+    def _told(self, sums: Sequence[float], name: str) -> dict[str, float]:
+        count, *totals, lost = sums
         if lost and self._on_nan == "stop":
+            whose = f"{name}: " if name else ""
             raise DivergedError(
-                f"The simulation of {lost:.0f} episodes broke down: their state is no longer "
-                "finite. Mend the environment, or see whether its actions are sane."
+                f"{whose}The simulation of {lost:.0f} episodes broke down: their state is no "
+                "longer finite. Mend the environment, or see whether its actions are sane."
             )
         if not count:
             return {}
-        return dict(zip(TOLD, [count, *(each / count for each in sums)], strict=True))
+        return dict(zip(TOLD, [count, *(total / count for total in totals)], strict=True))
 
     def pop_episodes(self) -> list[Episode]:
         """Return none: single episodes are not told apart on a device, ``figures`` sums them up."""

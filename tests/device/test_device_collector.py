@@ -154,7 +154,6 @@ def test_first_episodes_of_several_seeds_are_cut_as_those_of_each_alone():
     assert device.envs.limit.tolist() == np.concatenate(alone).tolist()
 
 
-@pytest.mark.xfail(strict=True, reason="a fall in the step of a cut is not counted on a device")
 @pytest.mark.usefixtures("short_episodes")
 def test_an_episode_that_comes_to_its_end_where_it_would_be_cut_is_counted_as_on_the_host():
     # A pole that is pushed to one side alone falls after some eight steps; so many are cut there.
