@@ -150,7 +150,7 @@ def test_a_run_says_where_it_was_computed_and_why(tmp_path, capsys):
     small = ["--num-envs", "4", "--rollout-steps", "8", "--minibatch", "32"]
     options = ["--steps", "64", "--device", "cpu", "--engine", "torch", "--run", str(run)]
     assert main(["train", "ppo", *small, *options]) == 0
-    assert capsys.readouterr().out.startswith("Computing on cpu, as asked for.\n")
+    assert capsys.readouterr().out.endswith("\nComputed on cpu, as asked for.\n")
     (computed,) = json.loads((run / "meta.json").read_text())["computed"]
     assert computed == {
         "device_choice": "cpu, as asked for",

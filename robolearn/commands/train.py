@@ -15,6 +15,7 @@ from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
 from robolearn.errors import RobolearnError
 from robolearn.train import TrainConfig, TrainResult, placed, train
+from robolearn.train_many import train_many
 
 C = TypeVar("C")
 
@@ -45,6 +46,9 @@ class TrainOptions(Generic[C]):
     """Environment steps to learn from."""
     seed: int = 0
     """Fixes everything random."""
+    seeds: int = 1
+    """How many agents ppo trains side by side on engine torch or warp, with this seed, the next and
+    so on; each leaves its run in a folder of RUN."""
     device: str = "auto"
     """auto tries out which is faster, for about five seconds; cpu or cuda. Engines torch and warp
     simulate there as well."""
@@ -98,23 +102,35 @@ def main(arguments: Sequence[str]) -> int:
             video_every=options.video_every,
         )
     )
+    if options.seeds != 1:
+        seeds = range(options.seed, options.seed + options.seeds)
+        print_results(train_many(config, seeds, why), as_json=options.json)
+    else:
+        print_result(train(config, why), as_json=options.json)
     if not options.json:
-        print(f"Computing on {why}.", flush=True)
-    result = train(config, why)
-    print_result(result, as_json=options.json)
+        print(f"Computed on {why}.")
     return 0
+
+
+def print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
+    """Print what came of several runs that learned at once."""
+    if as_json:
+        print_json({"runs": [_summary(result) for result in results]})
+        return
+    first = results[0]
+    if first.interrupted:
+        print(f"Stopped after {first.steps:,} steps of each agent; what they know is saved.")
+        return
+    print(f"Done after {first.steps:,} steps of each agent in {first.seconds:.1f} s.")
+    for result in results:
+        print(f"{result.run.path}: {result.evaluation}")
 
 
 def print_result(result: TrainResult, *, as_json: bool) -> None:
     """Print what came of a run."""
     run, found = result.run.path, result.evaluation
     if as_json:
-        figures = {"run": str(run), "steps": result.steps, "seconds": result.seconds}
-        ended = {
-            "interrupted": result.interrupted,
-            "film_failures": list(result.film_failures),
-        }
-        print_json({**figures, **ended, **(found.summary() if found else {})})
+        print_json(_summary(result))
         return
     for failure in result.film_failures:
         print(f"No video: {failure}")
@@ -124,6 +140,14 @@ def print_result(result: TrainResult, *, as_json: bool) -> None:
     print(f"Done after {result.steps:,} steps in {result.seconds:.1f} s.")
     print(f"Final policy: {found}")
     print(f"See it: robolearn record {run} --out videos/{run.name}.mp4")
+
+
+def _summary(result: TrainResult) -> dict[str, Any]:
+    """Return what came of a run, as JSON can hold it."""
+    run, found = result.run.path, result.evaluation
+    figures = {"run": str(run), "steps": result.steps, "seconds": result.seconds}
+    ended = {"interrupted": result.interrupted, "film_failures": list(result.film_failures)}
+    return {**figures, **ended, **(found.summary() if found else {})}
 
 
 def _asked_env(arguments: Sequence[str]) -> str:
