@@ -93,8 +93,8 @@ class Descent:
         if self._deferred and self._stop.item():
             row = int(self._bad.argmax())
             loss, length = self._told[..., row].tolist() if self._names else self._told.tolist()
-            self._bad.zero_()
-            self._stop.zero_()
+            for kept in (self._bad, self._stop, self._told):
+                kept.zero_()
             _raise(loss, length, self._names[row] if self._names else "")
 
     def step(self, loss: Tensor, *, rate: float | None = None, max_norm: float) -> None:
