@@ -56,7 +56,8 @@ def act_on_device(
     starts, latents, actions, steps = [], [], [], []
     for step_noise in noise.unbind():
         start = collector.starts.clone()
-        seen = (collector.obs, latents[-1] if latents else before, start)
+        obs = collector.obs.clone()  # a network without a normaliser hands on what it sees
+        seen = (obs, latents[-1] if latents else before, start)
         latent_now, action, executed = call(_decide, *seen, step_noise)
         steps.append(collector.step(executed))
         starts.append(start)

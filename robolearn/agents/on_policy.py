@@ -139,6 +139,7 @@ class OnPolicy(Learner[P]):
                 metrics = self._round_on_device(collector, length)
             else:
                 metrics = self._round_on_host(collector, length)
+        self._descent.check()
         self._react(metrics)
         return {**metrics, "learning_rate": rate}
 
@@ -158,7 +159,6 @@ class OnPolicy(Learner[P]):
         self._descent.set_rate(self._rate_now)
         figures = self._graphed(length)
         self.steps += length * collector.num_envs
-        self._descent.check()
         return {**read(figures), **collector.figures()}
 
     def _iteration(self, length: int) -> dict[str, Tensor]:

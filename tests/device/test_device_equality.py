@@ -31,6 +31,7 @@ CASES = {
     "ppo continuous": (PPO, SWING_UP, PPOConfig(**BATCHES, entropy=0.01), {"randomize": 0.2}),
     "ppo with a memory": (PPO, SWING_UP, PPOConfig(**BATCHES, memory=16), {}),
     "ppo adapting its rate": (PPO, BALANCE, PPOConfig(**BATCHES, target_kl=1e-3), {}),
+    "ppo as it comes": (PPO, SWING_UP, PPOConfig(**BATCHES, normalise=False, whiten=False), {}),
     "ppo lidar": (PPO, LIDAR, PPOConfig(**BATCHES, logarithm=True), {"level": 1}),
     "a2c": (A2C, BALANCE, A2CConfig(**ROLLOUT), {}),
     "a2c with a memory": (A2C, SWING_UP, A2CConfig(**ROLLOUT, memory=16), {}),
