@@ -134,10 +134,12 @@ def _shown(
     rewards: np.ndarray, states: dict[str, np.ndarray], env: gym.Env, base: RoboEnv
 ) -> Iterator[float]:
     env.reset(seed=0)
+    begin = True
     for t, reward in enumerate(rewards):
         state = {name: rows[[min(t, len(rows) - 1)]] for name, rows in states.items()}
         if all(np.isfinite(state[name]).all() for name in ("qpos", "qvel")):
-            base.vector.show(state)
+            base.vector.show(state, begin=begin)
+            begin = False
             yield float(reward)
 
 

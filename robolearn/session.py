@@ -14,6 +14,8 @@ import numpy as np
 from robolearn.agents.base import Progress
 from robolearn.agents.saving import save_learning
 from robolearn.collect import Collector
+from robolearn.device.collector import DeviceCollector
+from robolearn.device.watch import Watch
 from robolearn.dumps import write_dump
 from robolearn.environments import EnvConfig, check_seed
 from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
@@ -24,6 +26,7 @@ from robolearn.runs.random_state import random_state, set_random_state
 from robolearn.runs.run import RunFolder
 from robolearn.runs.stopping import Stopped, check_stop, stoppable
 from robolearn.video.background import BackgroundFilms
+from robolearn.video.watched import rollout_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,8 @@ class TrainConfig:
     device: str = "auto"
     """'auto', 'cpu' or 'cuda'."""
     compile: str = "auto"
-    """'graph' captures CUDA graphs, 'off' does not, 'auto' does where that can be."""
+    """'graph' captures CUDA graphs, 'off' does not, 'auto' does where that can be; 'fuse' also
+    compiles the step of engine torch."""
     hyper: Mapping[str, Any] = field(default_factory=dict)
     """Hyper-parameters of the agent."""
     eval_every: int = 0
@@ -118,6 +122,10 @@ class Session:
         self._film_every = Every(config.video_every)
         self._every = (self._eval_every, self._save_every, self._film_every)
         self._films = BackgroundFilms(folder.videos)
+        self._watch: Watch | None = None
+        self._watched: int | None = None  # steps when it was asked what it saw
+        if config.video_every and isinstance(agent.collector, DeviceCollector):
+            self._watch = agent.collector.watch = Watch(agent.collector.envs)
         self._recent: deque[float] = deque(maxlen=100)  # returns of episodes
         self._best, self._best_at = -math.inf, -1  # return and steps of the best agent
         self._evaluated = -1  # steps of the latest evaluation
@@ -186,6 +194,7 @@ class Session:
             for report in self._timed(reports):
                 self._note(report, line)
                 self._attend()
+            self._show_watched(wait=True)
             evaluation = self._conclude()
         except Stopped:
             self._save("last")
@@ -255,10 +264,38 @@ class Session:
         if self._save_every.due(steps) or 0 < self._config.save_minutes < minutes:
             self._save_every.done(steps)
             self._save("last")
-        if self._film_every.due(steps):
+        due = self._film_every.due(steps)
+        self._show_watched(wait=due)
+        if due:
             self._film_every.done(steps)
-            self._films.ask(self._agent, steps)
+            self._film(steps)
         self._films.poll()
+
+    def _film(self, steps: int) -> None:
+        """Ask for a film: on a device of an episode of the training, which comes by and by."""
+        if self._watch is None or steps >= self._config.steps:  # the end has its own
+            self._films.ask(self._agent, steps)
+            return
+        self._watch.ask()
+        self._watched = steps
+        self._show_watched()
+
+    def _show_watched(self, *, wait: bool = False) -> None:
+        """Have an episode filmed that has come from the device; where there is none, the agent.
+
+        Args:
+            wait: For one that was asked for.
+        """
+        watch, steps = self._watch, self._watched
+        if watch is None or steps is None or not (wait or watch.arrived):
+            return
+        self._watched = None
+        episode = watch.collect(wait=wait)
+        if episode is None:  # none is over yet
+            self._films.ask(self._agent, self._agent.steps)
+            return
+        config = self._config
+        self._films.show(rollout_of(episode, config.env, seed=config.seed, steps=steps), steps)
 
     def _select(self) -> None:
         """Evaluate the agent on the way, and keep it if it is the best so far.

@@ -482,13 +482,22 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         memory = {name: self._memory[name] for name in DRAWN if name in self._memory}
         return {"qpos": qpos, "qvel": qvel, **memory}
 
-    def show(self, pictured: Mapping[str, np.ndarray]) -> None:
-        """Put all environments into states of ``pictured``, to be drawn."""
+    def show(self, pictured: Mapping[str, np.ndarray], *, begin: bool = False) -> None:
+        """Put all environments into states of ``pictured``, to be drawn.
+
+        Args:
+            pictured: What it returned.
+            begin: They are the first of what is shown: no way that was gone before is drawn.
+        """
         memory = dict(pictured)
         qpos, qvel = memory.pop("qpos"), memory.pop("qvel")
-        self._engine.reset(np.arange(self.num_envs), qpos, qvel, None)
+        everyone = np.arange(self.num_envs)
+        self._engine.reset(everyone, qpos, qvel, None)
         self._memory = memory
-        self._pictures.follow(qpos)
+        if begin:
+            self._pictures.begin(everyone, qpos)
+        else:
+            self._pictures.follow(qpos)
 
     @property
     def memory(self) -> Memory:

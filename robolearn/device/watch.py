@@ -20,7 +20,7 @@ _OUTCOMES = ("success", "collision")
 class WatchedEpisode(NamedTuple):
     """One episode of T steps, on the host."""
 
-    index: int
+    env: int
     """Which environment."""
     fps: float
     """Steps per second of simulated time."""
@@ -88,7 +88,6 @@ class Watch:
             moved: What it led to.
             whole: An episode ended that neither was cut short nor broke down. Shape (N,), bool.
         """
-        assert moved.seen is not None
         flags = [starts, moved.terminated, moved.truncated, whole]
         flags += [moved.outcome[name] for name in self._outcomes]
         columns = [each[self._rows] for each in (action, moved.reward, *flags)]
@@ -133,7 +132,7 @@ class Watch:
         )
         shape, dtype = self._action
         return WatchedEpisode(
-            index=self.indices[env],
+            env=self.indices[env],
             fps=self._fps,
             states=self._named(np.concatenate([before, after[-1:]])),
             actions=action.reshape(-1, *shape).astype(dtype),
@@ -148,7 +147,7 @@ class Watch:
         borders = np.cumsum([_size(shape) for shape in self._shapes.values()])[:-1]
         parts = np.split(states, borders, axis=1)
         return {
-            name: part.reshape(-1, *shape)
+            name: part.reshape(len(part), *shape)
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
 
@@ -185,7 +184,7 @@ class _Copies:
         return self._under_way and (self._event is None or self._event.query())
 
     def take(self, *, wait: bool) -> list[np.ndarray] | None:
-        """Return a copy that has arrived, good until the next one begins; None where there is none."""
+        """Return a copy that has arrived, good until the next begins; None where there is none."""
         if wait and self._under_way and self._event is not None:
             self._event.synchronize()
         if not self.arrived:

@@ -9,12 +9,15 @@ import tempfile
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from robolearn.agents.base import Agent
 from robolearn.errors import RobolearnWarning
 from robolearn.runs.stopping import check_stop
+from robolearn.video.rollout import Rollout
 
 _LAST = 19  # niceness of who yields to everybody
 _PATIENCE = 2.0  # s, for a film to clean up after itself
@@ -24,9 +27,21 @@ _GUESS = 10.0  # s that the first film will take
 
 
 class _Job(NamedTuple):
-    agent: Path  # a copy of the agent as it was, deleted when the video is done
+    agent: Path | None  # a copy of it as it was, deleted when the video is done; None: it has acted
     rollout: Path
     video: Path
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of ``robolearn record``."""
+        if self.agent is None:
+            return [str(self.rollout)]
+        return [str(self.agent), "--keep", str(self.rollout)]
+
+    def clear(self) -> None:
+        """Delete what nobody needs any more."""
+        if self.agent is not None:
+            shutil.rmtree(self.agent)
 
 
 class _Film(NamedTuple):
@@ -39,10 +54,11 @@ class _Film(NamedTuple):
 class BackgroundFilms:
     """Records agents one after the other with ``robolearn record`` in a child process.
 
-    It plays, keeps the rollout and draws it, and gets what time nobody else has a use for. Even so
-    it slows a training down that goes on beside it, as they share the machine's caches and memory,
-    so films are made in a twentieth of its time at most; those that would take more wait for its
-    end, and a training of few minutes gets all of them then.
+    It plays, keeps the rollout and draws it, or draws one that was watched in the training, and
+    gets what time nobody else has a use for. Even so it slows a training down that goes on beside
+    it, as they share the machine's caches and memory, so films are made in a twentieth of its time
+    at most; those that would take more wait for its end, and a training of few minutes gets all of
+    them then.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,19 +76,33 @@ class BackgroundFilms:
 
     def ask(self, agent: Agent, steps: int) -> None:
         """Ask for a video of the agent as it is now, called by its number of steps."""
+        job = self._new(steps, played=True)
+        if job is not None and job.agent is not None:
+            self._prepare(job, partial(agent.save, job.agent))
+
+    def show(self, rollout: Rollout, steps: int) -> None:
+        """Ask for a video of what happened in the training, called by its number of steps."""
+        job = self._new(steps, played=False)
+        if job is not None:
+            self._prepare(job, partial(rollout.save, job.rollout))
+
+    def _new(self, steps: int, *, played: bool) -> _Job | None:
+        """Return what there is to do; None if it has been done or asked for."""
         if steps in self._asked:
-            return
+            return None
         self._asked.add(steps)
         name = f"{steps:09d}"
         job = _Job(
-            agent=self._videos / f".{name}",
+            agent=self._videos / f".{name}" if played else None,
             rollout=self._rollouts / f"{name}.npz",
             video=self._videos / f"{name}.mp4",
         )
-        if job.video.exists():
-            return  # by the run before it was resumed
+        return None if job.video.exists() else job  # by the run before it was resumed
+
+    def _prepare(self, job: _Job, write: Callable[[], None]) -> None:
+        """Write what is to be filmed, and queue up."""
         try:
-            agent.save(job.agent)
+            write()
         except OSError as error:
             self._fail(job.video, error.strerror or str(error))
             return
@@ -86,11 +116,11 @@ class BackgroundFilms:
         if self._running is None and self._waiting and self._has_time:
             job = self._waiting.popleft()
             complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _reap()
-            command = [sys.executable, "-m", "robolearn", "record", str(job.agent)]
+            command = [sys.executable, "-m", "robolearn", "record", *job.arguments]
             process = subprocess.Popen(
                 [
-                    *(*command, "--out", str(job.video), "--keep", str(job.rollout)),
-                    *("--jobs", "1", "--overwrite"),  # of a rollout that a killed one left
+                    *(*command, "--out", str(job.video), "--jobs", "1"),
+                    "--overwrite",  # a rollout that a killed one left
                 ],
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,
@@ -117,7 +147,7 @@ class BackgroundFilms:
             reason = complaints.read().decode(errors="replace").strip().splitlines()
             self._fail(job.video, reason[-1] if reason else f"exit status {process.returncode}")
         complaints.close()
-        shutil.rmtree(job.agent)
+        job.clear()
         self._running = None
 
     def _fail(self, video: Path, reason: str) -> None:
@@ -159,7 +189,7 @@ class BackgroundFilms:
                 job.video.with_suffix(half).unlink(missing_ok=True)
             job.rollout.with_name(f".{job.rollout.name}.tmp").unlink(missing_ok=True)
         while self._waiting:
-            shutil.rmtree(self._waiting.popleft().agent)
+            self._waiting.popleft().clear()
 
 
 def _prioritise(group: int, niceness: int) -> None:

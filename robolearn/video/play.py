@@ -175,24 +175,26 @@ class Tape:
             actions=np.array(self._actions),
             rewards=np.array(self._rewards, dtype=np.float64),
             states={
-                name: _once(np.array([state[name] for state in self._states]))
+                name: once(np.array([state[name] for state in self._states]))
                 for name in (self._states[0] if self._states else ())
             },
             observations=np.array(self._seen) if self._seen else None,
             terminated=ended[0],
             truncated=ended[1],
             success=outcome.get("success"),
-            ending=_ending(*ended, outcome, native=self._native is not None),
+            ending=ending_of(*ended, outcome, native=self._native is not None),
             thoughts={name: np.array([told[name] for told in self._thoughts]) for name in first},
         )
 
 
-def _once(rows: np.ndarray) -> np.ndarray:
+def once(rows: np.ndarray) -> np.ndarray:
     """Return the first row alone where all are the same."""
     return rows[:1] if (rows == rows[:1]).all() else rows
 
 
-def _ending(terminated: bool, truncated: bool, outcome: Mapping[str, bool], *, native: bool) -> str:
+def ending_of(
+    terminated: bool, truncated: bool, outcome: Mapping[str, bool], *, native: bool
+) -> str:
     """Return in words how an episode ended."""
     for name in _OUTCOMES:
         if outcome.get(name):

@@ -99,14 +99,14 @@ class Scene:
         if not alike or not all(
             np.array_equal(begun[name], first[name]) for name in first
         ):  # it did not begin as this seed does
-            self._show(self._vector)
+            self._show(self._vector, begin=True)
 
     def _state(self) -> dict[str, np.ndarray]:
         return {
             name: rows[[min(self._at, len(rows) - 1)]] for name, rows in self.script.states.items()
         }
 
-    def _show(self, vector: RoboVectorEnv) -> None:
+    def _show(self, vector: RoboVectorEnv, *, begin: bool = False) -> None:
         state, now = self._state(), vector.pictured()
         for name in state.keys() | now.keys():
             # Another layout may have another number of obstacles, but not with other figures.
@@ -116,7 +116,7 @@ class Scene:
                     f"{self.script.label}: {name} has shape {shapes[0][1:]}, of "
                     f"{self.script.spec.id} it has {shapes[1][1:]}."
                 )
-        vector.show(state)
+        vector.show(state, begin=begin)
 
     def _step(self) -> None:
         observation, *_ = self.env.step(self.script.actions[self._at - 1])
