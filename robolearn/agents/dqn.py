@@ -199,8 +199,9 @@ class DQN(QLearner[DQNConfig]):
             told: dict[str, float] = {"epsilon": epsilon}
             if isinstance(collector, DeviceCollector):
                 self._chance.fill_(epsilon)
-                self._remember(*self._acted(length))
+                happened = self._acted(length)
                 told |= collector.figures()
+                self._remember(*happened)
             else:
                 self._remember(*self._explore(collector, length, epsilon))
             self.steps += length * config.num_envs

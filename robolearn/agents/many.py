@@ -129,9 +129,9 @@ class ManyPPO:
         with threads(config.threads):
             learned = self._graphed(length)
             self.steps += length * config.num_envs
-            self._descent.check()
             told = [dict(zip(FIGURES, row, strict=True)) for row in learned.tolist()]
         played = self.collector.each_figures(self._names)
+        self._descent.check()
         reports = []
         for name, first, second in zip(self._names, told, played, strict=True):
             metrics = {**first, **second, "learning_rate": rate}
@@ -157,7 +157,7 @@ class ManyPPO:
             own = before.unflatten(0, (count, -1))
             taught = partial(_taught, config=config)
             *fields, finite = self._each(taught, own, trace, dims=(0, 1))  # (S, T, N, ...)
-            self._descent.forbid(~finite)
+            self._descent.forbid(~finite | self.collector.spoiled())
             told = self._epochs([field.flatten(0, 2) for field in fields], length * config.num_envs)
             self._each(_moments_learned, trace.obs[:-1], dims=(1,))
             return torch.stack([self._each(figures, *one, dims=(0, 0)) for one in told]).mean(dim=0)

@@ -171,7 +171,9 @@ class OnPolicy(Learner[P]):
         def call(function: Callable[..., Any], *rows: Tensor) -> Any:
             return function(net, *rows)
 
-        return self._update(experienced(net, *act_on_device(call, collector, latent, noise)))
+        experience = experienced(net, *act_on_device(call, collector, latent, noise))
+        self._descent.forbid(collector.spoiled().any())
+        return self._update(experience)
 
     @torch.inference_mode()
     def _collect(self, collector: Collector, length: int) -> Experience:

@@ -109,7 +109,9 @@ class PQN(QLearner[PQNConfig]):
         """Act and learn on the device, which is not waited for: this is what is captured."""
         collector = self.collector
         assert isinstance(collector, DeviceCollector)
-        return self._update(self._lesson(*self._explore_on_device(collector, length)))
+        lesson = self._lesson(*self._explore_on_device(collector, length))
+        self._descent.forbid(collector.spoiled().any())
+        return self._update(lesson)
 
     def _update(self, lesson: Lesson) -> dict[str, Tensor]:
         """Learn from a rollout and return figures of the update."""

@@ -47,7 +47,8 @@ class DeviceCollector:
             seed: Env i is seeded ``seed + i``, or ``seed[i]``.
             stagger: Cut the first episode of each environment at a random step before this one;
                 0 for none. See :class:`~robolearn.collect.Collector`.
-            on_nan: 'stop' raises where a simulation broke down, 'reset' begins a new episode.
+            on_nan: 'stop' raises where a simulation broke down, 'reset' begins a new episode: the
+                step, without a reward, counts as one that a time limit cut.
             groups: Of as many environments each, one after the other, whose episodes are counted
                 apart, and staggered as they would be alone.
         """
@@ -132,6 +133,14 @@ class DeviceCollector:
         self.starts.copy_(done)
         reached = self._flat(moved.reached)
         return DeviceStep(obs, moved.reward, reached, moved.terminated, done, self._valid)
+
+    def spoiled(self) -> Tensor:
+        """Return in which groups a simulation broke down since ``figures``, if that is to stop all.
+
+        Nothing is to be learned from what they did. Shape (groups,), bool.
+        """
+        lost = self.tally[:, -1] > 0
+        return lost if self._on_nan == "stop" else torch.zeros_like(lost)
 
     def figures(self) -> dict[str, float]:
         """Return ``TOLD`` of the episodes that ended since the last call; waits for the device.

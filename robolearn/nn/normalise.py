@@ -48,7 +48,11 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, batch: Tensor) -> None:
-        """Merge a batch, which may be empty, into the moments. Shape (..., size)."""
+        """Merge a batch, which may be empty, into the moments, if all of it is finite.
+
+        Args:
+            batch: Shape (..., size).
+        """
         data = self._taken(batch).reshape(-1, batch.shape[-1]).to(torch.float64)
         if not len(data):
             return
@@ -56,11 +60,11 @@ class RunningNorm(nn.Module):
         total = self.count + data.shape[0]
         share = data.shape[0] / total
         delta = mean - self.mean
-        self.variance.copy_(
-            self.variance * (1 - share) + variance * share + delta**2 * share * (1 - share)
-        )
-        self.mean.add_(delta * share)
-        self.count.copy_(total)
+        spread = self.variance * (1 - share) + variance * share + delta**2 * share * (1 - share)
+        sound = spread.isfinite().all()  # one number that is not would spoil the moments for good
+        self.variance.copy_(torch.where(sound, spread, self.variance))
+        self.mean.copy_(torch.where(sound, self.mean + delta * share, self.mean))
+        self.count.copy_(torch.where(sound, total, self.count))
         self._fresh = False
         self._refresh()
 

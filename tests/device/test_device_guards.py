@@ -113,9 +113,11 @@ def with_nan(on_nan):
 
 
 def test_a_simulation_that_breaks_down_stops_learning_where_it_is_asked_to():
-    _, reports = with_nan("stop")
+    agent, reports = with_nan("stop")
+    before = learned(agent)
     with pytest.raises(DivergedError, match="simulation of 1 episodes broke down"):
         next(reports)
+    assert_equal(learned(agent), before)
 
 
 def test_a_simulation_that_breaks_down_begins_anew_where_it_is_asked_to():

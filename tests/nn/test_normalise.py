@@ -115,3 +115,13 @@ def test_magnitudes_are_normalised_by_their_logarithm():
     expected = (math.log(0.52) - (low + high) / 2) / ((high - low) / 2)
     assert norm(torch.tensor([2.5, 5.0])).tolist() == pytest.approx([expected, 2.0], rel=1e-5)
     assert norm(torch.tensor([-1.0, 3.0])).tolist() == pytest.approx([-1.0, 0.0], abs=1e-5)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_number_that_is_not_finite_leaves_the_moments_as_they_are(bad):
+    norm = RunningNorm(1)
+    norm.update(torch.tensor([[1.0], [3.0]]))
+    norm.update(torch.tensor([[2.0], [bad]]))
+    assert (norm.mean.item(), norm.variance.item(), norm.count.item()) == (2.0, 1.0, 2.0)
+    norm.update(torch.tensor([[5.0], [7.0]]))  # of 1, 3, 5, 7: mean 4, variance (9 + 1 + 1 + 9) / 4
+    assert (norm.mean.item(), norm.variance.item(), norm.count.item()) == (4.0, 5.0, 4.0)
