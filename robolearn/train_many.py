@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from robolearn.agents.base import Progress
 from robolearn.agents.many import ManyPPO
@@ -43,6 +44,18 @@ def train_many(
             others' agents were saved.
         SaveError: An agent could not be written.
     """
+    try:
+        return _trained(config, seeds, device_choice)
+    except torch.OutOfMemoryError as error:
+        raise RobolearnError(
+            f"{len(seeds)} agents at once do not fit into the memory of {config.device}. Use fewer "
+            "--seeds, or a smaller --num-envs."
+        ) from error
+
+
+def _trained(
+    config: TrainConfig, seeds: Sequence[int], device_choice: str | None
+) -> list[TrainResult]:
     _require_plain(config)
     hyper = from_dict(PPOConfig, config.hyper) if config.hyper else None
     many = ManyPPO(config.env, hyper, seeds, device=config.device, compile=config.compile)

@@ -4,10 +4,12 @@ import json
 import signal
 
 import pytest
+import torch
 
 from robolearn.agents.load import load_agent
 from robolearn.agents.many import ManyPPO
 from robolearn.agents.ppo import PPO
+from robolearn.cli import main
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError, SaveError
 from robolearn.evaluation import evaluate
@@ -160,3 +162,33 @@ def test_a_full_disk_is_an_error_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(PPO, "save", save)
     with pytest.raises(SaveError, match=r"Cannot save to .*: No space left on device"):
         train_many(config(tmp_path / "run"), [1])
+
+
+def test_too_many_agents_for_the_memory_are_refused_in_a_line(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+
+    monkeypatch.setattr("robolearn.train_many.ManyPPO", full)
+    with pytest.raises(
+        RobolearnError, match=r"^2 agents at once do not fit into the memory of cpu"
+    ):
+        train_many(config(tmp_path / "run"), SEEDS)
+
+
+def test_the_command_trains_them_and_tells_of_each(tmp_path, capsys):
+    run = tmp_path / "run"
+    small = ["--num-envs", "4", "--rollout-steps", "32", "--minibatch", "64", "--hidden", "16"]
+    options = ["--engine", "torch", "--steps", "256", "--seed", "3", "--seeds", "2"]
+    assert main(["train", "ppo", *small, *options, "--run", str(run), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["runs"]
+    assert [one["run"] for one in told] == [str(run / "seed-0003"), str(run / "seed-0004")]
+    assert all((one["steps"], one["episodes"]) == (256, 100) for one in told)
+
+
+def test_the_command_refuses_engines_on_the_host_in_a_line(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "ppo", "--seeds", "2", "--steps", "256", "--run", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "Many seeds at once need an engine on the device (torch or warp)" in said
+    assert said.count("\n") == 1
+    assert not run.exists()
