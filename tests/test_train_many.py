@@ -170,7 +170,7 @@ def test_too_many_agents_for_the_memory_are_refused_in_a_line(tmp_path, monkeypa
 
     monkeypatch.setattr("robolearn.train_many.ManyPPO", full)
     with pytest.raises(
-        RobolearnError, match=r"^2 agents at once do not fit into the memory of cpu"
+        RobolearnError, match="^2 agents at once do not fit into the memory"
     ):
         train_many(config(tmp_path / "run"), SEEDS)
 
