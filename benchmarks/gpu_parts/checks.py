@@ -18,7 +18,6 @@ BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch")
 
 def physics(setting: Setting) -> Rows:
     """Step the same episodes on the CPU and on the device, in double precision."""
-    rows = []
     tasks: dict[str, dict[str, Any]] = {
         "CartPoleBalance-v0": {"action": "continuous"},
         "CartPoleSwingUp-v0": {"randomize": 0.2},
@@ -37,15 +36,14 @@ def physics(setting: Setting) -> Rows:
             worst = max(worst, (firsts[0] - firsts[1]).abs().max().item())
             action = torch.from_numpy(rng.uniform(-1, 1, (64, 1)))
             firsts = [envs.step(action.to(envs.device))[0].cpu() for envs in both]
-        rows.append(found(f"{task}: {setting.device} against CPU, 300 steps", worst, "<= 1e-6"))
-    return rows
+        yield found(f"{task}: {setting.device} against CPU, 300 steps", worst, "<= 1e-6")
 
 
 def graphs(setting: Setting) -> Rows:
     """Let the same agent learn eagerly and by graphs."""
     if not setting.cuda:
-        return [found("graph against eager", "not measured: needs CUDA", "<= 1e-5")]
-    rows = []
+        yield found("graph against eager", "not measured: needs CUDA", "<= 1e-5")
+        return
     cases: list[tuple[Any, Any, int]] = [
         (PPO, PPOConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256),
         (PQN, PQNConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256),
@@ -63,5 +61,4 @@ def graphs(setting: Setting) -> Rows:
             for a, b in zip(*(s.values() for s in states), strict=True)
             if a.numel()
         )
-        rows.append(found(f"{cls.__name__}: graph against eager, 200 updates", worst, "<= 1e-5"))
-    return rows
+        yield found(f"{cls.__name__}: graph against eager, 200 updates", worst, "<= 1e-5")

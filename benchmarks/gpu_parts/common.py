@@ -1,7 +1,7 @@
 """What the parts share: where they run, how large, and how time is taken."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn_envs.tasks.base import ActionKind
 from robolearn_envs.torch_vector import TorchVectorEnv
 
-Rows = list[dict[str, Any]]
-"""Findings: ``what`` was looked at, the ``figure`` found, and ``goal`` where there is one."""
+Rows = Iterator[dict[str, Any]]
+"""Findings as they come: ``what`` was looked at, ``figure`` found, and maybe ``goal``, ``note``."""
 
 
 @dataclass(frozen=True)

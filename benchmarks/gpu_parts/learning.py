@@ -124,7 +124,6 @@ def solve(problem: Problem, seed: int, device: str, compile: str) -> dict[str, A
 
 def problems(setting: Setting, chosen: tuple[Problem, ...]) -> Rows:
     """Solve some problems, each with several seeds."""
-    rows = []
     for problem in chosen:
         seeds = range(setting.size(problem.seeds, 1))
         if setting.quick:
@@ -140,7 +139,7 @@ def problems(setting: Setting, chosen: tuple[Problem, ...]) -> Rows:
             )
             told_of += f", the slowest in {slowest:.2f} s"
             note = f"{whole:.2f} s with the capture, {most:,} steps"
-        rows.append(
+        yield (
             found(
                 f"{problem.name}, solved at {problem.score:g}",
                 told_of,
@@ -149,7 +148,6 @@ def problems(setting: Setting, chosen: tuple[Problem, ...]) -> Rows:
                 note=note,
             )
         )
-    return rows
 
 
 def poles(setting: Setting) -> Rows:

@@ -1,8 +1,7 @@
 """Many seeds at once, against one."""
 
-from robolearn.agents.many import ManyPPO
-
 from benchmarks.gpu_parts.common import Rows, Setting, found
+from robolearn.agents.many import ManyPPO
 from robolearn.agents.ppo import PPOConfig
 from robolearn.device.graph import WARM_UP
 from robolearn.environments import EnvConfig
@@ -30,4 +29,4 @@ def seeds(setting: Setting) -> Rows:
                 setting.seconds(lambda agents=agents: list(agents.iterate(size)), repeats=3)
             )
     one, many = (sorted(times)[len(times) // 2] for times in taken.values())
-    return [found(f"{SEEDS} seeds over one", f"{many / one:.2f} times", "<= 2 times")]
+    yield found(f"{SEEDS} seeds over one", f"{many / one:.2f} times", "<= 2 times")
