@@ -104,10 +104,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     if options.seeds != 1:
         seeds = range(options.seed, options.seed + options.seeds)
-        print_results(train_many(config, seeds, why), as_json=options.json)
+        results = train_many(config, seeds, why)
+        print_results(results, as_json=options.json)
     else:
-        print_result(train(config, why), as_json=options.json)
-    if not options.json:
+        results = [train(config, why)]
+        print_result(results[0], as_json=options.json)
+    if not (options.json or results[0].interrupted):
         print(f"Computed on {why}.")
     return 0
 
