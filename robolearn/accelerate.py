@@ -25,7 +25,15 @@ def choose_device(name: str) -> torch.device:
     problem = cuda_problem()
     if problem is not None:
         raise RobolearnError(f"device '{name}' asked for, but {problem}. Use --device cpu.")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.index is not None:
+        if device.index >= torch.cuda.device_count():
+            raise RobolearnError(
+                f"device '{name}' asked for, but there are {torch.cuda.device_count()} CUDA "
+                "devices, counted from 0."
+            )
+        torch.cuda.set_device(device)  # whose streams and graphs are used from now on
+    return device
 
 
 def cuda_problem() -> str | None:

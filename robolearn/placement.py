@@ -62,7 +62,10 @@ def choose_place(
     problem = cuda_problem()
     if problem is not None:
         return Choice(Place("cpu", env), f"cpu: {problem}")
-    places = [Place("cpu", env), Place("cuda", _brought(agent, env))]
+    there = Place("cuda", _brought(agent, env))
+    if compile == "graph":
+        return Choice(there, "cuda, which graphs need")
+    places = [Place("cpu", env), there]
     return fastest(places, lambda place: speed(agent, place, hyper, compile=compile, seed=seed))
 
 
@@ -81,7 +84,10 @@ def fastest(places: list[Place], measured: Callable[[Place], float]) -> Choice:
         places: To be tried, in order.
         measured: Tries one and returns its steps per second.
     """
-    speeds = [measured(place) for place in places]
+    speeds = []
+    for place in places:
+        speeds.append(measured(place))
+        make_room()  # what was tried is held by circles, not by anyone
     best = places[speeds.index(max(speeds))]
     words = (f"{place}: {each:,.0f} steps/s" for place, each in zip(places, speeds, strict=True))
     told = "; ".join(words)
@@ -114,6 +120,13 @@ def _pace(learner: Agent) -> float:
     return (learner.steps - first) / (time.perf_counter() - start)
 
 
+def make_room() -> None:
+    """Give back the memory of what nobody uses any more, in circles too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def raise_too_large(num_envs: int, device: torch.device, fits: Callable[[int], bool]) -> NoReturn:
     """Say that so many environments do not fit into a device's memory, and how many do.
 
@@ -125,13 +138,17 @@ def raise_too_large(num_envs: int, device: torch.device, fits: Callable[[int], b
     Raises:
         RobolearnError: Always.
     """
-    gc.collect()  # what did not fit is still referred to by its frames
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    count = num_envs // 2
-    while count and not fits(count):
+    count = num_envs
+    fitted = False
+    while count and not fitted:
+        make_room()
         count //= 2
-    hint = f"{count:,} do: use --num-envs {count}." if count else "not even one does."
+        fitted = count > 0 and fits(count)
+    hint = (
+        f"{count:,} do: use --num-envs {count}, and another --run."
+        if count
+        else "not even one does."
+    )
     raise RobolearnError(
         f"{num_envs:,} environments do not fit into the memory of {device}; {hint}"
     )

@@ -45,13 +45,14 @@ def train(config: TrainConfig, device_choice: str | None = None) -> TrainResult:
     try:
         return carry_out(cls(config.env, hyper, **how), config, device_choice=device_choice)
     except torch.OutOfMemoryError:
-        place = Place(config.device, config.env)
-        count = (cls.Config() if hyper is None else hyper).num_envs
-        raise_too_large(
-            count,
-            torch.device(config.device),
-            lambda fewer: fits(config.agent, place, config.hyper, fewer),
-        )
+        pass  # and what did not fit is held no longer
+    count = (cls.Config() if hyper is None else hyper).num_envs
+    place = Place(config.device, config.env)
+    raise_too_large(
+        count,
+        torch.device(config.device),
+        lambda fewer: fits(config.agent, place, config.hyper, fewer),
+    )
 
 
 def placed(config: TrainConfig) -> tuple[TrainConfig, str]:
@@ -119,7 +120,9 @@ def resume(path: Path) -> TrainResult | None:
     config = from_dict(TrainConfig, {**told, "env": env, "run": path})
     with folder.lock():
         folder.sweep()
-        agent, state, exact, checkpoint = load_run(folder, device=config.device)
+        agent, state, exact, checkpoint = load_run(
+            folder, device=config.device, compile=config.compile
+        )
         try:
             if agent.steps >= agent.until and folder.evaluated:
                 return None

@@ -41,6 +41,13 @@ def test_without_cuda_it_is_the_cpu_and_that_is_said():
     )
 
 
+def test_graphs_are_asked_of_cuda_alone(monkeypatch):
+    monkeypatch.setattr("robolearn.placement.cuda_problem", lambda: None)
+    usual = EnvConfig(id="robolearn/CartPoleBalance-v0")
+    choice = choose_place("ppo", usual, {}, device="auto", compile="graph", seed=0)
+    assert choice.place == Place("cuda", ON_TORCH)  # and the environment comes along
+
+
 def test_the_place_of_the_most_steps_a_second_is_chosen_and_all_are_told():
     places = [Place("cpu", BALANCE), Place("cuda", ON_TORCH)]
     choice = fastest(places, lambda place: 31_000.4 if place is places[0] else 12_000.0)
@@ -77,7 +84,8 @@ def test_who_asks_for_too_many_environments_is_told_how_many_fit():
         raise_too_large(4096, torch.device("cpu"), few)
     assert tried == [2048, 1024, 512, 256]
     assert str(caught.value) == (
-        "4,096 environments do not fit into the memory of cpu; 256 do: use --num-envs 256."
+        "4,096 environments do not fit into the memory of cpu; 256 do: use --num-envs 256, "
+        "and another --run."
     )
 
 

@@ -197,7 +197,8 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
     def _seed(self, seed: int | list[int] | np.ndarray | None, chosen: Tensor) -> None:
         if seed is None:
             keys = self.np_random.integers(2**63, size=self.num_envs)
-        elif isinstance(seed, int):
+        elif isinstance(seed, int | np.integer):
+            seed = int(seed)
             super().reset(seed=seed)
             if seed + self.num_envs >= 2**63:
                 raise ValueError(f"seed must be below 2^63 - num_envs, got {seed}.")

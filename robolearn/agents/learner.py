@@ -17,11 +17,11 @@ from robolearn.agents.base import Progress
 from robolearn.agents.defaults import usual_config
 from robolearn.agents.saving import Parts, load_saved, save_agent
 from robolearn.clock import Clock
-from robolearn.device.collector import AnyCollector
+from robolearn.device.collector import AnyCollector, DeviceCollector
 from robolearn.device.graph import choose_graphs
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn.nn.descent import REMEDY
+from robolearn.nn.descent import REMEDY, Descent
 from robolearn.spaces import flatten_any, require_action_space, to_env_action
 from robolearn_envs.engines import TWINS
 
@@ -129,6 +129,18 @@ class Learner(ABC, Generic[C]):
         On the CPU there is nothing to wait for.
         """
         return self.envs.on_device or self.device.type != "cpu"
+
+    def _episodes(self, collector: DeviceCollector, descent: Descent) -> dict[str, float]:
+        """Return what the collector tells of episodes; waits for the device.
+
+        Raises:
+            DivergedError: A simulation broke down; the descent, which learned nothing, may go on.
+        """
+        try:
+            return collector.figures()
+        except DivergedError:
+            descent.forgive()
+            raise
 
     def _captures(self, hindrance: str | None) -> bool:
         """Return whether to capture CUDA graphs, and take note why.

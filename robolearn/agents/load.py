@@ -19,18 +19,25 @@ def load_agent(path: Path, *, device: str = "auto") -> Any:
     return _class_of(folder).load(folder, device=device)
 
 
-def load_run(run: RunFolder, *, device: str = "auto") -> tuple[Any, dict[str, Any], bool, Path]:
+def load_run(
+    run: RunFolder, *, device: str = "auto", compile: str = "auto"
+) -> tuple[Any, dict[str, Any], bool, Path]:
     """Return a run's agent where its training stopped, to go on from there.
 
+    Args:
+        run: The run.
+        device: 'auto', 'cpu' or 'cuda'.
+        compile: See :class:`~robolearn.agents.learner.Learner`.
+
     Returns:
-        The agent, the session, whether its environments are where they were, and the checkpoint:
-        the newest one that is not damaged.
+        The agent, the session, whether it goes on exactly there, and the checkpoint: the newest one
+        that is not damaged.
 
     Raises:
         RobolearnError: None that training can go on from.
     """
     folder = first_sound(run, ())
-    return *load_learning(_class_of(folder), folder, device), folder
+    return *load_learning(_class_of(folder), folder, device, compile), folder
 
 
 def _class_of(folder: Path) -> Any:

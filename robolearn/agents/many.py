@@ -296,8 +296,8 @@ def _checked(seeds: Sequence[int], env: EnvConfig) -> tuple[int, ...]:
     if not env.on_device:
         there = " or ".join(DEVICE_ENGINES)
         raise RobolearnError(
-            f"Many seeds at once need an engine on the device ({there}), got engine="
-            f"'{env.engine}'. Train them one after the other."
+            f"Many seeds at once need an engine on the device ({there}), got "
+            f"{env.engine or 'none'}. Give --engine torch, or train them one after the other."
         )
     if not seeds:
         raise RobolearnError("At least one seed is needed, got none.")

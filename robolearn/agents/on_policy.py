@@ -159,7 +159,7 @@ class OnPolicy(Learner[P]):
         self._descent.set_rate(self._rate_now)
         figures = self._graphed(length)
         self.steps += length * collector.num_envs
-        return {**read(figures), **collector.figures()}
+        return {**read(figures), **self._episodes(collector, self._descent)}
 
     def _iteration(self, length: int) -> dict[str, Tensor]:
         """Act and learn on the device, which is not waited for: this is what is captured."""

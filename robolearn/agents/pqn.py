@@ -95,7 +95,8 @@ class PQN(QLearner[PQNConfig]):
         with one_thread():
             if isinstance(collector, DeviceCollector):
                 self._chance.fill_(epsilon)
-                figures = {**read(self._graphed(length)), **collector.figures()}
+                figures = read(self._graphed(length))
+                figures |= self._episodes(collector, self._descent)
             else:
                 steps, actions = self._explore(collector, length, epsilon)
                 with self.clock("update"):

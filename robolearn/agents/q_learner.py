@@ -16,6 +16,7 @@ from robolearn.collect import Collector
 from robolearn.config import check_ranges
 from robolearn.data.rollout import DeviceStep, Step
 from robolearn.device.collector import DeviceCollector
+from robolearn.errors import RobolearnError
 from robolearn.nn.perception import Perception
 from robolearn.nn.q_network import QNetwork, Returns
 from robolearn.spaces import action_width, flatten_any, from_env_action, to_env_action
@@ -183,6 +184,8 @@ class QLearner(Learner[Q]):
         self, collector: DeviceCollector, length: int
     ) -> tuple[Sequence[DeviceStep], Tensor]:
         """Do what ``_explore`` does, by ``_chance``, without waiting for the device."""
+        if self.guide is not None:
+            raise RobolearnError("A guide acts on the host: use engine='analytic' or 'mujoco'.")
         shape, count = (length, collector.num_envs), action_width(self._actions)
         fell, whim = draw_whims(*shape, actions=count, epsilon=self._chance, rng=self._rng)
         noise = self.online.draw_noise(*shape, generator=self._rng)

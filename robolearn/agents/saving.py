@@ -22,6 +22,8 @@ _KEYS = {"config", "seed", "counters", "env", "observation_space", "action_space
 _LEARNING = "learning"
 PASSING = {"rollout", "choice"}
 """Keepers of what only goes with the very episodes that were under way."""
+_STREAMS = {torch.Generator().get_state().numel(), 16}
+"""Bytes of a random stream's state: on the CPU, and on CUDA."""
 _SLACK = 1_000_000  # numbers nobody minds
 
 State: TypeAlias = dict[str, Any]
@@ -149,15 +151,25 @@ def load_saved(cls: type[A], folder: str | Path, env: VectorEnv | None, device: 
     Raises:
         RobolearnError: No agent there, a damaged one, or one of another algorithm.
     """
-    return _built(cls, Path(folder), *_read(Path(folder), cls.name), env, device)
+    agent, _ = _built(cls, Path(folder), *_read(Path(folder), cls.name), env, device)
+    return agent
 
 
-def load_learning(cls: type[A], folder: Path, device: str) -> tuple[A, State, bool]:
+def load_learning(
+    cls: type[A], folder: Path, device: str, compile: str = "auto"
+) -> tuple[A, State, bool]:
     """Read what ``save_learning`` wrote.
 
+    Args:
+        cls: The agent's class.
+        folder: Where from.
+        device: 'auto', 'cpu' or 'cuda'.
+        compile: See :class:`~robolearn.agents.learner.Learner`.
+
     Returns:
-        The agent, the session, and whether its environments are where they were; if not, they
-        begin new episodes.
+        The agent, the session, and whether it goes on exactly there: not where its environments
+        cannot be put back and begin new episodes, nor on another kind of device, whose random
+        numbers are others.
 
     Raises:
         RobolearnError: No learning there to go on with, a damaged one, or one of another algorithm.
@@ -168,7 +180,7 @@ def load_learning(cls: type[A], folder: Path, device: str) -> tuple[A, State, bo
             f"{folder} holds an agent, but no learning to go on with. Use it with robolearn eval, "
             "or robolearn record."
         )
-    agent = _built(cls, folder, state, tensors, None, device)
+    agent, same_streams = _built(cls, folder, state, tensors, None, device, compile=compile)
     exact = False
     with fitting(folder):
         learning = state[_LEARNING]
@@ -181,24 +193,31 @@ def load_learning(cls: type[A], folder: Path, device: str) -> tuple[A, State, bo
         for name, keeper in agent.parts().keepers.items():
             if exact or name not in PASSING:
                 keeper.restore(tensors[name])
-        return agent, dict(learning["session"]), exact
+        return agent, dict(learning["session"]), exact and same_streams
 
 
 def _built(
-    cls: type[A], folder: Path, state: State, tensors: Tensors, env: VectorEnv | None, device: str
-) -> A:
+    cls: type[A],
+    folder: Path,
+    state: State,
+    tensors: Tensors,
+    env: VectorEnv | None,
+    device: str,
+    **how: str,
+) -> tuple[A, bool]:
+    """Return the agent, and whether its random streams go on where they were."""
     build: Any = cls
     with fitting(folder):
         config = from_dict(build.Config, state["config"])
         described = TrainingEnvs.from_json(state)
         _require_contained(folder, config, described, tensors)
         envs = described if env is None else env
-        agent: A = build(envs, config, seed=state["seed"], device=device)
+        agent: A = build(envs, config, seed=state["seed"], device=device, **how)
         parts = agent.parts()
-        _restore(parts, tensors)
+        same_streams = _restore(parts, tensors)
         for name in parts.counters:
             setattr(agent, name, type(getattr(agent, name))(state["counters"][name]))
-    return agent
+    return agent, same_streams
 
 
 def _read(folder: Path, name: str) -> tuple[State, Tensors]:
@@ -235,14 +254,24 @@ def _require_contained(folder: Path, config: Any, envs: TrainingEnvs, tensors: T
         )
 
 
-def _restore(parts: Parts, tensors: Tensors) -> None:
-    """Put read tensors back into an agent's parts."""
+def _restore(parts: Parts, tensors: Tensors) -> bool:
+    """Put read tensors back into an agent's parts.
+
+    Returns:
+        Whether random streams go on where they were; on another kind of device they begin anew.
+    """
     for name, module in parts.modules.items():
         module.load_state_dict(tensors[name])
+    same = True
     for name, rng in parts.generators.items():
-        rng.set_state(tensors["random"][name])
+        state = tensors["random"][name]
+        if state.numel() in _STREAMS - {rng.get_state().numel()}:
+            same = False
+        else:
+            rng.set_state(state)
     if parts.optimizer is not None:
         _restore_moments(parts.optimizer, tensors["optimizer"])
+    return same
 
 
 def _restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:

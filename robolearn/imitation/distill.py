@@ -272,7 +272,8 @@ def watch(
         Observations, shape (S, D), and the teacher's outputs for them, shape (S, width).
     """
     collector = student.collector
-    assert isinstance(collector, Collector)
+    if not isinstance(collector, Collector):
+        raise RobolearnError("Distilling acts on the host: use engine='analytic' or 'mujoco'.")
     space: Any = student.envs.action_space
     count = collector.num_envs
     by_learner = torch.arange(count, device=student.device) < round(share * count)

@@ -84,6 +84,11 @@ class Descent:
         self._bad.copy_(torch.where(self._stop > 0, self._bad, now))
         self._stop.copy_(self._bad.amax())
 
+    def forgive(self) -> None:
+        """Let further steps change something again; deferred only."""
+        for kept in (self._bad, self._stop, self._told):
+            kept.zero_()
+
     def check(self) -> None:
         """See whether everything was finite since the last time, where that is deferred.
 
@@ -93,8 +98,7 @@ class Descent:
         if self._deferred and self._stop.item():
             row = int(self._bad.argmax())
             loss, length = self._told[..., row].tolist() if self._names else self._told.tolist()
-            for kept in (self._bad, self._stop, self._told):
-                kept.zero_()
+            self.forgive()
             _raise(loss, length, self._names[row] if self._names else "")
 
     def step(self, loss: Tensor, *, rate: float | None = None, max_norm: float) -> None:

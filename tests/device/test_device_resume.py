@@ -1,5 +1,7 @@
 """Learning on a device that was put away goes on as if it had not been."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from on_host import SEED, described
@@ -7,9 +9,13 @@ from test_device_equality import everything
 
 from robolearn.agents.a2c import A2C, A2CConfig
 from robolearn.agents.dqn import DQN, DQNConfig
+from robolearn.agents.load import load_run
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.agents.pqn import PQN, PQNConfig
 from robolearn.agents.saving import load_learning, save_learning
+from robolearn.runs.run import RunFolder
+from robolearn.session import TrainConfig
+from robolearn.train import train
 
 BALANCE, SWING_UP = "CartPoleBalance-v0", "CartPoleSwingUp-v0"
 SMALL = {"num_envs": 4, "hidden": (8,)}
@@ -65,3 +71,37 @@ def test_what_was_put_away_is_not_what_it_became(tmp_path):
     again, _, _ = load_learning(PPO, tmp_path / "half", "cpu")
     for name, tensor in everything(again).items():
         assert torch.equal(tensor, before[name]), name
+
+
+class CudaStream:
+    """A random stream whose state is as long as one of CUDA."""
+
+    def get_state(self):
+        return torch.zeros(16, dtype=torch.uint8)
+
+
+@pytest.mark.usefixtures("short_episodes")
+def test_what_was_put_away_on_cuda_is_taken_up_on_the_cpu_with_other_random_numbers(tmp_path):
+    agent = PPO(described(BALANCE), PPOConfig(**BATCHES), seed=SEED).learn(64)
+    parts = agent.parts()
+    streams = {name: CudaStream() for name in parts.generators}
+    agent.parts = lambda: replace(parts, generators=streams)
+    save_learning(agent, tmp_path / "half", {})
+    agent.save(tmp_path / "agent")
+    again, _, exact = load_learning(PPO, tmp_path / "half", "cpu")
+    assert not exact
+    assert torch.equal(again.collector.obs, agent.collector.obs)
+    loaded = PPO.load(tmp_path / "agent", device="cpu")
+    seen = agent.collector.obs.numpy()
+    for one in (again, loaded):
+        expected, _ = agent.predict(seen, deterministic=True)
+        assert (one.predict(seen, deterministic=True)[0] == expected).all()
+    again.learn(64)
+
+
+def test_learning_goes_on_compiled_as_it_was(tmp_path):
+    run = tmp_path / "run"
+    config = {"agent": "ppo", "env": described(BALANCE), "steps": 64, "run": run}
+    train(TrainConfig(**config, hyper=BATCHES, device="cpu", compile="off"))
+    agent, *_ = load_run(RunFolder.open(run), device="cpu", compile="off")
+    assert agent.how == "eager, as asked for"
