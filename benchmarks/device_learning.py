@@ -2,8 +2,8 @@
 
     python -m benchmarks.device_learning --out benchmarks/results/device_learning
 
-Engine torch, its step compiled, one thread. Steps and iterations until the greedy policy solves the
-task do not depend on the device; seconds do, and are those of this machine. Takes 40 minutes.
+Engine torch, its step compiled, one thread. A GPU runs the same algorithm on other random numbers,
+so steps there are of this kind, not these; seconds are those of this machine. Takes 40 minutes.
 """
 
 from dataclasses import dataclass

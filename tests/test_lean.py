@@ -134,6 +134,6 @@ def test_the_benchmarks_of_a_gpu_run(lean):
         f"import runpy, sys; sys.argv[1:] = {arguments}\n"
         "runpy.run_module('benchmarks.gpu', run_name='__main__')"
     )
-    assert "| physics | CartPoleBalance-v0: cpu against CPU, 300 steps | 0 | <= 1e-6 |" in told
+    assert "| physics | CartPoleBalance-v0: cpu against CPU, 20 steps | 0 | <= 1e-6 |" in told
     assert "CartPoleSwingUp-v0, solved at 0.95 | 0 of 1 seeds" in told
     assert "skipped: needs mujoco, mujoco_warp" in told

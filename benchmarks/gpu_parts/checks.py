@@ -1,6 +1,5 @@
 """Correctness on a device: physics are those of the CPU, and graphs compute what eager does."""
 
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -32,11 +31,12 @@ def physics(setting: Setting) -> Rows:
         worst = 0.0
         firsts = [envs.reset(seed=0)[0].cpu() for envs in both]
         rng = np.random.default_rng(0)
-        for _ in range(setting.size(300, 20)):
+        steps = setting.size(300, 20)
+        for _ in range(steps):
             worst = max(worst, (firsts[0] - firsts[1]).abs().max().item())
             action = torch.from_numpy(rng.uniform(-1, 1, (64, 1)))
             firsts = [envs.step(action.to(envs.device))[0].cpu() for envs in both]
-        yield found(f"{task}: {setting.device} against CPU, 300 steps", worst, "<= 1e-6")
+        yield found(f"{task}: {setting.device} against CPU, {steps} steps", worst, "<= 1e-6")
 
 
 def graphs(setting: Setting) -> Rows:
@@ -44,17 +44,16 @@ def graphs(setting: Setting) -> Rows:
     if not setting.cuda:
         yield found("graph against eager", "not measured: needs CUDA", "<= 1e-5")
         return
-    cases: list[tuple[Any, Any, int]] = [
-        (PPO, PPOConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256),
-        (PQN, PQNConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256),
-        (DQN, DQNConfig(num_envs=64, prioritised=True), 4 * 64),
+    cases: list[tuple[Any, Any, int, int]] = [  # steps in a round; rounds of 20, 16, 8 updates
+        (PPO, PPOConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256, 10),
+        (PQN, PQNConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256, 13),
+        (DQN, DQNConfig(num_envs=64, prioritised=True, warmup=256), 4 * 64, 26),
     ]
-    for cls, config, steps in cases:
+    for cls, config, steps, rounds in cases:
         states = []
         for mode in ("off", "graph"):
-            agent = cls(deepcopy(BALANCE), config, seed=0, device="cuda", compile=mode)
-            per_round = 20 if cls is not DQN else config.updates
-            agent.learn(steps * (-(-200 // per_round) + 20 * (cls is DQN)))
+            agent = cls(BALANCE, config, seed=0, device="cuda", compile=mode)
+            agent.learn(steps * rounds)
             states.append(dict(next(iter(agent.parts().modules.values())).state_dict()))
         worst = max(
             (a.double() - b.double()).abs().max().item()

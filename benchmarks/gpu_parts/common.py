@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from robolearn.device.graph import Graphed
 from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn_envs.tasks.base import ActionKind
 from robolearn_envs.torch_vector import TorchVectorEnv
@@ -86,25 +87,46 @@ def batch(
     return envs
 
 
-@torch.no_grad()
-def greedy(agent: Any, env: EnvConfig, episodes: int) -> tuple[float, float]:
-    """Return mean return and success of the greedy policy: an episode of each of many environments.
+class Judge:
+    """Looks at the greedy policy: an episode of each of many environments on the agent's device.
 
-    The same that ``evaluate`` measures, in environments on the agent's device.
+    The same that ``evaluate`` measures, in static buffers, so that a look is one graph many times.
     """
-    envs = env.make_on_device(episodes, agent.device)
-    raw, _ = envs.reset(seed=HELD_OUT)
-    total, playing = torch.zeros(episodes, device=agent.device), torch.ones_like(envs.limit).bool()
-    success = torch.zeros_like(playing)
-    for _ in range(envs.task.max_steps):
-        obs = raw.reshape(episodes, -1)
-        start = torch.zeros_like(playing)
-        latent = agent.net.perceive(obs, agent.net.perception(obs), start)
-        action = agent.net.head.executed(agent.net.head.mode(agent.net.policy(latent)))
-        moved = envs.transition(action)
-        total += moved.reward * playing
+
+    def __init__(self, agent: Any, env: EnvConfig, episodes: int) -> None:
+        """Make the environments.
+
+        Args:
+            agent: A policy without a memory.
+            env: Where it is judged.
+            episodes: How many environments.
+        """
+        self._agent, self._envs = agent, env.make_on_device(episodes, agent.device)
+        raw, _ = self._envs.reset(seed=HELD_OUT)
+        self._obs = raw.reshape(episodes, -1).clone()
+        self._total = torch.zeros(episodes, device=agent.device)
+        self._playing = torch.ones(episodes, dtype=torch.bool, device=agent.device)
+        self._success = torch.zeros_like(self._playing)
+        self._step = Graphed(self._advance, capture=agent.device.type == "cuda")
+
+    @torch.no_grad()
+    def _advance(self) -> None:
+        net = self._agent.net
+        output = net.policy(net.perception(self._obs))
+        moved = self._envs.transition(net.head.executed(net.head.mode(output)))
         done = moved.terminated | moved.truncated
-        success |= done & playing & moved.outcome["success"]
-        playing &= ~done
-        raw = moved.obs
-    return total.mean().item(), success.float().mean().item()
+        self._total += moved.reward * self._playing
+        self._success |= done & self._playing & moved.outcome["success"]
+        self._playing &= ~done
+        self._obs.copy_(moved.obs.reshape(self._obs.shape))
+
+    def look(self) -> tuple[float, float]:
+        """Return mean return and success."""
+        raw, _ = self._envs.reset(seed=HELD_OUT)
+        self._obs.copy_(raw.reshape(self._obs.shape))
+        self._total.zero_()
+        self._playing.fill_(True)
+        self._success.fill_(False)
+        for _ in range(self._envs.task.max_steps):
+            self._step()
+        return self._total.mean().item(), self._success.float().mean().item()

@@ -1,8 +1,10 @@
 """Many seeds at once, against one."""
 
+from typing import Any
+
 from benchmarks.gpu_parts.common import Rows, Setting, found
 from robolearn.agents.many import ManyPPO
-from robolearn.agents.ppo import PPOConfig
+from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.device.graph import WARM_UP
 from robolearn.environments import EnvConfig
 
@@ -18,7 +20,10 @@ def seeds(setting: Setting) -> Rows:
         minibatch=setting.size(2_048, 64),
     )
     size, device = config.rollout_size, str(setting.device)
-    trained = {count: ManyPPO(env, config, range(count), device=device) for count in (1, SEEDS)}
+    trained: dict[int, Any] = {
+        1: PPO(env, config, device=device),
+        SEEDS: ManyPPO(env, config, range(SEEDS), device=device),
+    }
     for agents in trained.values():
         for _ in agents.iterate((WARM_UP + 2) * size):
             pass

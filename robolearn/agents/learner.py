@@ -63,7 +63,7 @@ class Learner(ABC, Generic[C]):
             seed: Fixes everything random.
             device: 'auto', 'cpu' or 'cuda'; engines on a device take the same.
             compile: 'graph' captures what is computed again and again as CUDA graphs, 'off' does
-                not, 'auto' does where that can be; ``how`` says which. Results are the same. 'fuse'
+                not, 'auto' does where that can be; ``how`` says which. The same is computed. 'fuse'
                 is 'auto', and compiles the step of engine 'torch' into few kernels, which takes
                 half a minute the first time and may change the last places of numbers.
             **env_kwargs: Passed on to the environment.
