@@ -44,22 +44,19 @@ class Part:
     """Packages beyond torch, NumPy and Gymnasium."""
 
 
+_STEPS = "cart-poles: >= 100M steps/s with 16,384, >= 2G with 1,048,576"
+_TRAINED = "cart-pole PPO: >= 20M steps/s"
 PARTS = (
-    Part("physics", "checks.physics", 60, "<= 1e-6 off the CPU's"),
+    Part("physics", "checks.physics", 40, "<= 1e-6 off the CPU's"),
     Part("graphs", "checks.graphs", 60, "parameters after 200 updates: <= 1e-5"),
-    Part(
-        "environments",
-        "speed.environments",
-        140,
-        "cart-poles: >= 100M steps/s with 16,384, >= 2G with 1,048,576",
-    ),
-    Part("training", "speed.training", 100, "cart-pole PPO: >= 20M steps/s"),
-    Part("updates", "speed.updates", 45, "graph over eager: >= 4 times as fast, PPO and DQN"),
-    Part("seeds", "many.seeds", 45, "16 seeds: <= 2 times the time of one"),
+    Part("fused environments", "speed.fused_environments", 110, _STEPS),
+    Part("environments", "speed.environments", 45, _STEPS),
+    Part("updates", "speed.updates", 40, "graph over eager: >= 4 times as fast, PPO and DQN"),
+    Part("seeds", "many.seeds", 40, "16 seeds: <= 2 times the time of one"),
     Part(
         "poles",
         "learning.poles",
-        60,
+        70,
         "solved: CartPoleBalance-v0 <= 1 s, CartPoleSwingUp-v0 <= 5 s, 10 of 10 seeds",
     ),
     Part(
@@ -69,6 +66,8 @@ PARTS = (
         "NavLidar-v0 level 2, success 0.95: <= 15 s; level 4, 0.90: <= 60 s",
         ("scipy",),
     ),
+    Part("fused training", "speed.fused_training", 80, _TRAINED),
+    Part("training", "speed.training", 50, _TRAINED),
     Part(
         "warp",
         "engines.warp",

@@ -1,5 +1,6 @@
 """How fast environments, iterations and updates are, and how far from what memory allows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -72,7 +73,16 @@ def actions_for(envs: TorchVectorEnv) -> Tensor:
 
 
 def environments(setting: Setting) -> Rows:
-    """Step environments alone."""
+    """Step environments alone, every operation a kernel."""
+    return _stepped(setting, fuse=False)
+
+
+def fused_environments(setting: Setting) -> Rows:
+    """Step environments alone, compiled into few kernels: that takes Triton and a C compiler."""
+    return _stepped(setting, fuse=True)
+
+
+def _stepped(setting: Setting, *, fuse: bool) -> Rows:
     peak = bandwidth(setting)
     yield found("memory, copying", f"{peak / 1e12:.2f} TB/s")
     cases = [
@@ -84,11 +94,10 @@ def environments(setting: Setting) -> Rows:
     ]
     for task, count, goal in cases:
         count = setting.size(count, 64)
-        for fuse in (True, False):
-            envs = batch(task, count, setting, fuse=fuse)
-            yield _environment(setting, envs, fuse, goal, peak)
-            del envs
-            make_room()
+        envs = batch(task, count, setting, fuse=fuse)
+        yield _environment(setting, envs, fuse, goal, peak)
+        del envs
+        make_room()
 
 
 def _environment(
@@ -112,7 +121,7 @@ def _environment(
     return found(
         f"{type(envs.task).__name__}, {envs.num_envs:,} envs{', fused' if fuse else ''}",
         rate(envs.num_envs / seconds),
-        goal if fuse else "",
+        goal,
         steps_per_second=envs.num_envs / seconds,
         bytes_per_step=least / envs.num_envs,
         operations_per_step=made,
@@ -124,6 +133,15 @@ def _environment(
 
 def training(setting: Setting) -> Rows:
     """Let PPO learn cart-poles, all of it on the device."""
+    return _trained(setting, ("graph", "off") if setting.cuda else ("off",))
+
+
+def fused_training(setting: Setting) -> Rows:
+    """The same with environments that are compiled."""
+    return _trained(setting, ("fuse",))
+
+
+def _trained(setting: Setting, modes: Sequence[str]) -> Rows:
     for count in (16_384, 65_536, 4_096):
         config = PPOConfig(
             num_envs=setting.size(count, 64),
@@ -131,23 +149,19 @@ def training(setting: Setting) -> Rows:
             minibatch=setting.size(count * 32 // 8, 64),
             epochs=2,
         )
-        for mode in ("graph", "fuse", "off"):
-            if mode == "graph" and not setting.cuda:
-                continue
+        for mode in modes:
             agent = PPO(BALANCE, config, seed=0, device=str(setting.device), compile=mode)
             size = config.rollout_size
             agent.learn((WARM_UP + 2) * size)
             seconds = setting.seconds(lambda agent=agent, size=size: agent.learn(size))
             held = torch.cuda.max_memory_allocated() / 2**30 if setting.cuda else 0.0
-            yield (
-                found(
-                    f"PPO with training, {config.num_envs:,} envs, {mode}",
-                    rate(size / seconds),
-                    ">= 20M" if mode == "fuse" else "",
-                    steps_per_second=size / seconds,
-                    gib=held,
-                    note=f"{held:.2f} GiB at most" if setting.cuda else "",
-                )
+            yield found(
+                f"PPO with training, {config.num_envs:,} envs, {mode}",
+                rate(size / seconds),
+                ">= 20M",
+                steps_per_second=size / seconds,
+                gib=held,
+                note=f"{held:.2f} GiB at most" if setting.cuda else "",
             )
             agent.close()
             del agent
