@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NoReturn
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from robolearn.accelerate import cuda_problem
 from robolearn.agents import agent_class
 from robolearn.agents.base import Agent
+from robolearn.agents.defaults import usual_config
 from robolearn.config import from_dict
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError
@@ -154,16 +156,28 @@ def raise_too_large(num_envs: int, device: torch.device, fits: Callable[[int], b
     )
 
 
-def fits(agent: str, place: Place, hyper: Mapping[str, Any], num_envs: int) -> bool:
-    """Return whether an agent can learn there from so many environments, by letting it."""
-    cls = agent_class(agent)
-    usual: Any = cls.Config() if not hyper else from_dict(cls.Config, hyper)
+def settings(agent: str, env: EnvConfig, hyper: Mapping[str, Any]) -> Any:
+    """Return the hyper-parameters an agent learns with: those given, else the usual ones."""
+    config = agent_class(agent).Config
+    return from_dict(config, hyper) if hyper else usual_config(config, agent, env.id, None)
+
+
+def fits(
+    agent: str, place: Place, hyper: Mapping[str, Any], num_envs: int, *, compile: str = "auto"
+) -> bool:
+    """Return whether an agent can learn there from so many environments, by letting it.
+
+    It learns until its graphs are captured, which take memory of their own.
+    """
+    usual = settings(agent, place.env, hyper)
     smaller = {"num_envs": num_envs}
     if hasattr(usual, "minibatch"):
         smaller["minibatch"] = min(usual.minibatch, num_envs * usual.rollout_steps)
-    learner = cls(place.env, replace(usual, **smaller), device=place.device, compile="off")
+    cls = agent_class(agent)
+    learner = cls(place.env, replace(usual, **smaller), device=place.device, compile=compile)
     try:
-        next(learner.iterate(10**12))
+        for _ in islice(learner.iterate(10**12), _ROUNDS):
+            pass
     except torch.OutOfMemoryError:
         return False
     finally:

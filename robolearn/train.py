@@ -15,7 +15,7 @@ from robolearn.config import from_dict
 from robolearn.environments import described
 from robolearn.errors import RobolearnWarning
 from robolearn.files import fitting
-from robolearn.placement import Place, choose_place, fits, raise_too_large
+from robolearn.placement import Place, choose_place, fits, raise_too_large, settings
 from robolearn.runs.meta import meta
 from robolearn.runs.run import RunFolder
 from robolearn.session import Session, TrainConfig, TrainResult
@@ -33,7 +33,8 @@ def train(config: TrainConfig, device_choice: str | None = None) -> TrainResult:
         device_choice: Why its device was chosen; None to choose one where it says 'auto'.
 
     Raises:
-        RobolearnError: Something in the config cannot be; nothing was written.
+        RobolearnError: Something in the config cannot be; nothing was written, but where memory ran
+            out later than that.
         DivergedError: A number or a simulation stopped being finite.
         SaveError: The last checkpoint could not be written.
     """
@@ -46,12 +47,11 @@ def train(config: TrainConfig, device_choice: str | None = None) -> TrainResult:
         return carry_out(cls(config.env, hyper, **how), config, device_choice=device_choice)
     except torch.OutOfMemoryError:
         pass  # and what did not fit is held no longer
-    count = (cls.Config() if hyper is None else hyper).num_envs
     place = Place(config.device, config.env)
     raise_too_large(
-        count,
+        settings(config.agent, config.env, config.hyper).num_envs,
         torch.device(config.device),
-        lambda fewer: fits(config.agent, place, config.hyper, fewer),
+        lambda n: fits(config.agent, place, config.hyper, n, compile=config.compile),
     )
 
 

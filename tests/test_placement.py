@@ -6,10 +6,20 @@ import pytest
 import torch
 
 from robolearn.accelerate import cuda_problem
+from robolearn.agents.defaults import tuned
+from robolearn.agents.ppo import PPO
 from robolearn.cli import main
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
-from robolearn.placement import Place, choose_place, fastest, fits, raise_too_large, speed
+from robolearn.placement import (
+    Place,
+    choose_place,
+    fastest,
+    fits,
+    raise_too_large,
+    settings,
+    speed,
+)
 from robolearn.session import TrainConfig
 from robolearn.train import train
 
@@ -97,6 +107,26 @@ def test_where_not_even_one_fits_that_is_said():
 def test_whether_environments_fit_is_seen_by_learning_a_round_from_them():
     assert fits("ppo", Place("cpu", ON_TORCH), {}, 3)
     assert fits("dqn", Place("cpu", ON_TORCH), {"batch": 8}, 3)
+
+
+def test_environments_do_not_fit_where_learning_from_them_runs_out_of_memory(monkeypatch):
+    learn, sizes = PPO._update, []
+
+    def update(agent, experience):
+        sizes.append(agent.config.num_envs)
+        if len(sizes) == 4:  # as late as in a capture
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return learn(agent, experience)
+
+    monkeypatch.setattr(PPO, "_update", update)
+    assert not fits("ppo", Place("cpu", ON_TORCH), {}, 3)
+    assert sizes == [3, 3, 3, 3]
+
+
+def test_what_is_not_said_is_learned_with_as_it_was_tuned():
+    swing_up = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="torch")
+    assert settings("ppo", swing_up, {}).num_envs == tuned("ppo", swing_up.id)["num_envs"] != 32
+    assert settings("ppo", swing_up, {"num_envs": 8, "minibatch": 16}).num_envs == 8
 
 
 @pytest.mark.parametrize(("agent", "hyper"), [("ppo", {}), ("ppo", {"num_envs": 64})])

@@ -5,6 +5,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from robolearn_envs.engines import DEVICE_ENGINES
+from robolearn_envs.names import pick
 from robolearn_envs.tasks import TASKS
 
 
@@ -31,14 +32,15 @@ def make_batch(
         ValueError: An unknown name, or a combination that cannot be.
         ImportError: The engine is not installed.
     """
-    if engine is None and device is not None and TASKS[task].device_engines:
-        engine = TASKS[task].device_engines[0]
+    on_device = pick("task", task, TASKS).device_engines
+    if engine is None and device is not None and on_device:
+        engine = on_device[0]
     if engine in DEVICE_ENGINES:
         from robolearn_envs.torch_vector import TorchVectorEnv  # torch takes a second to import
 
         return TorchVectorEnv(task, num_envs, engine=engine, device=device or "cpu", **options)
     if device is not None:
-        there = " and ".join(TASKS[task].device_engines) or "none"
+        there = " and ".join(on_device) or "none"
         raise ValueError(
             f"Only engines on a device take one, got device='{device}' and engine={engine!r}. "
             f"Those that {task} runs on: {there}."

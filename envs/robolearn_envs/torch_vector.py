@@ -330,7 +330,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         if self._mode is AutoresetMode.NEXT_STEP:
             self._restart(ended)
         elif self._mode is AutoresetMode.DISABLED:
-            terminated, truncated = terminated & ~ended, truncated | ended
+            truncated = truncated | ended
         done = terminated | truncated
         outcome = {k: v.clone() for k, v in self.task.outcome(memory, terminated).items()}
         self._won.copy_(torch.where(done & ~ended, outcome["success"], self._won))
