@@ -137,14 +137,15 @@ def resume(path: Path) -> TrainResult | None:
             session = Session(config, agent, folder)
             with fitting(checkpoint):
                 session.restore(state)
-            _note_resumption(folder, agent.steps, exact=exact)
+            _note_resumption(folder, agent, exact=exact)
             return session.run(agent.proceed())
         finally:
             agent.close()
 
 
-def _note_resumption(folder: RunFolder, steps: int, *, exact: bool) -> None:
-    folder.tell("resumed", {"steps": steps, "exact": exact, **meta()})
+def _note_resumption(folder: RunFolder, agent: Agent, *, exact: bool) -> None:
+    facts = {"steps": agent.steps, "exact": exact, "how": agent.how}
+    folder.tell("resumed", {**facts, **meta()})
     if not exact:
         warnings.warn(
             "Not everything could be put back to where it was, such as environments that then "

@@ -118,6 +118,8 @@ def test_a_simulation_that_breaks_down_stops_learning_where_it_is_asked_to():
     with pytest.raises(DivergedError, match="simulation of 1 episodes broke down"):
         next(reports)
     assert_equal(learned(agent), before)
+    next(agent.proceed())  # who goes on all the same is not told of it again
+    assert not torch.equal(learned(agent)[0], before[0])
 
 
 def test_a_simulation_that_breaks_down_begins_anew_where_it_is_asked_to():

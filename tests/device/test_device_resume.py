@@ -1,5 +1,6 @@
 """Learning on a device that was put away goes on as if it had not been."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,13 +10,11 @@ from test_device_equality import everything
 
 from robolearn.agents.a2c import A2C, A2CConfig
 from robolearn.agents.dqn import DQN, DQNConfig
-from robolearn.agents.load import load_run
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.agents.pqn import PQN, PQNConfig
 from robolearn.agents.saving import load_learning, save_learning
-from robolearn.runs.run import RunFolder
 from robolearn.session import TrainConfig
-from robolearn.train import train
+from robolearn.train import resume, train
 
 BALANCE, SWING_UP = "CartPoleBalance-v0", "CartPoleSwingUp-v0"
 SMALL = {"num_envs": 4, "hidden": (8,)}
@@ -103,5 +102,8 @@ def test_learning_goes_on_compiled_as_it_was(tmp_path):
     run = tmp_path / "run"
     config = {"agent": "ppo", "env": described(BALANCE), "steps": 64, "run": run}
     train(TrainConfig(**config, hyper=BATCHES, device="cpu", compile="off"))
-    agent, *_ = load_run(RunFolder.open(run), device="cpu", compile="off")
-    assert agent.how == "eager, as asked for"
+    (run / "eval.json").unlink()  # as if it had been stopped before
+    resume(run)
+    told = json.loads((run / "meta.json").read_text())
+    assert told["computed"][0]["how"] == "eager, as asked for"
+    assert told["resumed"][0]["how"] == "eager, as asked for"
