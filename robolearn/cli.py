@@ -101,8 +101,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise RobolearnError(did_you_mean("command", name, COMMANDS))
-    module = importlib.import_module(f"robolearn.commands.{COMMANDS[name][0]}")
-    return module.main(arguments)
+    try:
+        module = importlib.import_module(f"robolearn.commands.{COMMANDS[name][0]}")
+        return module.main(arguments)
+    except ModuleNotFoundError as error:
+        from robolearn.extras import missing_extra
+
+        refusal = missing_extra(f"robolearn {name}", error)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from robolearn_envs.engines import installed
 ENV = "robolearn/CartPoleSwingUp-v0"
 OURS, THEIRS = "robolearn PPO", "SB3 PPO"
 ENGINES = tuple(engine for engine in ("mujoco", "bullet") if installed(engine))
-"""Where both are tested; PyBullet has no wheels past Python 3.11."""
+"""The engines both are tested on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ _PACKAGES = (
     "gymnasium",
     "mujoco",
     "pybullet",
+    "pybullet-arm64",
     "numpy",
     "torch",
     "stable-baselines3",

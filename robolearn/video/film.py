@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import imageio.v3 as iio
 import numpy as np
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from robolearn.video.painter import Job
@@ -221,7 +221,7 @@ def _save(picture: np.ndarray, path: Path, comment: str) -> None:
     info = PngInfo()
     info.add_itxt("comment", comment)
     try:
-        Image.fromarray(picture).save(part, optimize=True, pnginfo=info)
+        iio.imwrite(part, picture, plugin="pillow", optimize=True, pnginfo=info)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -3,7 +3,7 @@ import math
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
+from optional_torch import needs_torch, torch
 from scipy import stats
 
 from robolearn_envs.streams import uniform
@@ -185,6 +185,7 @@ def test_dmc_starts_are_independent_normals_about_hanging():
         assert np.abs(np.corrcoef(pairs.T) - np.eye(4)).max() < 0.03
 
 
+@needs_torch
 @every_task
 def test_task_functions_are_the_same_on_torch(task):
     rng = np.random.default_rng(0)

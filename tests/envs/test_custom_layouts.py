@@ -392,7 +392,7 @@ def test_bullet_makes_no_more_bodies_once_every_layout_has_been_seen(level):
     def bodies(resets):
         for _ in range(resets):
             env.reset()
-        return pybullet.getNumBodies(physicsClientId=env._engine._clients[0])
+        return pybullet.getNumBodies(physicsClientId=env._engine._clients.ids[0])
 
     env.reset(seed=0)
     early, settled = bodies(1), bodies(200)

@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
+from optional_torch import torch, torch_arrays
 
-from robolearn_envs import make_vec, torch_arrays
+from robolearn_envs import make_vec
 from robolearn_envs.engines.analytic import AnalyticEngine
 from robolearn_envs.engines.bullet import BulletEngine
 from robolearn_envs.engines.mujoco import MujocoEngine
@@ -18,8 +18,9 @@ MAKERS = {
     "mujoco": MujocoEngine,
     "bullet": BulletEngine,
     "numpy": lambda *args: AnalyticEngine(*args, xp=np),
-    "torch": lambda *args: AnalyticEngine(*args, xp=torch_arrays),
 }
+if torch is not None:
+    MAKERS["torch"] = lambda *args: AnalyticEngine(*args, xp=torch_arrays)
 PAIRS = list(itertools.combinations(MAKERS, 2))
 NOMINAL = {name: np.ones(STARTS) for name in CartPole.randomised}
 FLOAT32 = {"rtol": 2.0**-23, "atol": 1e-9}  # one unit in the last place

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import torch
+from optional_torch import needs_torch, torch
 
 from robolearn_envs.rewards import tolerance
 
@@ -49,6 +49,7 @@ def test_quadratic_tolerance_is_a_parabola_cut_off_at_zero(x, at_margin, expecte
     assert got == pytest.approx(expected)
 
 
+@needs_torch
 @pytest.mark.parametrize("sigmoid", ["gaussian", "quadratic"])
 def test_tolerance_is_the_same_on_torch(sigmoid):
     x = np.linspace(-5, 5, 101)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import torch
+from optional_torch import needs_torch, torch
 from scenes import Scene, gap, march, march_pixel, random_scenes
 from scipy.ndimage import maximum_filter, minimum_filter
 
@@ -185,6 +185,7 @@ def test_depth_is_measured_along_the_cameras_axis(engine):
     assert image[30] == pytest.approx(np.full(64, 2.0), abs=0.005)
 
 
+@needs_torch
 def test_sensors_are_the_same_on_torch():
     for one in random_scenes(levels=(3, 4), count=4, seed=5):
         on_torch = [torch.from_numpy(part) for part in one]

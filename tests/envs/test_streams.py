@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional_torch import needs_torch, torch_arrays
 from scipy import stats
 
-from robolearn_envs import torch_arrays
 from robolearn_envs.streams import philox, uniform
 
-both_namespaces = pytest.mark.parametrize("xp", [np, torch_arrays], ids=["numpy", "torch"])
+both_namespaces = pytest.mark.parametrize(
+    "xp", [np, pytest.param(torch_arrays, marks=needs_torch)], ids=["numpy", "torch"]
+)
 
 ONES = 0xFFFFFFFF
 # Random123's kat_vectors for philox4x32-10: counter, key, output.
@@ -117,6 +119,7 @@ def test_all_64_bits_of_the_key_count():
     assert len(set(draws)) == 3
 
 
+@needs_torch
 def test_torch_draws_what_numpy_draws():
     keys, episodes = np.arange(-3, 30), np.arange(33)
     expected = uniform(keys, episodes, draws=7)

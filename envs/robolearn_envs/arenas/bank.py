@@ -45,8 +45,9 @@ def bank(level: int, split: str) -> Layout:
         ValueError: No such level or split.
     """
     check_level(level, split)
-    file = _folder() / f"arenas-v{VERSION}-{level}-{split}.npz"
-    kept = _read(file, level, split)
+    folder = _folder()
+    file = folder / f"arenas-v{VERSION}-{level}-{split}.npz" if folder else None
+    kept = _read(file, level, split) if file else None
     if kept is not None:
         return kept
     _log.warning("Building %d layouts of level %d, once (10 ms each).", SIZES[split], level)
@@ -54,18 +55,28 @@ def bank(level: int, split: str) -> Layout:
     size = LEVELS[level]
     drawn = [one._replace(boxes=parked(one.boxes, size.boxes)) for one in drawn]
     stacked = Layout(*(np.stack(part) for part in zip(*drawn, strict=True)))
-    _write(file, stacked)
+    if file:
+        _write(file, stacked)
+    else:
+        _log.warning("The layouts are not cached: no home directory. Set ROBOLEARN_CACHE.")
     return stacked
 
 
-def _folder() -> Path:
-    """Return the folder that ``ROBOLEARN_CACHE`` names, or else the user's cache folder."""
+def _folder() -> Path | None:
+    """Return the folder that ``ROBOLEARN_CACHE`` names, or else the user's cache folder.
+
+    None for a user without a home directory, as a container's random user may be.
+    """
     named = os.environ.get("ROBOLEARN_CACHE")
     if named:
         return Path(named)
     import platformdirs  # only banks are cached, and cart-poles have none
 
-    return Path(platformdirs.user_cache_dir("robolearn"))
+    try:
+        folder = Path(platformdirs.user_cache_dir("robolearn"))
+    except RuntimeError:  # of platformdirs 4.14; earlier ones return a path that begins with ~
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def _shapes(level: int, split: str) -> Layout:

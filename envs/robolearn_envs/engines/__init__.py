@@ -1,6 +1,8 @@
 """Engines by name. Each is imported when it is asked for, so a missing one costs nothing."""
 
 import importlib.util
+import os
+import sys
 from typing import Any, Literal, get_args
 
 from robolearn_envs.engines.base import DeviceEngine, Engine
@@ -23,6 +25,20 @@ def installed(name: str) -> bool:
     return importlib.util.find_spec((ENGINES | DEVICE_ENGINES)[name]) is not None
 
 
+def install_hint(name: str) -> str:
+    """Return how to install the package an engine needs, or what to do without it."""
+    if name != "bullet":
+        packages = {"warp": "mujoco-warp warp-lang"}.get(name, ENGINES.get(name, name))
+        return f"Install it with: pip install {packages}"
+    if sys.version_info >= (3, 14):
+        return (
+            f"PyBullet has no wheels for Python {sys.version_info[0]}.{sys.version_info[1]}. "
+            "Use engine='mujoco', or Python 3.11 to 3.13."
+        )
+    package = "pybullet" if sys.version_info < (3, 12) else "pybullet-arm64"
+    return f"Install it with: pip install {package} (or use engine='mujoco')"
+
+
 def make_engine(
     name: str,
     robot: Robot,
@@ -43,14 +59,14 @@ def make_engine(
 
     Raises:
         ValueError: Unknown engine, or damping asked of one that has none of its own.
-        ImportError: The engine's package is not installed.
+        ImportError: The engine's package is not installed, or cannot be imported.
         TypeError: The engine cannot move the robot.
     """
     pick("engine", name, ENGINES)
     if not installed(name):
         raise ImportError(
             f"Engine '{name}' needs the package {ENGINES[name]}, which is not installed. "
-            "PyBullet has wheels up to Python 3.11; use engine='mujoco' on newer ones."
+            f"{install_hint(name)}"
         )
     if damping not in DAMPINGS:
         raise ValueError(did_you_mean("damping", str(damping), DAMPINGS))
@@ -59,6 +75,7 @@ def make_engine(
             f"damping='default' is Bullet's own and needs engine='bullet', got engine='{name}'."
         )
     if name == "mujoco":
+        _check_mujoco()
         from robolearn_envs.engines.mujoco import MujocoEngine
 
         return MujocoEngine(robot, num_envs, timestep, threads=threads)
@@ -72,6 +89,21 @@ def make_engine(
 
         return AnalyticEngine(robot, num_envs, timestep)
     raise TypeError(f"Engine '{name}' cannot move a {type(robot).__name__}.")
+
+
+def _check_mujoco() -> None:
+    """Import MuJoCo, which looks for the OpenGL platform of ``MUJOCO_GL`` at its import.
+
+    Raises:
+        ImportError: There is no such platform here.
+    """
+    try:
+        import mujoco  # noqa: F401
+    except (RuntimeError, AttributeError, TypeError) as problem:
+        raise ImportError(
+            f"MuJoCo cannot be imported with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({problem}). "
+            "Unset MUJOCO_GL; robolearn does not need it."
+        ) from problem
 
 
 def make_device_engine(
@@ -95,8 +127,8 @@ def make_device_engine(
     pick("engine", name, DEVICE_ENGINES)
     if not installed(name):
         raise ImportError(
-            f"Engine '{name}' needs the package {DEVICE_ENGINES[name]}, which is not installed: "
-            f"pip install 'robolearn[{name}]'."
+            f"Engine '{name}' needs the package {DEVICE_ENGINES[name]}, which is not installed. "
+            f"{install_hint(name)}"
         )
     if name == "warp":
         from robolearn_envs.engines.warp import WarpEngine

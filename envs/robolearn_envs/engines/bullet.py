@@ -8,7 +8,7 @@ import numpy as np
 from robolearn_envs import sensors
 from robolearn_envs.engines.base import Rows, not_finite
 from robolearn_envs.engines.bullet_scenery import BulletScenery
-from robolearn_envs.engines.bullet_world import BulletBody, connect, pybullet
+from robolearn_envs.engines.bullet_world import BulletBody, BulletClients, pybullet
 from robolearn_envs.engines.episodes import EpisodeLog
 from robolearn_envs.robots import CartPole, DiscRobot, Rover
 
@@ -42,7 +42,8 @@ class BulletEngine:
             damped: Leave Bullet's own damping on, which the robot does not have.
 
         Raises:
-            ValueError: More copies than Bullet can hold.
+            ValueError: More copies than one engine may have.
+            EngineError: More worlds than one process can hold.
         """
         if num_envs > MAX_WORLDS:
             raise ValueError(
@@ -60,11 +61,11 @@ class BulletEngine:
         self._power = np.array([1.0, 0.0]) if isinstance(robot, CartPole) else 0.0  # of m
         self._timestep = timestep
         self._damped = damped
-        self._clients = [connect() for _ in range(num_envs)]
-        self._bodies = [self._build(client) for client in self._clients]
+        self._clients = BulletClients(self, num_envs)
+        self._bodies = [self._build(client) for client in self._clients.ids]
         self._scenery: list[BulletScenery] = []
         if isinstance(robot, DiscRobot | Rover):
-            self._scenery = [BulletScenery(client) for client in self._clients]
+            self._scenery = [BulletScenery(client) for client in self._clients.ids]
         none = np.zeros((0, 3)), np.zeros((0, 4))
         self._obstacles = [none] * num_envs  # cylinders and boxes of each copy
 
@@ -110,7 +111,7 @@ class BulletEngine:
         for row, env in enumerate(ids):
             unit = self._unit[env, 0]
             gravity = -self._robot.gravity / unit
-            pybullet.setGravity(0, 0, gravity, physicsClientId=self._clients[env])
+            pybullet.setGravity(0, 0, gravity, physicsClientId=self._clients.ids[env])
             for link, inertial in robot.at(row).links().items():
                 self._bodies[env].set_inertial(link, inertial, unit)
 
@@ -128,7 +129,7 @@ class BulletEngine:
 
     def _push(self, env: int, force: np.ndarray) -> None:
         self._bodies[env].push((force / self._unit[env]).tolist())
-        pybullet.stepSimulation(physicsClientId=self._clients[env])
+        pybullet.stepSimulation(physicsClientId=self._clients.ids[env])
 
     def _read(self) -> None:
         for env, body in enumerate(self._bodies):
@@ -139,8 +140,7 @@ class BulletEngine:
 
     def _replace(self, env: int) -> None:
         """Give a copy a new world, at rest: nothing mends a NaN that is in one."""
-        pybullet.disconnect(self._clients[env])
-        client = self._clients[env] = connect()
+        client = self._clients.replace(env)
         self._bodies[env] = self._build(client)
         if self._scenery:
             self._scenery[env] = BulletScenery(client)
@@ -191,7 +191,4 @@ class BulletEngine:
 
     def close(self) -> None:
         """Disconnect from every world."""
-        for client in self._clients:
-            if pybullet.isConnected(client):
-                pybullet.disconnect(client)
-        self._clients = []
+        self._clients.close()

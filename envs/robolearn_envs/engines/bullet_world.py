@@ -2,8 +2,10 @@
 """A Bullet world of one's own: a physics client and the robot in it."""
 
 import contextlib
+import gc
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -36,16 +38,64 @@ _AWAY = 10.0
 """Height in m at which a rover touches nothing."""
 
 
-def connect() -> int:
+MAX_CLIENTS = 1024
+"""Physics clients that one process can hold; a constant of Bullet's."""
+_open_clients: set[int] = set()  # the clients of :class:`BulletClients` in this process
+
+
+class BulletClients:
+    """Physics clients that are disconnected when their owner is closed or garbage-collected."""
+
+    def __init__(self, owner: object, count: int) -> None:
+        """Connect ``count`` clients.
+
+        Args:
+            owner: The object that steps or draws in them.
+            count: Number of clients.
+
+        Raises:
+            EngineError: The process would hold more than ``MAX_CLIENTS``.
+        """
+        self.ids: list[int] = []
+        self.close = weakref.finalize(owner, _disconnect, self.ids)
+        self.close.atexit = False  # the end of the process frees them
+        if len(_open_clients) + count > MAX_CLIENTS:
+            gc.collect()  # environments in reference cycles hold their clients until then
+        if len(_open_clients) + count > MAX_CLIENTS:
+            raise EngineError(
+                f"One process can hold {MAX_CLIENTS} Bullet worlds. {len(_open_clients)} are open, "
+                f"got {count} more. Close unused environments, or use engine='mujoco'."
+            )
+        for _ in range(count):
+            self.ids.append(_connect())
+
+    def replace(self, index: int) -> int:
+        """Disconnect one client, connect another in its place, and return its id."""
+        _disconnect([self.ids[index]])
+        self.ids[index] = _connect()
+        return self.ids[index]
+
+
+def _connect() -> int:
     """Return a new physics client.
 
     Raises:
-        EngineError: There are too many.
+        EngineError: Bullet refused; other code of this process may hold clients, too.
     """
     client = pybullet.connect(pybullet.DIRECT)
     if client < 0:
-        raise EngineError("Bullet refused another physics client; close unused environments.")
+        raise EngineError("Bullet refused another physics client. Close unused environments.")
+    _open_clients.add(client)
     return client
+
+
+def _disconnect(clients: list[int]) -> None:
+    """Disconnect clients, and remove them from the list."""
+    while clients:
+        client = clients.pop()
+        _open_clients.discard(client)
+        if pybullet.isConnected(client):
+            pybullet.disconnect(client)
 
 
 def load_urdf(urdf: str, client: int, *, fixed: bool = True, drawn: bool = True) -> int:

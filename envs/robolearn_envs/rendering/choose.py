@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 
+from robolearn_envs.engines import install_hint
 from robolearn_envs.names import pick
 from robolearn_envs.rendering.base import Renderer, RendererUnavailable
 
@@ -110,6 +111,6 @@ def _make_tiny(width: int, height: int) -> Renderer:
         from robolearn_envs.rendering.tiny import TinyRenderer
     except ModuleNotFoundError as problem:
         raise RendererUnavailable(
-            "PyBullet is not installed; it has wheels up to Python 3.11."
+            f"PyBullet is not installed. {install_hint('bullet')}"
         ) from problem
     return TinyRenderer(width, height)

@@ -3,10 +3,9 @@
 
 import mujoco
 import numpy as np
-import pybullet
 
 from robolearn_envs import stage
-from robolearn_envs.engines.bullet_world import load_urdf
+from robolearn_envs.engines.bullet_world import BulletClients, load_urdf, pybullet
 from robolearn_envs.rendering.base import Drawable
 from robolearn_envs.rendering.camera import OVERSAMPLE, Camera, backdrop, shrink
 from robolearn_envs.robots import CartPole
@@ -24,7 +23,8 @@ class TinyRenderer:
         self._width, self._height = width, height
         self._robot: Drawable | None = None
         self._backdrop: np.ndarray | None = None  # the same for every robot
-        self._client = pybullet.connect(pybullet.DIRECT)
+        self._clients = BulletClients(self, 1)
+        self._client = self._clients.ids[0]
 
     def render(self, robot: Drawable, qpos: np.ndarray) -> np.ndarray:
         """Return a new picture. Shape (height, width, 3), uint8.
@@ -36,9 +36,10 @@ class TinyRenderer:
             self._load(robot)
         for joint, position in enumerate(qpos):
             pybullet.resetJointState(self._body, joint, position, physicsClientId=self._client)
+        width, height = self._width * OVERSAMPLE, self._height * OVERSAMPLE
         _, _, colour, _, body = pybullet.getCameraImage(
-            self._width * OVERSAMPLE,
-            self._height * OVERSAMPLE,
+            width,
+            height,
             self._view,
             self._projection,
             lightDirection=[-10 * x for x in stage.SUNBEAM],
@@ -51,8 +52,9 @@ class TinyRenderer:
         )
         assert self._backdrop is not None
         samples = self._backdrop.copy()
-        drawn = body >= 0
-        samples[drawn] = colour[drawn, :3]
+        # A Bullet built without NumPy returns flat tuples.
+        drawn = np.reshape(body, (height, width)) >= 0
+        samples[drawn] = np.reshape(colour, (height, width, 4))[drawn, :3]
         return shrink(samples)
 
     def _load(self, robot: Drawable) -> None:
@@ -79,5 +81,4 @@ class TinyRenderer:
 
     def close(self) -> None:
         """Disconnect from the physics client."""
-        if pybullet.isConnected(self._client):
-            pybullet.disconnect(self._client)
+        self._clients.close()

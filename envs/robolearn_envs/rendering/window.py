@@ -1,8 +1,8 @@
 """A window on the screen, for people to watch."""
 
 import os
-import warnings
 
+import gymnasium as gym
 import numpy as np
 
 
@@ -19,11 +19,15 @@ class Window:
 
         Raises:
             RuntimeError: There is no screen.
+            DependencyNotInstalled: pygame is missing.
         """
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        with warnings.catch_warnings():  # pygame 2.6 warns of its own use of pkg_resources
-            warnings.filterwarnings("ignore", message=".*pkg_resources", category=Warning)
+        try:
             import pygame
+        except ModuleNotFoundError as missing:
+            raise gym.error.DependencyNotInstalled(
+                "render_mode='human' needs pygame. Install it with: pip install pygame-ce"
+            ) from missing
         self._pygame = pygame
         pygame.display.init()
         try:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 
 import numpy as np
 
@@ -45,9 +44,8 @@ class HumanWindow:
             RobolearnError: There is no screen.
         """
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        with warnings.catch_warnings():  # pygame 2.6 warns of its own use of pkg_resources
-            warnings.filterwarnings("ignore", message=".*pkg_resources", category=Warning)
-            import pygame
+        import pygame
+
         self._pygame, self._fps, self._left = pygame, fps, left
         try:
             if sys.platform == "linux" and not any(map(os.environ.get, _SCREENS)):
