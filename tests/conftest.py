@@ -1,6 +1,57 @@
-"""Fixtures of all tests: one browser a process, begun when the first test asks for it."""
+"""Fixtures of all tests, and what every test process reports of itself."""
+
+import resource
+import sys
 
 import pytest
+
+MEMORY_LIMIT = 700
+"""MB of resident memory that a test process may reach."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests that start a browser as slow."""
+    for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
+def peak_memory():
+    """Return the largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
+
+
+def pytest_sessionfinish(session):
+    """Report a worker's peak memory to the process that collects the reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak_memory"] = peak_memory()
+
+
+class PeakMemory:
+    """Prints the peak memory of each test process, and fails a session that exceeds the limit."""
+
+    def __init__(self):
+        self.peaks = {}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node):
+        self.peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak_memory", 0.0)
+
+    def pytest_sessionfinish(self, session):
+        if not self.peaks:
+            self.peaks["this process"] = peak_memory()
+        if max(self.peaks.values()) > MEMORY_LIMIT and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        peaks = ", ".join(f"{name} {peak:.0f} MB" for name, peak in sorted(self.peaks.items()))
+        terminalreporter.write_line(f"Peak resident memory (limit {MEMORY_LIMIT} MB): {peaks}")
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(PeakMemory())
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,7 @@ print([name for name in {[*NEEDED, *ABSENT]} if find_spec(name)])
     assert lean(code).strip() == str(list(NEEDED))
 
 
+@pytest.mark.slow
 def test_all_that_the_closed_form_and_agents_consist_of_can_be_imported(lean):
     names = [*MODULES, *(name for folder in PACKAGES for name in modules_of(folder))]
     assert {"robolearn_envs.arenas.grid", "robolearn.data", "robolearn.nn.heads"} <= set(names)
@@ -112,6 +113,7 @@ print(observation.shape)
     assert lean(code).strip() == "(3, 5)"  # x, cos θ, sin θ, ẋ, θ̇
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["PPO", "DQN", "PQN"])
 def test_an_agent_learns_and_is_evaluated(lean, name):
     # 2100 steps are 2 rounds of the usual PPO (32 environments x 64 steps) and more of the others.
@@ -128,6 +130,7 @@ print(len(result.returns), all(map(math.isfinite, result.returns)))
     assert lean(code).strip() == "3 True"
 
 
+@pytest.mark.slow
 def test_the_benchmarks_of_a_gpu_run(lean):
     arguments = ["--device", "cpu", "--quick", "--only", "physics", "poles", "warp"]
     told = lean(

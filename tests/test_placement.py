@@ -83,6 +83,7 @@ def test_a_place_where_learning_breaks_down_is_the_slowest(monkeypatch):
     assert speed("ppo", Place("cpu", ON_TORCH), hyper, compile="auto", seed=0) == 0.0
 
 
+@pytest.mark.slow
 def test_who_asks_for_too_many_environments_is_told_how_many_fit():
     tried = []
 
@@ -129,6 +130,7 @@ def test_what_is_not_said_is_learned_with_as_it_was_tuned():
     assert settings("ppo", swing_up, {"num_envs": 8, "minibatch": 16}).num_envs == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "hyper"), [("ppo", {}), ("ppo", {"num_envs": 64})])
 def test_a_training_that_runs_out_of_memory_ends_with_that_line(
     agent, hyper, tmp_path, monkeypatch

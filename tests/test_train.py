@@ -121,6 +121,7 @@ def test_a_signal_keeps_what_was_learned(config, monkeypatch, number):
     assert not result.run.evaluated
 
 
+@pytest.mark.slow
 @every_signal
 def test_a_run_that_was_stopped_goes_on_to_the_agent_it_would_have_become(
     config, monkeypatch, tmp_path, number
@@ -162,6 +163,7 @@ def test_a_second_signal_interrupts_at_once(config, monkeypatch):
     assert load_agent(last).steps == 640
 
 
+@pytest.mark.slow
 def test_evaluating_and_saving_do_not_change_what_is_learned(config, tmp_path):
     watched = train(config).run
     alone = train(replace(config, run=tmp_path / "alone", eval_every=10**6, save_every=10**6)).run

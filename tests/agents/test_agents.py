@@ -31,6 +31,7 @@ every_variant = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every_variant
 def test_the_same_seed_learns_the_same_weights(name, changes):
     assert weights(trained(name, seed=3, **changes)) == weights(trained(name, seed=3, **changes))
@@ -133,6 +134,7 @@ def whole_episodes(agent):
     return agent._collect(collector, config.rollout_steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
 def test_first_episodes_of_reinforce_are_not_staggered(mode):
     # Ten episodes are 500 steps each; training environments are otherwise cut at random ones.
@@ -319,6 +321,7 @@ def test_q_learners_refuse_continuous_actions_and_say_what_to_use(name):
     cls("robolearn/CartPoleSwingUp-v0", engine="analytic", action="discrete")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dqn", "pqn"])
 def test_q_learners_learn_from_images(name):
     env = EnvConfig(id="robolearn/NavDepth-v0", engine="analytic", kwargs={"action": "discrete"})
@@ -426,6 +429,7 @@ def test_dqn_copies_the_online_network_after_every_target_period():
 # Learning.
 
 
+@pytest.mark.slow
 def test_ppo_learns_to_balance_the_pole():
     config = PPOConfig(gamma=0.98, gae_lambda=0.9, num_envs=16, minibatch=256)
     agent = PPO(BALANCE, config, seed=0).learn(50_000)
@@ -433,6 +437,7 @@ def test_ppo_learns_to_balance_the_pole():
     assert greedy_return(agent) >= 475
 
 
+@pytest.mark.slow
 def test_dqn_learns_to_balance_the_pole():
     # DQN's greedy policy comes and goes while it learns, so it is watched on the way.
     config = DQNConfig(
@@ -459,6 +464,7 @@ def greedy_return(agent):
     return evaluate(agent, BALANCE, episodes=25, seed=12).mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
@@ -535,6 +541,7 @@ class Failing(gym.vector.VectorWrapper):
         return observation, reward, *ends, info
 
 
+@pytest.mark.slow
 @every_variant
 @pytest.mark.parametrize("number", [np.nan, -np.inf])
 @pytest.mark.parametrize("what", ["reward", "observation", "final observation"])

@@ -59,6 +59,7 @@ PARALLEL_Q = PQNConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("agent_class", "config", "steps"), [(DQN, DEEP_Q, 20_000), (PQN, PARALLEL_Q, 40_000)]
 )
@@ -73,6 +74,7 @@ def test_acting_at_random_a_network_learns_the_table_of_the_ring(agent_class, co
     np.testing.assert_allclose(greedy_value(mdp, q, 0.9), optimal.max(axis=1), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_dqn_finds_the_best_arm_and_what_each_is_worth():
     # 1200 pulls of each arm: their mean deviates by 1 / sqrt(1200) = 0.029, the last minibatches
     # add some. 0.1 is three deviations; the best arm is 0.36 ahead of the next.
@@ -93,6 +95,7 @@ def test_dqn_finds_the_best_arm_and_what_each_is_worth():
     np.testing.assert_allclose(q, means, rtol=0, atol=0.1)
 
 
+@pytest.mark.slow
 def test_dqn_recommends_as_well_as_anybody_could():
     kwargs = {"users": 3, "items": 4}
     mdp = mdp_of(RECOMMENDER.id, **kwargs)
@@ -116,6 +119,7 @@ def test_dqn_recommends_as_well_as_anybody_could():
     assert (worst < 0.8 * optimal).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("agent_class", "config", "steps"),
     [

@@ -59,6 +59,7 @@ def side():
     gym.registry.pop("tests/BrightSide-v0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0, 16], ids=["without-memory", "with-memory"])
 def test_what_only_an_image_tells_is_learned(memory, side):
     agent = PPO(side, replace(CONFIG, memory=memory), seed=0).learn(8_000)
@@ -89,6 +90,7 @@ def test_vectors_beside_an_image_are_normalised_and_pixels_are_not_counted(side)
     assert moments.count.item() == 2_048
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0, 16], ids=["without-memory", "with-memory"])
 def test_an_agent_that_looks_at_images_is_read_back(memory, side, tmp_path):
     agent = PPO(side, replace(CONFIG, memory=memory), seed=0).learn(512)

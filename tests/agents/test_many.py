@@ -55,6 +55,7 @@ def moments(agent):
     return torch.cat([state[name].flatten() for name in ("step", "exp_avg", "exp_avg_sq")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_each_agent_learns_and_reports_what_it_does_alone(case, monkeypatch):
     for task in TASKS.values():

@@ -29,6 +29,7 @@ every_shape = pytest.mark.parametrize(
 # Actions.
 
 
+@pytest.mark.slow
 @every_shape
 @every_policy
 def test_continuous_actions_are_learned_and_stay_inside_their_bounds(name, shape):

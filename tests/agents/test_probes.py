@@ -111,23 +111,27 @@ def acts(agent, obs):
     return agent.predict(np.array(obs, np.float32), deterministic=True)[0].tolist()
 
 
+@pytest.mark.slow
 @every_agent
 def test_the_value_of_a_last_step_is_its_reward(name):
     # To look beyond the end would give 1 / (1 - g) = 5.
     require_values(learned(name, CONSTANT), [[1.0]], [[1.0, 1.0]])
 
 
+@pytest.mark.slow
 @every_agent
 def test_a_reward_is_told_from_what_is_seen(name):
     require_values(learned(name, ECHO), [[-1.0], [2.0]], [[-1.0, -1.0], [2.0, 2.0]])
 
 
+@pytest.mark.slow
 @every_agent
 def test_a_reward_one_step_ahead_is_discounted_once(name):
     # V(second) = 1 and V(first) = g V(second) = 0.8.
     require_values(learned(name, DELAYED), [[0.0], [1.0]], [[0.8, 0.8], [1.0, 1.0]])
 
 
+@pytest.mark.slow
 @every_agent
 def test_a_reward_is_told_from_what_is_seen_and_done(name):
     agent = learned(name, MATCH)
@@ -135,11 +139,13 @@ def test_a_reward_is_told_from_what_is_seen_and_done(name):
     require_values(agent, [[0.0], [1.0]], [[1.0, -1.0], [-1.0, 1.0]])
 
 
+@pytest.mark.slow
 @every_agent
 def test_the_value_of_a_lottery_is_its_mean(name):
     require_values(learned(name, LUCK, learning_rate=0.005), [[1.0]], [[1 / 4]])
 
 
+@pytest.mark.slow
 @every_agent
 def test_the_value_of_a_choice_is_that_of_the_best_to_be_chosen_next(name):
     agent = learned(name, CHOICES)
@@ -156,6 +162,7 @@ CREDITED[0, 1] = 0.8**3
 before it. State 0 is three steps before either, according to the action. Shape (7, 2)."""
 
 
+@pytest.mark.slow
 @every_agent
 def test_the_first_step_is_credited_with_what_the_last_one_pays(name):
     agent = learned(name, CREDIT)
@@ -170,6 +177,7 @@ WALKED = np.stack([[V0, 0.64 * V0, 0.8 * V0]] * 2, axis=1)
 """Q of the walk as it is worked out in test_truncation.py. Shape (3, 2)."""
 
 
+@pytest.mark.slow
 @every_agent
 def test_a_time_limit_changes_nothing_of_values(name):
     require_values(learned(name, None), ALL_STATES, WALKED)
@@ -180,6 +188,7 @@ LONGER = [("dqn", {"n_step": 3}), ("pqn", {"q_lambda": 0.65}), ("pqn", {"q_lambd
 does not depend on what is done."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), LONGER)
 def test_longer_returns_credit_the_first_step_alike(name, options):
     agent = learned(name, CREDIT, **options)
@@ -187,6 +196,7 @@ def test_longer_returns_credit_the_first_step_alike(name, options):
     require_values(agent, np.eye(7), CREDITED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), LONGER)
 def test_longer_returns_value_a_time_limit_alike(name, options):
     require_values(learned(name, None, **options), ALL_STATES, WALKED)
@@ -205,6 +215,7 @@ def test_prioritised_replay_does_not_bias_the_value_of_a_lottery():
     require_values(agent, [[1.0]], [[1 / 4]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whiten", [True, False])
 def test_reinforce_without_a_baseline_does_what_pays(whiten):
     agent = learned("reinforce", MATCH, baseline=False, whiten=whiten)

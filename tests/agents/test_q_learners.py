@@ -103,6 +103,7 @@ class Plain:
         return loss.item(), returns.surprise(told.detach(), goal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("returns", ["mean", "categorical", "quantile"])
 @pytest.mark.parametrize("double", [False, True], ids=["single", "double"])
 @pytest.mark.parametrize(("target_period", "prioritised"), [(100, False), (3, False), (3, True)])

@@ -106,6 +106,7 @@ def test_the_value_reached_at_a_time_limit_remembers_the_episode(mode):
     assert cuts > 20
 
 
+@pytest.mark.slow
 @every_mode
 def test_memory_alone_tells_what_an_episode_is_worth(mode):
     # Reward 1 for ever is worth 1 / (1 - 0.8) = 5 and 0 for ever 0, if being cut every third step

@@ -75,6 +75,7 @@ def assert_same_parts(one, other):
     assert all(torch.equal(moments[key], restored[key]) for key in moments)
 
 
+@pytest.mark.slow
 def test_everything_that_learning_changed_is_read_back(agent, folder):
     again = type(agent).load(folder)
     assert_same_parts(agent, again)
@@ -101,6 +102,7 @@ def test_drawn_actions_go_on_where_they_stopped(agent, tmp_path):
     np.testing.assert_array_equal(again.predict(OBS)[0], agent.predict(OBS)[0])
 
 
+@pytest.mark.slow
 def test_the_read_agent_learns_on_from_the_same_optimiser(agent, folder):
     # Two read copies learn alike, and another one than one whose optimiser was lost.
     learned = []
@@ -184,6 +186,7 @@ def test_an_unknown_hyper_parameter_is_refused(agent, folder):
         type(agent).load(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", ["agent", "config", "env", "observation_space", "action_space", "counters", "seed"]
 )

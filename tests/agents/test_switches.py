@@ -59,6 +59,7 @@ def require_learned(config):
     assert q[0, 0] < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", SWITCHES, ids=named)
 def test_every_combination_of_switches_learns_what_its_first_step_is_worth(switches):
     double, dueling, n_step, prioritised, noisy, returns = switches
@@ -75,5 +76,6 @@ def test_every_combination_of_switches_learns_what_its_first_step_is_worth(switc
     )
 
 
+@pytest.mark.slow
 def test_rainbow_learns_what_its_first_step_is_worth():
     require_learned(DQNConfig(**LEARNING, rainbow=True))

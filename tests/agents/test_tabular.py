@@ -225,6 +225,7 @@ def test_no_visit_changes_nothing():
 # Time limits and resets.
 
 
+@pytest.mark.slow
 @every_mode
 @every_agent
 def test_an_endless_walk_cut_by_a_time_limit_has_the_values_of_the_endless_one(agent_class, mode):
@@ -311,6 +312,7 @@ def learned(agent_class, task, epsilon):
 every_problem = pytest.mark.parametrize("name", ["game", "recommender", "lake"])
 
 
+@pytest.mark.slow
 @every_problem
 def test_q_learning_finds_the_values_of_the_best_policy_acting_at_random(name):
     task = problem(name)
@@ -319,6 +321,7 @@ def test_q_learning_finds_the_values_of_the_best_policy_acting_at_random(name):
     np.testing.assert_allclose(q, optimal, rtol=0, atol=0.02 * optimal.max())
 
 
+@pytest.mark.slow
 @every_problem
 def test_sarsa_finds_the_values_of_its_own_exploring_policy(name):
     task = problem(name)

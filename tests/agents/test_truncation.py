@@ -50,12 +50,14 @@ def learned(agent_class, config, steps, mode, **options):
     return agent.value(ALL_STATES) if agent_class is PPO else agent.q_values(ALL_STATES)
 
 
+@pytest.mark.slow
 @every_mode
 def test_ppo_learns_the_values_of_an_endless_walk_cut_by_a_time_limit(mode):
     values = learned(PPO, PPO_PROBE, 10_000, mode)
     np.testing.assert_allclose(values, ENDLESS, rtol=0.01)
 
 
+@pytest.mark.slow
 @every_mode
 def test_dqn_learns_the_values_of_an_endless_walk_cut_by_a_time_limit(mode):
     q_values = learned(DQN, DQN_PROBE, 4_000, mode)
@@ -63,6 +65,7 @@ def test_dqn_learns_the_values_of_an_endless_walk_cut_by_a_time_limit(mode):
     np.testing.assert_allclose(q_values, np.stack([ENDLESS, ENDLESS], axis=1), rtol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent_class", "config"), [(PPO, PPO_PROBE), (DQN, DQN_PROBE)])
 def test_a_constant_reward_cut_by_a_time_limit_is_worth_the_whole_series(agent_class, config):
     # Reward 1 for ever is worth 1 / (1 - 0.8) = 5; taking the limit for death, 1 at the last step.
@@ -71,6 +74,7 @@ def test_a_constant_reward_cut_by_a_time_limit_is_worth_the_whole_series(agent_c
     np.testing.assert_allclose(values, 5.0, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_ppo_values_a_terminal_step_at_its_reward_alone():
     # Reward 1 on leaving state 1 only; the walk 0 1 2 0 1 and then death. A step from state 1 is in
     # mid-episode half the time (worth 1 + g^3) and half the time the last one (worth 1):

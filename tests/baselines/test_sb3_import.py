@@ -83,6 +83,7 @@ def assert_same(agent, model):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_imported_agent_acts_and_values_as_sb3_does(trained):
     model, path, env_id = trained
     assert_same(imported(path, env_id), model)

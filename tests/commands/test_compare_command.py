@@ -39,6 +39,7 @@ def done(tmp_path_factory):
     return out, said.getvalue()
 
 
+@pytest.mark.slow
 def test_videos_are_in_the_report_unless_they_are_not_wanted(done, tmp_path):
     out, _ = done
     films = {path.name for path in (out / "videos").iterdir()}
@@ -157,6 +158,7 @@ class Blank(gym.Env):
         return np.zeros(2, np.float32), 1.0, False, self.steps == 5, {}
 
 
+@pytest.mark.slow
 def test_an_environment_without_pictures_is_reported_without_videos(tmp_path, capsys):
     if "tests/Blank-v0" not in gym.registry:
         gym.register("tests/Blank-v0", Blank, disable_env_checker=True)

@@ -15,6 +15,7 @@ def run(capsys, *arguments):
     return code, out, err
 
 
+@pytest.mark.slow
 def test_the_expert_is_evaluated_by_name(capsys):
     code, out, _ = run(capsys, "eval", "expert", *NAV, "--level", "0", "--episodes", "5", "--json")
     figures = json.loads(out)
@@ -25,6 +26,7 @@ def test_the_expert_is_evaluated_by_name(capsys):
     assert figures["mean_collision"] == 0.0
 
 
+@pytest.mark.slow
 def test_training_takes_a_level_and_is_judged_on_layouts_held_out(capsys, tmp_path):
     folder = tmp_path / "run"
     options = ["--level", "1", "--steps", "256", "--run", str(folder), "--curriculum"]

@@ -8,6 +8,7 @@ from robolearn.cli import main
 from robolearn.commands.quickstart import ENV, free_name
 
 
+@pytest.mark.slow
 def test_quickstart_trains_both_and_films_them_side_by_side(tmp_path, capsys):
     out, run = tmp_path / "videos" / "quickstart.mp4", tmp_path / "run"
     command = ("quickstart", "--steps", "4096", "--out", str(out), "--run", str(run), "--json")
@@ -43,6 +44,7 @@ def test_quickstart_takes_the_next_free_name(tmp_path):
     assert free_name(path) == tmp_path / "quickstart-3.mp4"
 
 
+@pytest.mark.slow
 def test_doctor_tries_every_engine_renderer_and_device(capsys):
     assert main(("doctor", "--json")) == 0
     findings = {f["name"]: f for f in json.loads(capsys.readouterr().out)["findings"]}

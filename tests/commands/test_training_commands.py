@@ -60,6 +60,7 @@ def one_object(capsys):
 # train
 
 
+@pytest.mark.slow
 def test_a_run_folder_holds_what_the_design_says(run):
     names = {path.name for path in run.iterdir()}
     told = {"config.yaml", "meta.json", "metrics.jsonl", "tb", "checkpoints", "eval.json"}
@@ -201,6 +202,7 @@ def test_what_cannot_be_evaluated_is_said_in_a_line(run, capsys, options, words)
 # record
 
 
+@pytest.mark.slow
 def test_record_writes_the_video_and_says_so(run, tmp_path, capsys):
     out = tmp_path / "x.mp4"
     assert main(["record", str(run), "--out", str(out), "--size", "160x120", "--json"]) == 0
@@ -215,6 +217,7 @@ def test_record_writes_the_video_and_says_so(run, tmp_path, capsys):
 TINY = ("--size", "128x96", "--json")
 
 
+@pytest.mark.slow
 def test_agents_are_shown_side_by_side_from_the_same_start(run, tmp_path, capsys):
     out, kept = tmp_path / "x.png", tmp_path / "mine.npz"
     assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *TINY]) == 0
@@ -243,6 +246,7 @@ def test_a_grid_shows_as_many_seeds_as_eval_counts(run, tmp_path, capsys):
     assert sum(returns) / 3 == pytest.approx(one_object(capsys)["mean_return"])
 
 
+@pytest.mark.slow
 def test_an_existing_video_is_kept_unless_told_otherwise(run, tmp_path, capsys):
     out = tmp_path / "x.mp4"
     out.write_bytes(b"mine")
@@ -339,6 +343,7 @@ def test_progress_of_a_damaged_run_is_refused_in_a_line(run, tmp_path, capsys, s
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_videos_on_the_way_are_made_in_the_background(tmp_path, capfd):
     assert main(command(tmp_path / "run", "--video-every", "128", steps=128)) == 0
     videos = tmp_path / "run" / "videos"
@@ -371,6 +376,7 @@ def test_a_film_waits_until_it_takes_no_more_than_its_share_of_the_training(
     assert began
 
 
+@pytest.mark.slow
 def test_a_rollout_left_by_a_killed_film_is_replaced(run, tmp_path):
     folder = tmp_path / "videos"
     left = tmp_path / "rollouts" / "000000007.npz"
@@ -400,6 +406,7 @@ def wait_for(path: Path, process):
     assert path.exists(), process.communicate()
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_so(tmp_path):
     run = tmp_path / "run"
     process = robolearn(*command(run, steps=100_000_000), "--save-every", "256")
@@ -417,6 +424,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     assert [path.name for path in run.rglob("*") if path.name.startswith(".")] == [".lock"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_once_on_the_way_and_at_the_end(tmp_path):
     # Files may grow to 8 kB: the state does, the network's 100 kB do not.
     def little_room():

@@ -17,6 +17,7 @@ def two_heaps(rng, runs):
     return np.where(learned, rng.normal(480, 10, runs), rng.normal(60, 20, runs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [5, 10])
 @pytest.mark.parametrize("draw", [normal, two_heaps])
 def test_two_copies_of_an_agent_are_hardly_ever_told_apart(draw, runs):
@@ -29,6 +30,7 @@ def test_two_copies_of_an_agent_are_hardly_ever_told_apart(draw, runs):
     assert claims <= 0.07 * 200
 
 
+@pytest.mark.slow
 def test_several_pairs_together_are_hardly_ever_told_apart():
     rng = np.random.default_rng(3)
     false = 0

@@ -8,6 +8,7 @@ from robolearn.compare.films import film_comparison
 from robolearn.video.play import Rollout
 
 
+@pytest.mark.slow
 def test_all_side_by_side_begin_in_bitwise_the_same_state(compared):
     rollouts, recording = compared.films["side-by-side"]
     first = recording.shown[0]

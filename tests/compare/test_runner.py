@@ -119,6 +119,7 @@ class Ticking:
         return self.now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", ["dqn", "sb3-dqn"])
 def test_training_time_leaves_evaluations_and_films_out(agent, config, monkeypatch):
     clock, looks = Ticking(), []
@@ -152,6 +153,7 @@ def test_what_a_first_training_loads_is_not_timed(config, monkeypatch):
     assert trained == ["ppo"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_returns_in_processes_of_their_own(config):
     heard = []
     alone = compare(replace(config, seeds=1))
@@ -166,6 +168,7 @@ def test_the_same_seed_gives_the_same_returns_in_processes_of_their_own(config):
     assert {each.agent for each in heard if isinstance(each, Progress)} == {"ppo", "dqn"}
 
 
+@pytest.mark.slow
 def test_navigation_is_measured_on_layouts_held_out_and_tells_spl(config, monkeypatch):
     splits, seen = [], training.evaluate
 
@@ -184,6 +187,7 @@ def test_navigation_is_measured_on_layouts_held_out_and_tells_spl(config, monkey
 # Going on.
 
 
+@pytest.mark.slow
 def test_more_seeds_and_agents_later_make_only_what_is_missing(config):
     compare(replace(config, agents=("dqn",), seeds=1))
     before, made, real = lines(config.out), [], runner.run_cell
@@ -294,6 +298,7 @@ def session(leader):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_after_a_kill_the_same_command_goes_on_and_makes_nothing_anew(jobs, tmp_path, capsys):
     out = tmp_path / "out"
@@ -318,6 +323,7 @@ def test_after_a_kill_the_same_command_goes_on_and_makes_nothing_anew(jobs, tmp_
     assert "Written to" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_told_of_and_the_others_go_on(config):
     victims = []
 

@@ -130,6 +130,7 @@ def exponential(rng, shape):
     return rng.exponential(size=shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runs", "tasks", "draw", "true"),
     [(5, 1, normal, 0.0), (10, 1, normal, 0.0), (20, 1, exponential, MIDDLE)],

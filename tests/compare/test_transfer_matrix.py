@@ -76,6 +76,7 @@ def alone(path, engine, episodes=8, seed=3, **kwargs):
     return evaluate(agent, env, episodes=episodes, seed=seed)
 
 
+@pytest.mark.slow
 def test_columns_are_matched_physics_then_default_damping_then_randomised(matrix):
     assert [str(physics) for physics in matrix.tested] == [
         "mujoco",

@@ -55,6 +55,7 @@ def summed(episodes):
 # Steps.
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_episodes")
 @pytest.mark.parametrize(
     ("task", "options"),

@@ -111,6 +111,7 @@ def learned(kind, task, config, options, steps, *, blocks=True):
     return host, device, figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "task", "config", "options"), CASES.values(), ids=CASES)
 def test_what_is_learned_on_a_device_is_what_is_learned_on_the_host(kind, task, config, options):
     # Three rounds, and one that is cut short.

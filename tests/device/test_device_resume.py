@@ -32,6 +32,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_episodes")
 @pytest.mark.parametrize(("kind", "task", "config", "options"), CASES.values(), ids=CASES)
 def test_what_was_put_away_in_the_middle_goes_on_bitwise(kind, task, config, options, tmp_path):

@@ -10,6 +10,7 @@ from robolearn.environments import EnvConfig
 CONFIG = PPOConfig(num_envs=4, rollout_steps=8, minibatch=12, epochs=2, hidden=(8,), entropy=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["CartPoleBalance-v0", "CartPoleSwingUp-v0", "NavLidar-v0"])
 def test_an_iteration_of_many_agents_looks_at_nothing(task, short_episodes):
     env = EnvConfig(id=f"robolearn/{task}", engine="torch")

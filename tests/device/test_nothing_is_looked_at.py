@@ -86,6 +86,7 @@ ITERATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_episodes")
 @pytest.mark.parametrize(("kind", "task", "config", "options"), ITERATIONS.values(), ids=ITERATIONS)
 def test_nothing_of_an_iteration_is_looked_at(kind, task, config, options):

@@ -106,6 +106,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @short
 @pytest.mark.parametrize(("task", "options"), CASES.values(), ids=CASES)
 def test_what_is_watched_is_what_happened_and_the_latest_of_it(task, options):
@@ -229,6 +230,7 @@ def test_the_latest_whole_episode_is_the_one_that_ended_last():
     assert latest_whole(start[:2], whole[:2]) is None
 
 
+@pytest.mark.slow
 @short
 @pytest.mark.parametrize(("task", "options"), CASES.values(), ids=CASES)
 def test_nothing_that_is_noted_is_looked_at(task, options):

@@ -20,6 +20,7 @@ every_engine = pytest.mark.parametrize(
 every_action = pytest.mark.parametrize("action", ["continuous", "discrete"])
 
 
+@pytest.mark.slow
 @every_engine
 @every_action
 def test_env_passes_gymnasiums_checker(env_id, engine, action, monkeypatch):

@@ -121,6 +121,7 @@ def towards_goal(observation):
     return np.stack([np.where(cos > 0.9, 1.0, 0.0), np.clip(np.arctan2(sin, cos), -1, 1)], axis=-1)
 
 
+@pytest.mark.slow
 def test_in_a_curriculum_env_i_is_still_the_single_env():
     kwargs = {"engine": "analytic", "level": 3, "curriculum": True}
     vector = make_vec(LIDAR, 3, autoreset_mode="SameStep", **kwargs)

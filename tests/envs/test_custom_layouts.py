@@ -207,6 +207,7 @@ def in_the_way(env):
     return [*env.memory["cylinders"][0, 0, :2].tolist(), 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wishes", "message"), WISHES.values(), ids=WISHES)
 @pytest.mark.parametrize("seed", [None, 99])
 def test_a_refused_reset_changes_nothing(wishes, message, seed):

@@ -208,6 +208,7 @@ def test_the_error_reaches_who_steps_the_env_and_names_it(task, name, small_bank
     env.close()
 
 
+@pytest.mark.slow
 @everywhere
 @every_mode
 def test_on_request_the_episode_is_truncated_instead_and_called_lost(task, name, mode, small_banks):

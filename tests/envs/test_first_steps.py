@@ -114,6 +114,7 @@ def simulated(env, observe, steps):
 PLACE = {GAME: "_place", BANDIT: "_context", RECOMMENDER: "_user"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "kwargs"),
     [

@@ -193,6 +193,7 @@ def test_a_rover_has_tipped_when_it_leans_more_than_45_degrees(lean, expected, a
     assert Rover().tipped(qpos)[0] == expected
 
 
+@pytest.mark.slow
 @both_engines
 def test_a_rover_stays_upright_and_finite_under_random_actions(name):
     env = make_vec("robolearn/NavRover-v0", 8, engine=name, level=3, autoreset_mode="SameStep")

@@ -444,6 +444,7 @@ def test_a_size_without_room_for_the_views_is_refused_at_once(size):
         make(view="both", width=size[0], height=size[1])
 
 
+@pytest.mark.slow
 @every_nav_and_engine
 def test_every_environment_of_a_batch_has_its_own_frame(name, engine):
     envs = make_vec(
@@ -464,6 +465,7 @@ def test_every_environment_of_a_batch_has_its_own_frame(name, engine):
     envs.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["NavLidar-v0", "NavDepth-v0"])
 def test_the_map_is_the_same_on_every_engine(name):
     maps = {}
@@ -478,6 +480,7 @@ def test_the_map_is_the_same_on_every_engine(name):
         assert np.mean(np.abs(maps[engine] - maps["analytic"]).max(axis=-1) > 8) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_randomised_robot_is_drawn(renderer):
     env = make(view="chase", randomize=0.3, level=1, width=64, height=48)
     env.reset(seed=0)
@@ -485,6 +488,7 @@ def test_a_randomised_robot_is_drawn(renderer):
     env.close()
 
 
+@pytest.mark.slow
 def test_environments_that_are_not_rendered_keep_no_paths():
     envs = make_vec("robolearn/NavLidar-v0", 2, level=0)
     envs.reset(seed=0)
@@ -509,6 +513,7 @@ print(env.unwrapped.vector.renderer_name)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "engine"),
     [("NavLidar-v0", "analytic"), ("NavDepth-v0", "mujoco"), ("NavRover-v0", "bullet")],

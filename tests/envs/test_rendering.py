@@ -64,6 +64,7 @@ def test_the_same_state_gives_the_same_picture(renderer):
     np.testing.assert_allclose(draw(renderer, 0.3, 0.4), first, atol=ROUNDING, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [-2.2, -1.0, 0.5, 2.2])
 def test_the_cart_moves_along_the_picture_with_x(renderer, x):
     # The picture's middle is column 319.5, to which the camera has x = 0.
@@ -78,6 +79,7 @@ def test_the_cart_is_seen_at_both_ends_of_the_rail(renderer):
     assert cart(draw(renderer, 2.4, 0.0))[0] == pytest.approx(563, abs=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theta", "right", "up"), [(0.0, 0.0, 1.0), (np.pi / 2, 1.0, 0.0), (np.pi, 0.0, -1.0)]
 )
@@ -96,6 +98,7 @@ def test_a_longer_pole_is_drawn_longer(renderer):
     assert tip(short)[1] - tip(long)[1] == pytest.approx(51, abs=3)
 
 
+@pytest.mark.slow
 def test_a_changed_robot_is_drawn_as_by_a_new_renderer(renderer):
     draw(renderer, 0.0, 0.0)
     changed = draw(renderer, 0.7, 1.0, rail=2.0, pole_length=0.7)
@@ -114,6 +117,7 @@ def test_closing_one_renderer_leaves_another_intact(renderer):
     np.testing.assert_allclose(draw(renderer, 0.3, 0.4), first, atol=ROUNDING, rtol=0)
 
 
+@pytest.mark.slow
 def test_all_renderers_show_nearly_the_same_picture(renderer):
     reference = make_renderer("analytic", 640, 480, prefer="software-rays")
     rays = draw(reference, -0.8, 0.6).astype(int)
@@ -183,6 +187,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "expected"),
     [("mujoco", "software-rays"), ("analytic", "software-rays"), ("bullet", "bullet-tiny")],

@@ -74,6 +74,7 @@ def test_every_task_is_put_away():
     assert VARIANTS.keys() == TASKS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "engine", "options"), CASES)
 def test_environments_taken_up_go_on_as_if_they_had_not_been_put_away(name, engine, options):
     env, other = (made(name, engine, **options) for _ in range(2))
@@ -93,6 +94,7 @@ def test_environments_taken_up_go_on_as_if_they_had_not_been_put_away(name, engi
     other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
 @pytest.mark.parametrize("before", [0, 1, 30, 60])

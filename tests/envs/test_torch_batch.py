@@ -53,6 +53,7 @@ def ends(rows, outputs=1):
 # Layout of the batch.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "options"),
     [
@@ -150,6 +151,7 @@ STORED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize(("task", "options"), STORED)
 def test_environments_taken_up_go_on_as_if_they_had_not_been_put_away(task, options, used):
@@ -241,6 +243,7 @@ def test_a_snapshot_of_the_host_is_refused():
 # How long episodes are.
 
 
+@pytest.mark.slow
 @every_mode
 def test_first_episodes_can_be_cut_and_later_ones_are_of_full_length(mode):
     lengths = torch.tensor([3, 1, 7, 500])

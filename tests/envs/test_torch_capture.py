@@ -55,6 +55,7 @@ def storage(env):
     return {name: (part.data_ptr(), part.shape, part.stride()) for name, part in own.items()}
 
 
+@pytest.mark.slow
 @every_mode
 @every_variant
 def test_state_is_kept_where_it_is(task, options, mode):
@@ -137,6 +138,7 @@ def masked_store(x):
     x[x > 0] = 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "look",
     [
@@ -166,6 +168,7 @@ def test_the_guard_lets_indices_and_choices_pass():
     assert chosen.tolist() == [2.0, 2.0, 2.0]
 
 
+@pytest.mark.slow
 @every_mode
 @every_variant
 def test_nothing_of_a_step_or_of_a_masked_reset_is_looked_at(task, options, mode):
@@ -180,6 +183,7 @@ def test_nothing_of_a_step_or_of_a_masked_reset_is_looked_at(task, options, mode
         env.reset(options={"reset_mask": some})
 
 
+@pytest.mark.slow
 @every_mode
 @every_variant
 def test_nothing_of_a_step_or_of_a_masked_reset_comes_from_the_host(task, options, mode):
@@ -197,6 +201,7 @@ def test_nothing_of_a_step_or_of_a_masked_reset_comes_from_the_host(task, option
 # Compiled.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "options", "mode"),
     [(*VARIANTS[1], MODES[0]), (*VARIANTS[2], MODES[1]), (*VARIANTS[3], MODES[2])],

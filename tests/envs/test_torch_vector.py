@@ -119,6 +119,7 @@ CART_CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "mode", "options"), CART_CASES)
 def test_cart_poles_on_a_device_are_those_on_the_host(task, mode, options):
     host, device = pair(task, mode, **options)
@@ -146,6 +147,7 @@ NAV_CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "mode"), NAV_CASES)
 def test_robots_on_a_device_are_those_on_the_host(options, mode):
     host, device = pair(LIDAR, mode, **options)
@@ -158,6 +160,7 @@ def test_robots_on_a_device_are_those_on_the_host(options, mode):
         assert len(set(host.memory["level"].tolist())) > 1
 
 
+@pytest.mark.slow
 @every_mode
 def test_cameras_on_a_device_see_what_those_on_the_host_do(mode):
     host, device = pair(DEPTH, mode, num_envs=3, level=4, randomize=0.2)
@@ -213,6 +216,7 @@ def test_a_cart_pole_in_float32_is_off_by_rounding_after_a_step(task):
     assert (earned - reward).abs().max() < 16 * EPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 3, 4])
 def test_a_robot_in_float32_is_off_by_rounding_after_a_step(level):
     # Positions of up to 5 m and five physics steps: the pose is known to 5 * 16 EPS = 5e-6 m at

@@ -104,6 +104,7 @@ def assert_rows_equal(got, expected):
             assert_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env_id", "engine", "randomize"), list(combinations()))
 def test_env_i_of_a_vector_is_the_single_env_seeded_seed_plus_i(env_id, engine, randomize):
     kwargs = {"engine": engine, "randomize": randomize, **CROWDED.get(env_id, {})}
@@ -139,6 +140,7 @@ def test_env_i_does_not_depend_on_the_number_of_environments(engine):
         np.testing.assert_array_equal(last(num_envs), many[:num_envs])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ENVS)
 def test_results_do_not_depend_on_the_number_of_threads(env_id):
     def outcome(threads):
@@ -166,6 +168,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(env_id):
     assert all((here != there).all(axis=0).any() for here, there in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "engine"), [(env_id, engine) for env_id, engine, r in combinations() if r == 0.0]
 )
@@ -332,6 +335,7 @@ def test_the_step_after_an_end_is_a_reset_without_reward_in_next_step_mode():
     env.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize(
     ("env_id", "randomize", "steps"),

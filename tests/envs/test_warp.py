@@ -113,6 +113,7 @@ def simulate(name, factors, steps):
     return trajectory(engine, forces(name, steps, STARTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factors", [None, FACTORS], ids=["nominal", "different"])
 def test_cart_poles_move_as_in_mujoco_to_float32(factors):
     # A step rounds each number a few times, off by up to EPS times 16 rad/s, the size of the
@@ -180,6 +181,7 @@ def driven(engine_name, varied):
     return drive(engine, np.asarray)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("varied", [False, True], ids=["nominal", "different"])
 def test_rovers_drive_as_in_mujoco(varied):
     # Friction and servo damp errors of the velocities, so what remains is the sum of the roundings
@@ -217,6 +219,7 @@ def test_the_state_stays_in_the_same_storage(name):
     assert qpos.dtype == qvel.dtype == torch.float32
 
 
+@pytest.mark.slow
 @every_robot
 @pytest.mark.parametrize("randomised", [False, True])
 def test_replace_touches_only_the_copies_in_the_mask(name, randomised):
@@ -265,6 +268,7 @@ def test_new_factors_replace_the_old_ones_and_only_where_asked():
     assert (states[0][-1] != states[1][-1]).any(axis=1).all()
 
 
+@pytest.mark.slow
 @every_robot
 def test_a_snapshot_continues_bitwise_also_in_another_engine(name):
     robot, timestep = ROBOTS[name]
@@ -300,6 +304,7 @@ def break_copy_1(engine, how, number):
     engine.step(force)
 
 
+@pytest.mark.slow
 @every_robot
 @pytest.mark.parametrize("how", ["qpos", "qvel", "force"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -390,6 +395,7 @@ def test_the_public_control_suite_cart_pole_is_refused():
         make(ControlSuiteCartPole(), 2, 0.01)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_to_standard_output():
     code = """
 import torch

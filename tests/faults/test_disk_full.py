@@ -135,6 +135,7 @@ def test_full_under_the_videos_training_and_its_saves_go_on(k, disk, tmp_path, r
     assert read_checkpoint(newest(run))[0]["counters"]["steps"] >= 400
 
 
+@pytest.mark.slow
 def test_the_command_line_says_so_and_exits_with_3(disk, capsys):
     run = disk / "run"
     small = ["--num-envs", "4", "--rollout-steps", "32", "--minibatch", "64"]
@@ -148,6 +149,7 @@ def test_the_command_line_says_so_and_exits_with_3(disk, capsys):
     assert "The last checkpoint could not be written: No space left on device." in told
 
 
+@pytest.mark.slow
 def test_ffmpeg_dying_does_not_stop_training(tmp_path):
     """A film's encoder is killed; the film fails, the training does not."""
     import signal

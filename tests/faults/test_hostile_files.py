@@ -338,6 +338,7 @@ def test_a_config_made_to_do_harm_is_refused(run, tmp_path, trap, refuse, text):
     refuse("resume", run)
 
 
+@pytest.mark.slow
 def test_nothing_runs_in_a_process_of_its_own_either(run, checkpoint, tmp_path, trap):
     (checkpoint / "net.safetensors").write_bytes(saved({"a": trap}))
     reseal(checkpoint)
@@ -387,6 +388,7 @@ def test_going_on_with_a_run_touches_nothing_through_a_link(stopped, tmp_path, r
     assert (victim / ".secret" if victim.is_dir() else victim).read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "key", "shape"),
     [

@@ -116,6 +116,7 @@ def assert_stops_with_sound_weights(config, words):
             assert all(tensor.isfinite().all() for tensor in group.values()), name
 
 
+@pytest.mark.slow
 @number
 @pytest.mark.parametrize("place", PLACES)
 @each_network
@@ -140,6 +141,7 @@ def test_a_reward_stops_learning_in_a_table(agent, number, broken, tmp_path):
     assert_stops_with_sound_weights(breaking(agent, tmp_path / "run"), "The reward of environment")
 
 
+@pytest.mark.slow
 @number
 @pytest.mark.parametrize("place", PLACES[:3])
 @pytest.mark.parametrize("agent", HYPER)
@@ -174,6 +176,7 @@ def test_an_action_stops_learning(agent, number, broken, tmp_path, monkeypatch):
     assert_stops_with_sound_weights(config, "The action of environment 1 is -?(nan|inf)")
 
 
+@pytest.mark.slow
 @number
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 @each_network
@@ -196,6 +199,7 @@ def test_a_loss_or_a_gradient_stops_learning(agent, what, number, broken, tmp_pa
     assert_stops_with_sound_weights(config, f"The {what}.* is -?(nan|inf)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warning", ["BADQPOS", "BADQVEL", "BADQACC"])
 @each_network
 def test_an_engine_that_breaks_down_stops_learning(agent, warning, tmp_path, monkeypatch):
@@ -206,6 +210,7 @@ def test_an_engine_that_breaks_down_stops_learning(agent, warning, tmp_path, mon
     assert np.isfinite(read_dump(dump).steps["seen.qpos"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])
 def test_asked_to_reset_an_engine_goes_on_with_the_others(engine, tmp_path, monkeypatch):
     spoil(monkeypatch, "force", engine)

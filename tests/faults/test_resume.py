@@ -46,6 +46,7 @@ def whole(tmp_path_factory):
     return get
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "k"), CASES)
 def test_stopped_anywhere_and_resumed_in_a_new_process_a_run_ends_bitwise_alike(
     name, k, whole, tmp_path
@@ -62,6 +63,7 @@ def test_stopped_anywhere_and_resumed_in_a_new_process_a_run_ends_bitwise_alike(
     assert [one["exact"] for one in told] == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo analytic", "pqn foreign"])
 def test_stopped_again_and_again_a_run_ends_bitwise_alike(name, whole, tmp_path):
     with signal_at(77):
@@ -74,6 +76,7 @@ def test_stopped_again_and_again_a_run_ends_bitwise_alike(name, whole, tmp_path)
     assert_same(whole(name), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_tensorboard_is_cut_to_the_checkpoint_and_not_told_twice(whole, tmp_path):
     with signal_at(150):
         train(config("ppo analytic", tmp_path / "run"))
@@ -89,6 +92,7 @@ def scalars(run, tag):
     return [(event.step, event.value) for event in events.Scalars(tag)]
 
 
+@pytest.mark.slow
 def test_the_same_seed_twice_tells_the_same_but_for_times(whole, tmp_path):
     again = train(config("dqn mujoco", tmp_path / "run")).run.path
     assert metrics(again) == metrics(whole("dqn mujoco"))
@@ -103,6 +107,7 @@ def test_a_finished_run_is_left_as_it_is(whole, capsys):
     assert {p for p in after if after[p] != before.get(p)} <= {run / ".lock"}
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_last_evaluation_makes_it_up(whole, tmp_path):
     train(config("ppo analytic", tmp_path / "run"))
     (tmp_path / "run" / "eval.json").unlink()
@@ -159,6 +164,7 @@ def wait_for_growth(run, process):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(often(1, 10)))
 def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alike(part, tmp_path):
     """SIGKILL, then resume, again and again; checkpoints after every rollout of 128 steps."""

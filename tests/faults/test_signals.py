@@ -45,6 +45,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", range(often(3, 50)))
 def test_a_training_asked_to_end_saves_and_leaves_no_process(k, tmp_path):
     run, rng = tmp_path / "run", random.Random(k)
@@ -68,6 +69,7 @@ def test_a_training_asked_to_end_saves_and_leaves_no_process(k, tmp_path):
     assert not list((run / "videos").glob(".*")) if (run / "videos").exists() else True
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_leaves_workers_to_the_training(tmp_path):
     """As systemd and batch systems send it."""
     run = tmp_path / "run"
@@ -83,6 +85,7 @@ def test_a_signal_to_the_whole_group_leaves_workers_to_the_training(tmp_path):
     assert read_checkpoint(newest(run))[0]["learning"]["collector"]["lost"] == 0
 
 
+@pytest.mark.slow
 def test_the_second_signal_ends_it_at_once(tmp_path):
     run = tmp_path / "run"
     process = command("train", "ppo", "--env", SWINGUP, "--steps", "1000000", "--run", str(run))
@@ -103,6 +106,7 @@ def test_handlers_are_put_back_after_a_training(tmp_path):
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+@pytest.mark.slow
 def test_a_request_during_an_evaluation_is_obeyed_and_the_evaluation_made_up(tmp_path, monkeypatch):
     evaluated = []
 

@@ -106,6 +106,7 @@ def actions(*done):
 # As one vector environment.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "seed"),
     [

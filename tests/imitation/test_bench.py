@@ -28,6 +28,7 @@ def outcome(learner, count, seed, curve, final):
     return Outcome(learner=learner, count=count, seed=seed, curve=curve, final=final, parameters=12)
 
 
+@pytest.mark.slow
 def test_a_bench_trains_every_learner_and_leaves_table_and_pictures(demos, tmp_path, capsys):
     out = tmp_path / "bench"
     sizes = ("--steps", "64", "--scratch-steps", "1024", "--sb3-steps", "200")

@@ -199,6 +199,7 @@ def judged(env_id, engine, **kwargs):
     return evaluate_made(expert_for, env, episodes=20)
 
 
+@pytest.mark.slow
 @every_engine
 @both_actions
 def test_it_balances_every_pole(engine, action):
@@ -207,6 +208,7 @@ def test_it_balances_every_pole(engine, action):
     assert result.mean == 500
 
 
+@pytest.mark.slow
 @every_engine
 @pytest.mark.parametrize(("action", "score"), [("continuous", 435), ("discrete", 425)])
 def test_it_swings_every_pole_up(engine, action, score):

@@ -154,6 +154,7 @@ def test_what_was_learned_from_is_all_that_was_shown_and_asked():
     assert agent.net.perception.observations.count.item() in (19, 19 + 31, 19 + 31 + 43)
 
 
+@pytest.mark.slow
 def test_an_expert_asked_again_is_followed_and_the_best_round_kept():
     agent = PPO(BALANCE, replace(SMALL, hidden=(32, 32)))
     config = replace(

@@ -320,6 +320,7 @@ def test_without_a_screen_nothing_stays_open(monkeypatch, driver):
     assert not pygame.display.get_init()
 
 
+@pytest.mark.slow
 def test_importing_opens_nothing():
     code = "import sys, robolearn.imitation.demos.human_window; sys.exit('pygame' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

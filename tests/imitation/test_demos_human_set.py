@@ -173,6 +173,7 @@ def test_the_command_refuses_what_cannot_be_in_one_line(tmp_path, capsys, option
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_a_screen_the_command_gives_one_line_of_advice(tmp_path):
     seen = {k: v for k, v in os.environ.items() if k not in SCREENS}
     command = [sys.executable, "-m", "robolearn", "demos", "record", "--human"]

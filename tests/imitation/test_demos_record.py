@@ -52,6 +52,7 @@ ENVS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENVS)
 def test_a_single_environment_does_the_same_again_to_the_bit(tmp_path, name):
     env, noise = ENVS[name]
@@ -184,6 +185,7 @@ def bytes_of(folder):
     return [(folder / "data" / name).read_bytes() for name in ("main_data.hdf5", "metadata.json")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [15, 45, 53, 70, 110])
 def test_a_recording_that_was_stopped_becomes_the_same_as_one_that_was_not(tmp_path, when):
     episodes = WIDEST + 20  # two waves, of 52 and 62 steps
@@ -267,6 +269,7 @@ def test_scores_missing_after_a_stop_are_measured_when_going_on(tmp_path):
     assert read_card(scored.folder / "card.json") == scored.card
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_half_written_to_be_seen(tmp_path):
     out = tmp_path / "set-v0"
     command = ["demos", "record", "--env", "robolearn/NavLidar-v0", "--episodes", "900", "--out"]

@@ -40,6 +40,7 @@ def balanced():
     return recorded("CartPoleBalance-v0", action="continuous")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -598,6 +598,7 @@ def test_names_that_minari_refuses_are_refused(name):
         named(Path("demos") / name)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_to_be_full_and_nothing_is_left(tmp_path):
     code = """
 import resource, signal, sys

@@ -143,6 +143,7 @@ def same(one, other):
     return all(torch.equal(held, other[name]) for name, held in one.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ppo", "pushing", "dqn"])
 @pytest.mark.parametrize("loss", ["divergence", "regression"])
 def test_a_small_student_comes_to_tell_what_the_teacher_tells(teachers, kind, loss):
@@ -156,6 +157,7 @@ def test_a_small_student_comes_to_tell_what_the_teacher_tells(teachers, kind, lo
     assert unexplained < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ppo", "dqn"])
 def test_the_same_seed_gives_the_same_student_and_leaves_the_teacher_alone(teachers, kind):
     before = weights(teachers[kind])

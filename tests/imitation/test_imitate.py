@@ -98,6 +98,7 @@ def tensors(run, steps):
 # Runs.
 
 
+@pytest.mark.slow
 @every_learner
 def test_every_learner_leaves_a_run_that_acts_as_it_was_judged(name, demos, tmp_path):
     result = imitate(asked_for(name, demos, tmp_path / "run", steps=256))
@@ -198,6 +199,7 @@ def stop_at(step):
         Collector.step = real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step"), [("dqfd", 1), ("dqfd", 90), ("ppo", 90)])
 def test_stopped_after_pretraining_and_resumed_a_run_ends_bitwise_alike(
     name, step, demos, tmp_path
@@ -454,6 +456,7 @@ def balanced(seed):
     )
 
 
+@pytest.mark.slow
 def test_a_set_that_plain_minari_made_teaches_our_cloning(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "theirs"))
     buffers = [balanced(seed) for seed in range(2)]

@@ -56,6 +56,7 @@ def test_pursuit_turns_on_the_spot_where_the_target_is_behind():
     assert omega == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "success", "spl"),
     [(0, 0.99, 0.9), (1, 0.99, 0.9), (2, 0.99, 0.9), (3, 0.95, 0.85), (4, 0.95, 0.85)],
@@ -70,6 +71,7 @@ def test_the_planner_reaches_goals_on_layouts_held_out(level, success, spl):
     assert result.details["spl"].mean() >= spl
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["mujoco", "bullet"])
 def test_the_planner_drives_the_rover(engine):
     env = EnvConfig(id="robolearn/NavRover-v0", engine=engine, kwargs={"level": 2, "split": "test"})

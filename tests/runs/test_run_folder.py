@@ -266,6 +266,7 @@ def locking(run):
     return subprocess.Popen([sys.executable, "-c", LOCKING, str(run.path)], text=True, **pipes)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_trained_is_locked_to_other_processes(run):
     with run.lock():
         out, complaint = locking(run).communicate(timeout=60)

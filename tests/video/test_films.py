@@ -38,6 +38,7 @@ def place(rollout, step):
     return np.concatenate([state["qpos"][0], state["qvel"][0]])
 
 
+@pytest.mark.slow
 def test_panes_start_from_the_same_state_and_stay_in_step(tmp_path):
     skilled = play_made(expert_for, SWING_UP, label="expert", seed=7, max_steps=30)
     clumsy = play(RIGHT, SWING_UP, label="clumsy", seed=7, max_steps=30)
@@ -70,6 +71,7 @@ def test_a_finished_pane_holds_its_last_picture(tmp_path, idle, right):
     assert np.abs(short[60] - short[11]).mean() < 1  # nothing but coding noise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "steps", "rate"),
     [
@@ -110,6 +112,7 @@ def test_the_longest_film_is_allowed_and_one_frame_more_is_not():
         schedule([half, half + 1], 1.0, 0, sequence=True)
 
 
+@pytest.mark.slow
 def test_the_first_frame_is_the_recorded_states_picture(tmp_path, right):
     result = film([right], tmp_path / "a.png", at=0, overlay=False, **SMALL)
     env = SWING_UP.make(render_mode="rgb_array", width=128, height=96)
@@ -135,6 +138,7 @@ def test_a_later_navigation_frame_is_as_if_it_had_been_lived_through(tmp_path):
     env.close()
 
 
+@pytest.mark.slow
 def test_the_same_film_twice_has_the_same_bytes_whatever_the_jobs(tmp_path, right):
     paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
     for jobs, path in enumerate(paths, start=1):
@@ -224,6 +228,7 @@ def test_a_foreign_rollout_that_leads_elsewhere_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_camera_of_navigation_can_be_chosen(tmp_path):
     nav = EnvConfig(id="robolearn/NavRover-v0")
     rollout = play(Constant(np.zeros(2, np.float32)), nav, label="rest", seed=0, max_steps=1)
@@ -298,6 +303,7 @@ def test_the_processes_that_draw_believe_what_is_known_of_egl(tmp_path, idle, mo
     assert film([idle], tmp_path / "a.png", **SMALL).renderer == "software-rays"
 
 
+@pytest.mark.slow
 def test_opengl_stays_out_of_the_callers_process(tmp_path, idle):
     idle.save(tmp_path / "idle.npz")
     code = f"""

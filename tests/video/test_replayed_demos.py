@@ -34,6 +34,7 @@ def shaken():
     )
 
 
+@pytest.mark.slow
 def test_a_film_shows_every_step_in_real_time(shaken, tmp_path):
     out = tmp_path / "again.mp4"
     again = replay(shaken, [0, 1], SWING_UP, out=out)
@@ -46,6 +47,7 @@ def test_a_film_shows_every_step_in_real_time(shaken, tmp_path):
     assert len(frames(out)) == again.film.frames
 
 
+@pytest.mark.slow
 def test_a_film_shows_where_the_recorded_state_was(shaken, tmp_path):
     # After 25 steps it is most like that of an environment driven by hand.
     out = tmp_path / "again.mp4"
@@ -61,6 +63,7 @@ def test_a_film_shows_where_the_recorded_state_was(shaken, tmp_path):
     assert away.argmin() == 25
 
 
+@pytest.mark.slow
 def test_a_film_is_not_written_over_another(shaken, tmp_path):
     out = tmp_path / "again.mp4"
     out.write_bytes(b"mine")

@@ -159,6 +159,7 @@ def test_a_training_given_up_leaves_rollouts_and_no_half_films(tmp_path):
     assert not videos.exists() or not list(videos.iterdir())
 
 
+@pytest.mark.slow
 def test_no_way_is_drawn_that_was_not_gone(tmp_path):
     nav = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 0})
     begun = play(Constant(np.zeros(2, np.float32)), nav, label="still", seed=5, max_steps=1)
