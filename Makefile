@@ -4,11 +4,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup quickstart test faults check format sheets clean
+.PHONY: help setup quickstart test test-all test-pythons faults check format sheets clean
 
 help:
 	@echo "make quickstart   train, compare with SB3 and write a video"
-	@echo "make test         run the tests"
+	@echo "make test         run the quick tests, some minutes"
+	@echo "make test-all     run all tests"
+	@echo "make test-pythons test the environments on every other Python that is found"
 	@echo "make faults       kill, cut, fill and flood everything some thousand times"
 	@echo "make check        run ruff and pyright"
 	@echo "make format       let ruff put the code in order"
@@ -28,7 +30,13 @@ quickstart: $(READY)
 	$(BIN)/robolearn quickstart
 
 test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-pythons:
+	.ci/envs-on-other-pythons
 
 faults: $(READY)
 	ROBOLEARN_FAULTS=full $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 tests/faults

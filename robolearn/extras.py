@@ -17,7 +17,9 @@ EXTRAS = {
 def install_command(extra: str) -> str:
     """Return a command that installs an extra's packages, in a checkout or out of one."""
     try:
-        requirements = [Requirement(line) for line in importlib.metadata.requires("robolearn") or ()]
+        requirements = [
+            Requirement(line) for line in importlib.metadata.requires("robolearn") or ()
+        ]
     except importlib.metadata.PackageNotFoundError:
         return f"pip install '.[{extra}]'"
     packages = []

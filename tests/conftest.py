@@ -1,5 +1,7 @@
 """Fixtures of all tests, and what every test process reports of itself."""
 
+import ctypes
+import gc
 import resource
 import sys
 
@@ -9,11 +11,32 @@ MEMORY_LIMIT = 700
 """MB of resident memory that a test process may reach."""
 
 
+SLOW_FIXTURES = {"browser", "compared"}
+"""Fixtures that take longer than `make test` has room for: a browser, and a whole comparison."""
+
+
 def pytest_collection_modifyitems(items):
-    """Mark tests that start a browser as slow."""
+    """Mark tests with slow fixtures as slow."""
     for item in items:
-        if "browser" in item.fixturenames:
+        if SLOW_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+
+
+def return_freed_memory():
+    """Make glibc return freed blocks of more than 1 MB at once, as Bullet's worlds are."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-3, 2**20)  # M_MMAP_THRESHOLD; glibc would else raise it to the largest freed block
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _trimmed_memory():
+    """Return the memory that a module freed to the operating system."""
+    yield
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def peak_memory():
@@ -50,6 +73,7 @@ class PeakMemory:
 
 
 def pytest_configure(config):
+    return_freed_memory()
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(PeakMemory())
 

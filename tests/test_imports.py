@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # same one, but networks and data know nothing of each other.
 FLOORS = [
     {"errors"},
-    {"clock", "files", "spaces", "spaces_json"},
+    {"clock", "extras", "files", "spaces", "spaces_json"},
     {"nn", "data"},
     {"accelerate", "config", "config_yaml", "progress", "runs", "workers"},
     {"collect", "device", "dumps", "environments", "making", "snapshots"},

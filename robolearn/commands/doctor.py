@@ -140,7 +140,9 @@ def mujoco_files() -> Finding:
         repair = f"pip install --force-reinstall --no-deps {' '.join(found)}"
         detail = f"{len(missing)} files are missing, such as {missing[0]}. Repair it with: {repair}"
         return Finding("mujoco", False, detail)
-    return Finding("mujoco", True, ", ".join(f"{name} {version}" for name, version in found.items()))
+    return Finding(
+        "mujoco", True, ", ".join(f"{name} {version}" for name, version in found.items())
+    )
 
 
 def _installed(names: Sequence[str]) -> dict[str, str]:

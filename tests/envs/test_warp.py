@@ -15,7 +15,7 @@ from robolearn_envs.robots import CartPole, ControlSuiteCartPole, DiscRobot, Rov
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mujoco_warp") is None,
-    reason="mujoco-warp is not installed: pip install 'robolearn[warp]'",
+    reason="mujoco-warp is not installed: pip install '.[warp]'",
 )
 
 ROBOTS = {"cartpole": (CartPole(), 0.01), "disc": (DiscRobot(), 0.02), "rover": (Rover(), 0.005)}
@@ -135,6 +135,7 @@ def test_cart_poles_move_as_in_mujoco_to_float32(factors):
     assert np.ptp(exact[:, :, 1], axis=0).min() > 0.5  # rad, every pole turns far
 
 
+@pytest.mark.slow
 def test_a_single_step_of_a_cart_pole_is_off_by_a_few_roundings():
     # Numbers are below 4, in rad or rad/s: a rounding is off by up to 4 * EPS = 2.4e-7.
     error = simulate("cartpole", FACTORS, 1) - reference("cartpole", 0.0, FACTORS, 1)
@@ -195,6 +196,7 @@ def test_rovers_drive_as_in_mujoco(varied):
     assert way.min() > 0.1  # m, every rover drives, and is not only turning
 
 
+@pytest.mark.slow
 def test_the_mass_of_a_rover_matters_to_that_comparison():
     apart = np.abs(driven("warp", True) - driven("warp", False))[:, :, :2].max(axis=(0, 2))
     assert np.median(apart) > 1e-3  # m, ten times the tolerance
