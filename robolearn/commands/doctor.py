@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import gymnasium as gym
 import imageio_ffmpeg
@@ -83,7 +84,7 @@ def interpreter() -> Finding:
     supported = OLDEST <= sys.version_info[:2] <= NEWEST
     detail = f"{sys.version.split()[0]} at {sys.executable}"
     if not supported:
-        detail += "; supported are 3.{} to 3.{}".format(OLDEST[1], NEWEST[1])
+        detail += f"; supported are 3.{OLDEST[1]} to 3.{NEWEST[1]}"
     return Finding("python", supported, detail)
 
 
@@ -134,7 +135,7 @@ def mujoco_files() -> Finding:
         str(file)
         for name in found
         for file in importlib.metadata.files(name) or ()
-        if "__pycache__" not in file.parts and not file.locate().exists()
+        if "__pycache__" not in file.parts and not Path(file.locate()).exists()
     ]
     if missing:
         repair = f"pip install --force-reinstall --no-deps {' '.join(found)}"
