@@ -1,5 +1,7 @@
 """Wrong input is refused at the border, in words that help."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -33,6 +35,35 @@ def test_a_misspelt_engine_gets_a_suggestion():
 def test_an_unknown_engine_gets_the_list_of_engines():
     with pytest.raises(ValueError, match="analytic, bullet, mujoco"):
         gym.make(SWING_UP, engine="nope")
+
+
+@pytest.mark.parametrize(
+    ("version", "way_out"),
+    [
+        ((3, 11), r"Install it with: pip install pybullet \(or use engine='mujoco'\)$"),
+        ((3, 13), r"Install it with: pip install pybullet-arm64 \(or use engine='mujoco'\)$"),
+        ((3, 14), r"no wheels for Python 3\.14\. Use engine='mujoco', or Python 3\.11 to 3\.13\.$"),
+    ],
+)
+def test_without_bullet_the_way_out_depends_on_the_python(monkeypatch, version, way_out):
+    monkeypatch.setitem(sys.modules, "pybullet", None)  # as if it were not installed
+    monkeypatch.setattr(sys, "version_info", version)
+    with pytest.raises(ImportError, match=f"needs the package pybullet, .*{way_out}"):
+        make_vec(SWING_UP, 1, engine="bullet")
+
+
+def test_without_warp_its_packages_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
+    with pytest.raises(ImportError, match="pip install mujoco-warp warp-lang"):
+        make_vec(SWING_UP, 1, engine="warp")
+
+
+def test_without_pygame_a_window_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    env = gym.make(SWING_UP, engine="analytic", render_mode="human")
+    with pytest.raises(gym.error.DependencyNotInstalled, match="pip install pygame-ce"):
+        env.reset(seed=0)
+    env.close()
 
 
 @pytest.mark.parametrize("engine", ["bullet", "analytic"])
