@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from robolearn_envs.arenas.bank import bank
+
 MEMORY_LIMIT = 700
 """MB of resident memory that a test process may reach."""
 
@@ -31,8 +33,9 @@ def return_freed_memory():
 
 @pytest.fixture(scope="module", autouse=True)
 def _trimmed_memory():
-    """Return the memory that a module freed to the operating system."""
+    """Return a module's memory to the operating system, cached layouts of 40 MB included."""
     yield
+    bank.cache_clear()
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

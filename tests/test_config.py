@@ -74,6 +74,7 @@ def test_yaml_that_is_no_mapping_is_refused(tmp_path, text):
         read_yaml(tmp_path / "c.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

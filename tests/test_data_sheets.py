@@ -150,6 +150,7 @@ def test_every_option_of_all_environments_is_documented(text):
     assert single - {"self", "task", "task_options"} <= set(codes(table, "option"))
 
 
+@pytest.mark.slow
 @every_task
 def test_every_key_of_the_last_info_is_documented(text, name):
     table = rows(section(text, f"## {name}", "### Info at the end of an episode"))

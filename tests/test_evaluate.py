@@ -47,6 +47,7 @@ def short_or_long():
     gym.registry.pop("tests/ShortOrLong-v0")
 
 
+@pytest.mark.slow
 def test_long_episodes_count_as_often_as_short_ones(short_or_long):
     # 20 evaluations of 30 episodes of 1 or 99: mean 50, standard error 49 / sqrt(600) = 2.
     # The first 30 to finish in 25 environments would be some 25 short and 5 long: mean 17.

@@ -100,6 +100,7 @@ def test_who_asks_for_too_many_environments_is_told_how_many_fit():
     )
 
 
+@pytest.mark.slow
 def test_where_not_even_one_fits_that_is_said():
     with pytest.raises(RobolearnError, match="not even one does"):
         raise_too_large(8, torch.device("cpu"), lambda count: False)

@@ -68,6 +68,7 @@ def test_nothing_is_due_in_periods_of_zero():
     assert not every.due(2000)
 
 
+@pytest.mark.slow
 def test_the_best_agent_is_the_latest_of_those_with_the_highest_return(config):
     run = train(config).run
     found = evaluations(run)
@@ -77,6 +78,7 @@ def test_the_best_agent_is_the_latest_of_those_with_the_highest_return(config):
     assert run.pointed("best") == run.checkpoint(latest)
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_the_agent_left_behind(config):
     result = train(config)
     assert (result.steps, result.interrupted, result.film_failures) == (1280, False, ())
@@ -106,6 +108,7 @@ def weights(run):
 every_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
+@pytest.mark.slow
 @every_signal
 def test_a_signal_keeps_what_was_learned(config, monkeypatch, number):
     signalled(monkeypatch, number)

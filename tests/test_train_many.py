@@ -33,6 +33,7 @@ def done(tmp_path_factory):
     return path, train_many(config(path), SEEDS, device_choice="for a test")
 
 
+@pytest.mark.slow
 def test_every_seed_has_a_run_folder(done):
     path, results = done
     assert sorted(folder.name for folder in path.iterdir()) == ["seed-0002", "seed-0004"]
@@ -173,6 +174,7 @@ def test_too_many_agents_for_the_memory_are_refused_in_a_line(tmp_path, monkeypa
         train_many(config(tmp_path / "run"), SEEDS)
 
 
+@pytest.mark.slow
 def test_the_command_trains_them_and_tells_of_each(tmp_path, capsys):
     run = tmp_path / "run"
     small = ["--num-envs", "4", "--rollout-steps", "32", "--minibatch", "64", "--hidden", "16"]

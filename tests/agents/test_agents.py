@@ -68,6 +68,7 @@ def threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @every_variant
 def test_the_number_of_threads_changes_nothing_and_is_put_back(name, changes, threads):
     found = []
@@ -104,6 +105,7 @@ def test_threads_are_put_back_when_learning_is_left_half_way(name, threads):
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.slow
 @every_agent
 @pytest.mark.parametrize(
     ("asked", "made"), [(256, 256), (4, 4), (100, 100), (1, 4), (101, 104), (67, 68)]
@@ -154,6 +156,7 @@ def test_learning_goes_on_where_it_stopped(name):
     assert agent.steps == 128
 
 
+@pytest.mark.slow
 @every_agent
 def test_reports_count_the_steps_up_and_hand_out_each_episode_once(name):
     agent = build(name)
@@ -223,6 +226,7 @@ def test_dqn_explores_at_its_last_rate_when_it_draws():
     assert abs(int((agent.predict(one)[0] != best).sum()) - 4000) < 4 * 57
 
 
+@pytest.mark.slow
 @every_agent
 def test_predicting_does_not_change_what_is_learned_next(name):
     quiet, asked = build(name), build(name)
@@ -242,6 +246,7 @@ def test_observations_of_another_shape_are_refused(name):
 # Spaces.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Taxi-v4", "FrozenLake-v1", "Blackjack-v1"])
 @every_agent
 def test_any_discrete_environment_of_gymnasium_can_be_learned(name, env_id):
@@ -321,7 +326,6 @@ def test_q_learners_refuse_continuous_actions_and_say_what_to_use(name):
     cls("robolearn/CartPoleSwingUp-v0", engine="analytic", action="discrete")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dqn", "pqn"])
 def test_q_learners_learn_from_images(name):
     env = EnvConfig(id="robolearn/NavDepth-v0", engine="analytic", kwargs={"action": "discrete"})
@@ -390,6 +394,7 @@ def test_dqn_acts_at_random_while_it_warms_up_and_then_by_a_falling_epsilon():
     assert epsilon == pytest.approx([1.0] * 4 + falling + [0.1] * 16)
 
 
+@pytest.mark.slow
 @every_agent
 def test_the_learning_rate_falls_linearly_over_the_steps(name):
     agent = build(name, learning_rate=1.0e-3, final_learning_rate=2.0e-4)

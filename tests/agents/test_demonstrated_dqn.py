@@ -264,6 +264,7 @@ def test_pretraining_takes_gradient_steps_on_demonstrations_and_none_in_the_envi
     assert weights_of(agent.online) != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("returns", ["mean", "categorical", "quantile"])
 def test_a_pretrained_agent_does_what_was_wanted_not_what_was_done(returns):
     agent = shown_to(margin_weight=20.0, returns=returns)
@@ -321,6 +322,7 @@ def tensors_of(agent):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [64, 160])
 def test_a_stopped_run_with_demonstrations_goes_on_bit_for_bit(stop, tmp_path):
     options = {"margin_weight": 5.0, "margin_fraction": 0.8, "prioritised": True, "capacity": 128}

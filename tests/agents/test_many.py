@@ -106,6 +106,7 @@ def test_agents_know_what_they_learned_whenever_they_are_asked_for():
     assert agent.steps == agent.until == STEPS
 
 
+@pytest.mark.slow
 def test_agents_can_be_saved_and_go_on_alone(tmp_path):
     many, twin = build(), alone(seed=0)
     for _ in many.iterate(STEPS):

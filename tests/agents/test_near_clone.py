@@ -126,6 +126,7 @@ def strayed(agent, first):
         return kl_divergence(Categorical(logits=first), Categorical(logits=output)).mean().item()
 
 
+@pytest.mark.slow
 @every_policy
 def test_a_policy_that_is_to_stay_near_its_clone_strays_less(name):
     found = []
@@ -164,6 +165,7 @@ def test_without_a_wish_to_stay_near_there_is_no_clone():
     assert agent.parts().modules.keys() == {"net"}
 
 
+@pytest.mark.slow
 @every_policy
 def test_a_clone_is_put_away_and_taken_up_and_learning_goes_on_bit_for_bit(name, tmp_path):
     agent = build(name, clone_kl=5.0, clone_fraction=1.0, critic_warmup=0.3, rollout_steps=16)

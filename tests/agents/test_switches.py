@@ -76,6 +76,5 @@ def test_every_combination_of_switches_learns_what_its_first_step_is_worth(switc
     )
 
 
-@pytest.mark.slow
 def test_rainbow_learns_what_its_first_step_is_worth():
     require_learned(DQNConfig(**LEARNING, rainbow=True))

@@ -241,6 +241,7 @@ def test_an_endless_walk_cut_by_a_time_limit_has_the_values_of_the_endless_one(a
     np.testing.assert_allclose(table(agent), np.stack([expected, expected], axis=1), rtol=1e-3)
 
 
+@pytest.mark.slow
 @every_mode
 @every_agent
 def test_death_is_worth_nothing(agent_class, mode):
@@ -331,6 +332,7 @@ def test_sarsa_finds_the_values_of_its_own_exploring_policy(name):
     np.testing.assert_allclose(learned(SARSA, task, 0.3), own, rtol=0, atol=0.02 * own.max())
 
 
+@pytest.mark.slow
 def test_where_nothing_slips_a_rate_of_1_is_exact():
     # Gymnasium's own lake, not slippery: each target is the truth once the next state's is.
     options = {"kwargs": {"is_slippery": False}, "gamma": 0.9, "learning_rate_power": 0.0}
@@ -456,6 +458,7 @@ def test_every_observation_of_a_tuple_has_a_row_of_its_own():
     assert states(flat, (2, 3)).tolist() == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 @every_agent
 def test_blackjack_is_learned_in_a_table_of_its_tuples(agent_class):
     agent = trained(agent_class, "Blackjack-v1", 2000)

@@ -107,6 +107,7 @@ def where(algorithm, env_id):
     return EnvConfig(id=env_id, kwargs={"action": "discrete"} if discrete else {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "env_id"), SB3_TABLE)
 def test_every_row_trains(algorithm, env_id):
     row = SB3_TABLE[algorithm, env_id]
@@ -178,6 +179,7 @@ def test_the_cartpole_row_reaches_sb3():
     assert model.policy.optimizer.param_groups[0]["lr"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_dqn_row_reaches_sb3():
     agent = train_sb3("dqn", DISCRETE_SWING_UP, 1500, seed=0)
     # Learning starts after 1000 steps; rollouts end at 256, 512, ... 1024, 1280, 1536: three of

@@ -223,6 +223,7 @@ def test_environments_that_reset_in_another_step_are_refused():
     envs.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [BALANCE, SWING_UP, GYMNASIUM], ids=lambda env: env.id)
 def test_sb3_learns_on_the_view(view, env):
     model = sb3.PPO("MlpPolicy", view(env, 4), n_steps=64, batch_size=64, seed=0, device="cpu")

@@ -34,6 +34,7 @@ def train(tmp_path, *options):
 # What costs no time.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["list"], ["list", "--json"]],

@@ -15,7 +15,6 @@ def run(capsys, *arguments):
     return code, out, err
 
 
-@pytest.mark.slow
 def test_the_expert_is_evaluated_by_name(capsys):
     code, out, _ = run(capsys, "eval", "expert", *NAV, "--level", "0", "--episodes", "5", "--json")
     figures = json.loads(out)

@@ -105,6 +105,7 @@ def test_the_final_evaluation_is_written(run):
     assert figures["mean_return"] == metrics(run)[-1]["final_return"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_twice_gives_the_same_run(run, tmp_path, capsys):
     assert main(command(tmp_path / "again")) == 0
     assert metrics(tmp_path / "again") == metrics(run)
@@ -229,6 +230,7 @@ def test_agents_are_shown_side_by_side_from_the_same_start(run, tmp_path, capsys
     assert expert == 500
 
 
+@pytest.mark.slow
 def test_agents_that_do_not_begin_alike_are_refused(run, tmp_path, capsys):
     out, kept = tmp_path / "x.png", tmp_path / "mine.npz"
     assert main(["record", str(run), "--out", str(out), "--keep", str(kept), *TINY]) == 0
@@ -238,6 +240,7 @@ def test_agents_that_do_not_begin_alike_are_refused(run, tmp_path, capsys):
     assert "do not begin in the same state" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_grid_shows_as_many_seeds_as_eval_counts(run, tmp_path, capsys):
     out = tmp_path / "x.png"
     assert main(["record", str(run), "--grid", "3", "--out", str(out), *TINY]) == 0
@@ -258,6 +261,7 @@ def test_an_existing_video_is_kept_unless_told_otherwise(run, tmp_path, capsys):
     assert out.read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -317,6 +321,7 @@ def test_options_that_nothing_would_come_of_are_refused(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_existing_rollout_is_kept_unless_told_otherwise(run, tmp_path, capsys):
     kept = tmp_path / "mine.npz"
     kept.write_bytes(b"mine")

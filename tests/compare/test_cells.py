@@ -94,6 +94,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(key=st.sampled_from(sorted(json.loads(line()))), given_=anything)
 def test_whatever_stands_in_a_line_it_is_a_cell_that_can_be_reported_or_none(key, given_):

@@ -62,6 +62,7 @@ def test_a_pair_without_a_seed_in_common_has_no_difference():
     assert not re.search(r">[^<]*nan[^<]*<", text)
 
 
+@pytest.mark.slow
 def test_who_reached_the_bar_at_once_comes_first_and_who_never_did_last(tmp_path, open_page):
     at = {"dqn": None, "ppo": 500, "a2c": 0, "pqn": 60}
     curves = {
@@ -103,6 +104,7 @@ def markdown_columns(path):
     return dict(zip(table[0], zip(*table[2:], strict=True), strict=True))
 
 
+@pytest.mark.slow
 def test_page_markdown_and_csv_agree(opened, compared):
     shown = {name: column(table_of(opened), name) for name in HEADINGS if name not in UNSHOWN}
     text = markdown_columns(compared.out / "report.md")
@@ -150,6 +152,7 @@ def test_text_from_anywhere_is_escaped(tmp_path):
     assert text.count("<script>") == 1  # that sorts
 
 
+@pytest.mark.slow
 def test_hostile_text_does_nothing_in_a_browser(tmp_path, open_page):
     (tmp_path / "page.html").write_text(hostile(tmp_path))
     driver = open_page(tmp_path / "page.html")

@@ -145,7 +145,6 @@ def test_what_is_not_known_of_a_pair_is_null_in_json(rng):
 SITTING = {"versions": {"python": "3.11"}, "command": "robolearn compare", "git": None}
 
 
-@pytest.mark.slow
 def test_a_report_tells_of_every_sitting_once(tmp_path):
     found = find("A title", cells("ppo", [1.0, 2.0]))
     again = {**SITTING, "command": "robolearn compare --seeds 9"}

@@ -187,7 +187,6 @@ def test_navigation_is_measured_on_layouts_held_out_and_tells_spl(config, monkey
 # Going on.
 
 
-@pytest.mark.slow
 def test_more_seeds_and_agents_later_make_only_what_is_missing(config):
     compare(replace(config, agents=("dqn",), seeds=1))
     before, made, real = lines(config.out), [], runner.run_cell
@@ -413,6 +412,7 @@ def test_a_training_in_a_process_of_its_own_tells_that_it_broke_down(sour, monke
     assert heard[1][:2] == ("ppo", 1)
 
 
+@pytest.mark.slow
 def test_the_command_reports_the_others_and_what_was_left_out(sour, capsys):
     env = ["--env", SOUR, "--steps", "256", "--seeds", "2", "--episodes", "2", "--device", "cpu"]
     gym.registry[SOUR].kwargs["first"] = 8

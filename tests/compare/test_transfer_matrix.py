@@ -132,6 +132,7 @@ def test_a_run_that_was_stopped_is_pointed_out(runs, tmp_path):
         measure(stopped, engines=("analytic",), randomize=0.0, episodes=1)
 
 
+@pytest.mark.slow
 def test_default_damping_and_matched_physics_are_what_they_are_called(runs):
     matrix = measure(runs["swingup"], engines=("bullet",), randomize=0.0, episodes=2)
     matched, damped = matrix.cells

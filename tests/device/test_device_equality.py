@@ -124,6 +124,7 @@ def test_what_is_learned_on_a_device_is_what_is_learned_on_the_host(kind, task, 
         assert torch.equal(tensor, theirs[name]), name
 
 
+@pytest.mark.slow
 def test_asked_of_any_rows_the_host_is_off_by_rounding():
     # As above without the blocks: values of some ends are off by units of 2^-24, and what is
     # learned from them; in three rounds at a rate of 1e-3 that comes to less than 1e-6.

@@ -108,6 +108,7 @@ DQNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_episodes")
 @pytest.mark.parametrize("parts", DQNS.values(), ids=DQNS)
 def test_nothing_of_acting_remembering_and_replaying_is_looked_at(parts):

@@ -223,6 +223,7 @@ def test_a_field_leads_around_walls():
     assert 12.26 * 0.99 < way[20, 30] < 12.26 * 1.028
 
 
+@pytest.mark.slow
 @every_level
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_generator_gives_the_same_layouts_as_ever(level, split):

@@ -171,6 +171,7 @@ def test_episodes_last_as_long_as_the_data_sheet_says(env_id):
     assert TASKS[env_id.removeprefix("robolearn/")].max_steps == expected[env_id.split("/")[1]]
 
 
+@pytest.mark.slow
 @every_env
 def test_observations_stay_in_the_space_under_full_force(env_id):
     env = make_vec(env_id, 2, action="continuous")

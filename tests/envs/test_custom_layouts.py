@@ -341,6 +341,7 @@ def clutter_now(time):
     return np.array([moved + CLUTTER["cylinders"]]), np.array([CLUTTER["boxes"]])
 
 
+@pytest.mark.slow
 @every_engine
 @pytest.mark.parametrize("level", [0, 1, 4])
 def test_more_obstacles_than_the_level_has_are_there_for_those_who_are_reset(engine, level):

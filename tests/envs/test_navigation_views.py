@@ -376,6 +376,7 @@ def test_bullets_renderer_refuses_an_arena_and_names_another():
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "shape"),
     [
@@ -465,7 +466,6 @@ def test_every_environment_of_a_batch_has_its_own_frame(name, engine):
     envs.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["NavLidar-v0", "NavDepth-v0"])
 def test_the_map_is_the_same_on_every_engine(name):
     maps = {}
@@ -480,7 +480,6 @@ def test_the_map_is_the_same_on_every_engine(name):
         assert np.mean(np.abs(maps[engine] - maps["analytic"]).max(axis=-1) > 8) < 1e-3
 
 
-@pytest.mark.slow
 def test_a_randomised_robot_is_drawn(renderer):
     env = make(view="chase", randomize=0.3, level=1, width=64, height=48)
     env.reset(seed=0)
@@ -488,7 +487,6 @@ def test_a_randomised_robot_is_drawn(renderer):
     env.close()
 
 
-@pytest.mark.slow
 def test_environments_that_are_not_rendered_keep_no_paths():
     envs = make_vec("robolearn/NavLidar-v0", 2, level=0)
     envs.reset(seed=0)
@@ -532,6 +530,7 @@ def test_without_any_opengl_library_there_are_still_both_views(tmp_path, name, e
     assert child.stdout.strip() == "software-rays"
 
 
+@pytest.mark.slow
 @every_nav
 def test_human_mode_runs_without_a_screen(name, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

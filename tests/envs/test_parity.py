@@ -147,6 +147,7 @@ def play(engine, task, randomize, steps=150):
     return [np.array(column) for column in zip(*history, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["bullet", "analytic"])
 @pytest.mark.parametrize("task", ["CartPoleBalance-v0", "CartPoleSwingUp-v0"])
 @pytest.mark.parametrize("randomize", [0.0, 0.3])

@@ -66,6 +66,7 @@ def test_every_field_is_uniform_within_r_of_its_nominal_value():
     env.close()
 
 
+@pytest.mark.slow
 def test_the_motors_strength_is_uniform_within_r_of_nominal_and_independent():
     env = make()
     drawn = strength(env)

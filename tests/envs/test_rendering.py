@@ -49,6 +49,7 @@ def draw(renderer: Renderer, x: float, theta: float, **fields: float) -> np.ndar
     return renderer.render(CartPole(**fields), np.array([x, theta]))
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_new_uint8_array_of_the_asked_size(renderer):
     first = draw(renderer, 0.0, 0.0)
     kept = first.copy()
@@ -58,6 +59,7 @@ def test_a_picture_is_a_new_uint8_array_of_the_asked_size(renderer):
     np.testing.assert_array_equal(first, kept)
 
 
+@pytest.mark.slow
 def test_the_same_state_gives_the_same_picture(renderer):
     first = draw(renderer, 0.3, 0.4)
     draw(renderer, -2.0, 3.0)
@@ -73,6 +75,7 @@ def test_the_cart_moves_along_the_picture_with_x(renderer, x):
     assert cart(draw(renderer, x, 0.0))[0] == pytest.approx(319.5 + PIXELS_PER_METRE * x, abs=6)
 
 
+@pytest.mark.slow
 def test_the_cart_is_seen_at_both_ends_of_the_rail(renderer):
     # 2.4 m are 2.4 * 101.5 = 244 pixels: columns 76 and 563, with half a cart (20) to spare.
     assert cart(draw(renderer, -2.4, 0.0))[0] == pytest.approx(76, abs=6)
@@ -92,6 +95,7 @@ def test_the_tip_is_above_the_hinge_at_0_to_the_right_at_90_degrees_below_at_180
     np.testing.assert_allclose(seen, [right, -up], atol=0.06)
 
 
+@pytest.mark.slow
 def test_a_longer_pole_is_drawn_longer(renderer):
     # Half a metre more is 0.5 * 102 = 51 pixels more, and nothing else changes.
     long, short = draw(renderer, 0.0, 0.0, pole_length=1.5), draw(renderer, 0.0, 0.0)
@@ -207,6 +211,7 @@ def test_without_any_opengl_library_there_are_still_pictures(tmp_path, engine, e
     assert "Error" not in child.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_never_closes_its_renderer_ends_quietly():
     script = """
 import gymnasium as gym, robolearn_envs

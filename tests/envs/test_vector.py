@@ -239,6 +239,7 @@ def arrays_in(result):
     return [array for child in children for array in arrays_in(child)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "steps"),
     [(BALANCE, 40), (LIDAR, 70), (DEPTH, 60)],

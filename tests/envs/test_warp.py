@@ -135,7 +135,6 @@ def test_cart_poles_move_as_in_mujoco_to_float32(factors):
     assert np.ptp(exact[:, :, 1], axis=0).min() > 0.5  # rad, every pole turns far
 
 
-@pytest.mark.slow
 def test_a_single_step_of_a_cart_pole_is_off_by_a_few_roundings():
     # Numbers are below 4, in rad or rad/s: a rounding is off by up to 4 * EPS = 2.4e-7.
     error = simulate("cartpole", FACTORS, 1) - reference("cartpole", 0.0, FACTORS, 1)
@@ -148,6 +147,7 @@ def test_different_factors_make_different_cart_poles():
     assert np.median(apart[-1].max(axis=-1)) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factors", [None, {"mass": FACTORS["pole_mass"]}])
 def test_discs_move_as_in_mujoco_to_float32(factors):
     # Nothing grows here but what is summed up: 100 roundings of numbers below 32.
@@ -196,7 +196,6 @@ def test_rovers_drive_as_in_mujoco(varied):
     assert way.min() > 0.1  # m, every rover drives, and is not only turning
 
 
-@pytest.mark.slow
 def test_the_mass_of_a_rover_matters_to_that_comparison():
     apart = np.abs(driven("warp", True) - driven("warp", False))[:, :, :2].max(axis=(0, 2))
     assert np.median(apart) > 1e-3  # m, ten times the tolerance
@@ -239,6 +238,7 @@ def test_replace_touches_only_the_copies_in_the_mask(name, randomised):
     assert (changed[0, [1, 2]] != unchanged[0, [1, 2]]).any(axis=1).all()
 
 
+@pytest.mark.slow
 @every_robot
 def test_a_copy_that_is_replaced_forgets_what_was_before(name):
     # The contact solver starts from its last solution, which must not leak into a new episode.
@@ -335,6 +335,7 @@ def test_a_blow_up_to_finite_numbers_is_flagged_as_mujoco_does(force):
     assert engine.broken.tolist() == mujoco.broken.tolist() == [False, True]
 
 
+@pytest.mark.slow
 @every_robot
 def test_replacing_mends_a_broken_copy_and_no_other(name):
     engine = running(name)

@@ -97,6 +97,7 @@ def test_full_to_the_end_training_goes_on_and_the_last_save_is_told_to_have_fail
     assert steps_told(run) == sorted(steps_told(run))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", MANY)
 @pytest.mark.filterwarnings("default::robolearn.errors.RobolearnWarning")
 def test_full_for_a_while_nothing_is_missing_in_the_end(k, disk, tmp_path, recwarn):

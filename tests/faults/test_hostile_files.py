@@ -374,6 +374,7 @@ def damaged(run, file, key, tensor):
     reseal(newest(run))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoints", ".lock", "metrics.jsonl", "tb", "meta.json"])
 def test_going_on_with_a_run_touches_nothing_through_a_link(stopped, tmp_path, refuse, name):
     victim = tmp_path / "victim"

@@ -295,6 +295,7 @@ def test_workers_killed_at_random_moments_are_noticed_and_the_training_goes_on(w
         assert gone(pids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "why"),
     [
@@ -378,6 +379,7 @@ def test_workers_that_hang_are_killed_when_their_time_is_up(workers):
         assert "lost" not in envs.step(actions(GO, GO, GO, GO))[-1]
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_that_reads_no_large_actions_hangs_nobody(workers):
     envs = workers(partial(sync, troubled.Wide), 2, 2, step_timeout=0.5)
     envs.reset(seed=0)
@@ -522,6 +524,7 @@ def test_losses_leave_no_open_files_behind(workers):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cartpole, depth], ids=["array", "dictionary"])
 def test_a_collector_goes_on_after_a_worker_was_killed(make, workers):
     envs = workers(make, 4, 2)
@@ -646,6 +649,7 @@ def processes():
     return sorted(pid for child in children.get(own, []) for pid in children.get(child, []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -752,6 +756,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["time.sleep(1000)", "envs.step(np.array([HANG, GO]))"])
 def test_workers_of_a_killed_parent_end_by_themselves(then, tmp_path):
     script = tmp_path / "parent.py"
@@ -765,6 +770,7 @@ def test_workers_of_a_killed_parent_end_by_themselves(then, tmp_path):
         assert gone(pids, 2.0, there=running)
 
 
+@pytest.mark.slow
 def test_a_parent_that_ends_without_closing_takes_its_workers_along(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT.format(here=str(HERE), then="pass"))
@@ -795,6 +801,7 @@ def test_a_simulation_that_broke_down_is_no_loss_but_raises_as_it_would_in_one_p
 rewindable = partial(make_foreign, "CartPole-v1", {"autoreset_mode": AutoresetMode.SAME_STEP}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "exact"), [(troubled.forgetful, False), (rewindable, True)])
 def test_environments_in_workers_are_called_exact_only_if_they_came_back(make, exact, workers):
     collector = Collector(workers(make, 4, 2), 0)

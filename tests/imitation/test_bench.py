@@ -104,6 +104,7 @@ def test_a_bench_that_cannot_be_is_refused_and_leaves_nothing(demos, tmp_path, c
     assert not (tmp_path / "bench").exists()
 
 
+@pytest.mark.slow
 def test_a_run_reports_what_its_demonstrations_bought(demos, tmp_path, capsys):
     run = tmp_path / "run"
     asked = ("--demos", str(demos), "--steps", "64", "--updates", "50", "--run", str(run))

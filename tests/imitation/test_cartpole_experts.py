@@ -223,6 +223,7 @@ def test_it_swings_up_with_any_number_of_forces(forces):
     assert result.success_rate == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("action", "score"), [("continuous", 870), ("discrete", 860)])
 def test_it_swings_the_public_pole_up(action, score):
     result = judged("CartPoleDMC-v0", "mujoco", action=action)
@@ -230,6 +231,7 @@ def test_it_swings_the_public_pole_up(action, score):
     assert result.mean > score
 
 
+@pytest.mark.slow
 @both_actions
 @pytest.mark.parametrize(
     ("kwargs", "score"), [({"robot": {"pole_length": 1.5}}, 410), ({"randomize": 0.2}, 400)]

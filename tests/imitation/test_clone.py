@@ -64,6 +64,7 @@ def test_the_loss_of_continuous_actions_is_half_the_squared_error_by_hand(squash
     assert loss.item() == pytest.approx(1.3125, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_clone_of_a_single_demonstration_and_its_mirror_image_balances(one):
     agent = agent_for(hidden=(64, 64))
     config = CloneConfig(updates=600, clone_rate=3e-3, try_every=300, try_episodes=10)

@@ -51,6 +51,7 @@ def test_together_they_are_small():
     assert sum(path.stat().st_size for path in DEMOS.rglob("*")) < 5 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_nothing_is_wrong_with_them(name):
     assert lint_file(DEMOS / name).sound

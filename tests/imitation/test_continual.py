@@ -208,6 +208,7 @@ def error_on_the_first(method, weight=None):
     return (told - tasks[0].action).square().mean().item()
 
 
+@pytest.mark.slow
 def test_each_method_forgets_less_than_none():
     naive = error_on_the_first("none")
     assert naive > 0.2
@@ -241,6 +242,7 @@ def test_who_has_learned_in_turn_goes_on_learning_by_itself():
     assert not torch.equal(agent.net.policy[0].weight, before)
 
 
+@pytest.mark.slow
 def test_an_expert_shows_a_task():
     agent = agent_of()
     task = shown_by_expert(agent, PUSHED, steps=700, noise=0.1, seed=1)

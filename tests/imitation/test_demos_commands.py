@@ -108,6 +108,7 @@ def test_recording_where_something_is_is_refused(run):
     assert "nothing to do" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_says_how_to_go_on(run, which):
     asked = ("record", "--env", "robolearn/NavLidar-v0", "--level", 0, "--score-episodes", 0)

@@ -15,6 +15,7 @@ def balanced():
     return recorded("CartPoleBalance-v0")
 
 
+@pytest.mark.slow
 def test_good_demonstrations_are_learned_from(balanced):
     (found,) = probe(balanced, updates=400)
     assert (found.severity, found.kind) == ("note", "probe")

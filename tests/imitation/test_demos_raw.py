@@ -46,6 +46,7 @@ def serious(linted):
     return [(f.severity, f.kind, f.episode, f.key) for f in linted.findings if f.severity != "note"]
 
 
+@pytest.mark.slow
 def test_a_set_just_recorded_is_sound(balanced):
     linted = lint_file(balanced)
     assert linted.sound

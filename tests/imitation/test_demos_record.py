@@ -232,6 +232,7 @@ def test_a_set_made_longer_is_the_same_as_one_that_was_made_so_long(tmp_path):
     assert same.card == longer.card
 
 
+@pytest.mark.slow
 def test_recording_twice_makes_the_same_bytes(tmp_path):
     env, noise = ENVS["movers"]
     folders = [

@@ -145,6 +145,7 @@ def test_cloning_alone_is_measured_and_saved_at_no_steps(cloned):
     assert first["eval_return"] == evaluate(agent, BALANCE, episodes=2, seed=1).mean
 
 
+@pytest.mark.slow
 def test_a_clone_can_be_evaluated_and_filmed(cloned, tmp_path, capsys):
     assert main(["eval", str(cloned), "--episodes", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["episodes"] == 3

@@ -262,6 +262,7 @@ def test_curves_fill_their_picture():
     assert corners(many).endswith("316.0,4.0")
 
 
+@pytest.mark.slow
 def test_looking_for_runs_imports_no_torch():
     code = "import sys, robolearn.commands.gallery; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -299,6 +300,7 @@ def test_hostile_names_and_values_are_text_on_the_page(hostile, capsys, open_pag
         assert plays(driver, video), video.get_attribute("src")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [PHONE, 1200])
 def test_a_gallery_in_a_browser_sorts_plays_and_does_not_complain(
     width, tmp_path, capsys, open_page

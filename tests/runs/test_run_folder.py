@@ -278,6 +278,7 @@ def test_a_run_that_is_trained_is_locked_to_other_processes(run):
     assert (out, complaint) == ("locked\n", "")
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock_behind(run):
     other = locking(run)
     assert other.stdout.readline() == "locked\n"

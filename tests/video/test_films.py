@@ -63,6 +63,7 @@ def test_panes_start_from_the_same_state_and_stay_in_step(tmp_path):
     assert panes_alike == [True, False]
 
 
+@pytest.mark.slow
 def test_a_finished_pane_holds_its_last_picture(tmp_path, idle, right):
     result = film([idle, right], tmp_path / "a.mp4", overlay=False, **SMALL)
     assert [panes[0].step for panes in result.shown] == [*range(11), *[10] * 50]
@@ -102,6 +103,7 @@ def test_a_second_of_video_is_a_second_whatever_the_stride(steps_per_second, str
     assert abs(rate - steps_per_second / stride) <= 0.5
 
 
+@pytest.mark.slow
 def test_the_longest_film_is_allowed_and_one_frame_more_is_not():
     # 199,998 steps make as many frames; one more shows the last, and one holds it.
     assert len(schedule([MOST_FRAMES - 2], 1.0, 1)) == MOST_FRAMES
@@ -124,6 +126,7 @@ def test_the_first_frame_is_the_recorded_states_picture(tmp_path, right):
     assert np.abs(seen[0] - expected).mean() < 2  # nothing but coding noise
 
 
+@pytest.mark.slow
 def test_a_later_navigation_frame_is_as_if_it_had_been_lived_through(tmp_path):
     nav = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 3})
     drive = Constant(np.array([1.0, 0.2], np.float32))
@@ -146,6 +149,7 @@ def test_the_same_film_twice_has_the_same_bytes_whatever_the_jobs(tmp_path, righ
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_films_of_several_episodes_show_one_after_the_other(tmp_path, idle, right):
     result = film([idle, right], tmp_path / "a.mp4", sequence=True, stride=10, **SMALL)
     told = [(pane.rollout, pane.step) for (pane,) in result.shown]
@@ -154,6 +158,7 @@ def test_films_of_several_episodes_show_one_after_the_other(tmp_path, idle, righ
     assert frames(result.path).shape == (9, 96, 128, 3)
 
 
+@pytest.mark.slow
 def test_a_grid_has_rows(tmp_path, idle):
     rollouts = [replace(idle, label=f"seed {k}") for k in range(3)]
     result = film(rollouts, tmp_path / "a.png", columns=2, **SMALL)
@@ -161,6 +166,7 @@ def test_a_grid_has_rows(tmp_path, idle):
     assert picture(result.path).shape == (240, 260, 3)
 
 
+@pytest.mark.slow
 def test_panes_whose_size_nobody_chose_become_smaller(tmp_path, idle):
     rollouts = [replace(idle, label=str(k)) for k in range(3)]
     result = film(rollouts, tmp_path / "a.png", at=0, jobs=1)
@@ -177,6 +183,7 @@ def test_a_webm_is_vp9(tmp_path, idle):
     assert len(frames(result.path)) == 11
 
 
+@pytest.mark.slow
 def test_a_gif_has_a_palette_of_its_own(tmp_path, right):
     result = film([right], tmp_path / "a.gif", stride=10, overlay=False, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
@@ -188,12 +195,14 @@ def test_a_gif_has_a_palette_of_its_own(tmp_path, right):
     assert np.abs(last - picture(still.path)).mean() < 6
 
 
+@pytest.mark.slow
 def test_a_gif_faster_than_browsers_show_is_refused(tmp_path, idle):
     with pytest.raises(ValueError, match="at most 50 frames per second, got 60"):
         film([idle], tmp_path / "a.gif", fps=60, **SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_mp4_begins_with_its_index(tmp_path, idle):
     content = film([idle], tmp_path / "a.mp4", **SMALL).path.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -201,6 +210,7 @@ def test_an_mp4_begins_with_its_index(tmp_path, idle):
     assert (video.codec, video.pixels) == ("h264", "yuv420p(tv, bt709, progressive)")
 
 
+@pytest.mark.slow
 def test_a_picture_shows_the_end_unless_told_otherwise(tmp_path, right):
     for at, step in ((None, 60), (20, 20)):
         result = film([right], tmp_path / f"{at}.png", at=at, comment="made so", **SMALL)
@@ -323,6 +333,7 @@ def test_the_processes_that_draw_do_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_paths_are_plain(tmp_path: Path, idle):
     odd = tmp_path / "50% of -it %d.mp4"  # nothing of a name is ffmpeg's to interpret
     assert film([idle], odd, **SMALL).path.stat().st_size > 0
