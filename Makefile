@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: help setup quickstart test test-all test-pythons faults check format sheets clean
 
@@ -29,11 +30,14 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)
 	$(BIN)/robolearn quickstart
 
+# In two parts, so that no process has to hold what all tests import.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow" tests/envs
+	$(PYTEST) -m "not slow" --ignore=tests/envs
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST) tests/envs
+	$(PYTEST) --ignore=tests/envs
 
 test-pythons:
 	.ci/envs-on-other-pythons

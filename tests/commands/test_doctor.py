@@ -29,6 +29,7 @@ def site(tmp_path, monkeypatch):
     return install
 
 
+@pytest.mark.slow
 def test_doctor_tries_every_engine_renderer_and_device(capsys):
     assert main(("doctor", "--json")) == 0
     findings = {f["name"]: f for f in json.loads(capsys.readouterr().out)["findings"]}

@@ -13,10 +13,13 @@ from scenes import random_scenes
 from robolearn_envs.engines.mujoco import MujocoEngine
 from robolearn_envs.robots import CartPole, ControlSuiteCartPole, DiscRobot, Rover
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mujoco_warp") is None,
-    reason="mujoco-warp is not installed: pip install '.[warp]'",
-)
+pytestmark = [
+    pytest.mark.slow,  # kernels are compiled in every process, and stay in its memory
+    pytest.mark.skipif(
+        importlib.util.find_spec("mujoco_warp") is None,
+        reason="mujoco-warp is not installed: pip install '.[warp]'",
+    ),
+]
 
 ROBOTS = {"cartpole": (CartPole(), 0.01), "disc": (DiscRobot(), 0.02), "rover": (Rover(), 0.005)}
 every_robot = pytest.mark.parametrize("name", ROBOTS)
@@ -113,7 +116,6 @@ def simulate(name, factors, steps):
     return trajectory(engine, forces(name, steps, STARTS))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factors", [None, FACTORS], ids=["nominal", "different"])
 def test_cart_poles_move_as_in_mujoco_to_float32(factors):
     # A step rounds each number a few times, off by up to EPS times 16 rad/s, the size of the
@@ -147,7 +149,6 @@ def test_different_factors_make_different_cart_poles():
     assert np.median(apart[-1].max(axis=-1)) > 0.1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factors", [None, {"mass": FACTORS["pole_mass"]}])
 def test_discs_move_as_in_mujoco_to_float32(factors):
     # Nothing grows here but what is summed up: 100 roundings of numbers below 32.
@@ -182,7 +183,6 @@ def driven(engine_name, varied):
     return drive(engine, np.asarray)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("varied", [False, True], ids=["nominal", "different"])
 def test_rovers_drive_as_in_mujoco(varied):
     # Friction and servo damp errors of the velocities, so what remains is the sum of the roundings
@@ -220,7 +220,6 @@ def test_the_state_stays_in_the_same_storage(name):
     assert qpos.dtype == qvel.dtype == torch.float32
 
 
-@pytest.mark.slow
 @every_robot
 @pytest.mark.parametrize("randomised", [False, True])
 def test_replace_touches_only_the_copies_in_the_mask(name, randomised):
@@ -238,7 +237,6 @@ def test_replace_touches_only_the_copies_in_the_mask(name, randomised):
     assert (changed[0, [1, 2]] != unchanged[0, [1, 2]]).any(axis=1).all()
 
 
-@pytest.mark.slow
 @every_robot
 def test_a_copy_that_is_replaced_forgets_what_was_before(name):
     # The contact solver starts from its last solution, which must not leak into a new episode.
@@ -270,7 +268,6 @@ def test_new_factors_replace_the_old_ones_and_only_where_asked():
     assert (states[0][-1] != states[1][-1]).any(axis=1).all()
 
 
-@pytest.mark.slow
 @every_robot
 def test_a_snapshot_continues_bitwise_also_in_another_engine(name):
     robot, timestep = ROBOTS[name]
@@ -306,7 +303,6 @@ def break_copy_1(engine, how, number):
     engine.step(force)
 
 
-@pytest.mark.slow
 @every_robot
 @pytest.mark.parametrize("how", ["qpos", "qvel", "force"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -335,7 +331,6 @@ def test_a_blow_up_to_finite_numbers_is_flagged_as_mujoco_does(force):
     assert engine.broken.tolist() == mujoco.broken.tolist() == [False, True]
 
 
-@pytest.mark.slow
 @every_robot
 def test_replacing_mends_a_broken_copy_and_no_other(name):
     engine = running(name)
@@ -398,7 +393,6 @@ def test_the_public_control_suite_cart_pole_is_refused():
         make(ControlSuiteCartPole(), 2, 0.01)
 
 
-@pytest.mark.slow
 def test_nothing_is_printed_to_standard_output():
     code = """
 import torch
