@@ -7,75 +7,127 @@ they reach on further seeds is measured by ``python -m benchmarks.learning``.
 from dataclasses import fields
 from typing import Any
 
+DQN_SHARED: dict[str, Any] = {
+    "double_q": True,
+    "n_step": 3,
+    "layer_norm": True,
+    "lr_schedule": "linear",
+    "target_update_interval": 800,
+}
+"""What all tuned settings of DQN have in common."""
+
+A2C_SHARED: dict[str, Any] = {"n_steps": 16, "gae_lambda": 0.95, "normalize_advantage": True}
+"""What all tuned settings of A2C have in common."""
+
 _BY_LIDAR: dict[str, Any] = {
     "num_envs": 128,
-    "minibatch": 2048,
+    "batch_size": 2048,
     "gamma": 0.995,
-    "hidden": (128, 128),
+    "hidden_sizes": (128, 128),
     "activation": "relu",
-    "logarithm": True,
+    "log_scale_obs": True,
 }
 
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("a2c", "CartPole-v1"): A2C_SHARED,
+    ("a2c", "InvertedPendulum-v5"): A2C_SHARED,
+    ("a2c", "robolearn/CartPoleBalance-v0"): A2C_SHARED,
+    ("a2c", "robolearn/CartPoleSwingUp-v0"): A2C_SHARED,
+    ("a2c", "robolearn/NavLidar-v0"): A2C_SHARED,
     ("dqn", "Acrobot-v1"): {
-        "prioritised": True,
+        **DQN_SHARED,
+        "prioritized_replay": True,
         "dueling": True,
-        "returns": "categorical",
+        "value_distribution": "c51",
         "n_step": 5,
-        "capacity": 100_000,
-        "epsilon_end": 0.01,
+        "buffer_size": 100_000,
+        "exploration_final_eps": 0.01,
     },
-    ("dqn", "CartPole-v1"): {"returns": "categorical"},
+    ("dqn", "CartPole-v1"): {**DQN_SHARED, "value_distribution": "c51"},
     ("dqn", "LunarLander-v3"): {
-        "prioritised": True,
-        "updates": 32,
-        "capacity": 100_000,
-        "epsilon_fraction": 0.1,
+        **DQN_SHARED,
+        "prioritized_replay": True,
+        "gradient_steps": 32,
+        "target_update_interval": 200,
+        "buffer_size": 100_000,
+        "exploration_fraction": 0.1,
     },
-    ("dqn", "robolearn/CartPoleBalance-v0"): {"returns": "categorical"},
-    ("pqn", "CartPole-v1"): {"gamma": 0.98},
+    ("dqn", "robolearn/CartPoleBalance-v0"): {**DQN_SHARED, "value_distribution": "c51"},
+    ("dqn", "robolearn/CartPoleDMC-v0"): DQN_SHARED,
+    ("dqn", "robolearn/CartPoleSwingUp-v0"): DQN_SHARED,
+    ("pqn", "CartPole-v1"): {
+        "q_lambda": 0.95,
+        "exploration_final_eps": 0.2,
+        "learning_rate": 3e-3,
+        "batch_size": 128,
+    },
     ("ppo", "InvertedDoublePendulum-v5"): {
-        "rollout_steps": 128,
-        "minibatch": 1024,
-        "epochs": 10,
+        "n_steps": 128,
+        "batch_size": 1024,
+        "n_epochs": 10,
         "learning_rate": 5e-4,
     },
-    ("ppo", "LunarLander-v3"): {"gamma": 0.999, "gae_lambda": 0.98, "entropy": 0.01},
+    ("ppo", "LunarLander-v3"): {"gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01},
     ("ppo", "robolearn/CartPoleDMC-v0"): {
         "num_envs": 64,
-        "minibatch": 1024,
+        "batch_size": 1024,
         "gamma": 0.995,
-        "entropy": 0.005,
+        "ent_coef": 0.005,
+    },
+    ("rainbow", "robolearn/CartPoleSwingUp-v0"): {
+        "n_step": 5,
+        "learning_rate": 2e-3,
+        "adam_eps": 1e-8,
     },
     ("reinforce", "InvertedPendulum-v5"): {"learning_rate": 3e-3},
-    ("ppo", "robolearn/CartPoleBalance-v0"): {"learning_rate": 3e-3, "epochs": 10},
+    ("ppo", "robolearn/CartPoleBalance-v0"): {"learning_rate": 3e-3, "n_epochs": 10},
     ("dqn", "robolearn/NavLidar-v0"): {
+        **DQN_SHARED,
         "num_envs": 32,
-        "n_step": 3,
-        "updates": 16,
-        "epsilon_fraction": 0.3,
+        "gradient_steps": 16,
+        "exploration_fraction": 0.3,
         "gamma": 0.98,
-        "logarithm": True,
+        "log_scale_obs": True,
     },
     ("ppo", "robolearn/NavDepth-v0"): {
         "num_envs": 64,
-        "epochs": 4,
-        "minibatch": 1024,
+        "n_epochs": 4,
+        "batch_size": 1024,
         "learning_rate": 7e-4,
-        "hidden": (128,),
+        "hidden_sizes": (128,),
         "activation": "relu",
-        "memory": 128,
+        "gru_hidden_size": 128,
     },
     ("ppo", "robolearn/NavLidar-v0"): _BY_LIDAR,
     ("ppo", "robolearn/NavRover-v0"): _BY_LIDAR,
     ("ppo", "robolearn/CartPoleSwingUp-v0"): {
         "num_envs": 64,
-        "minibatch": 1024,
+        "batch_size": 1024,
         "gamma": 0.995,
         "learning_rate": 2e-3,
-        "entropy": 0.005,
+        "ent_coef": 0.005,
     },
 }
+
+
+_REWARDS: dict[str, tuple[float, float]] = {
+    "Acrobot-v1": (-1.0, 0.0),
+    "CartPole-v1": (0.0, 1.0),
+    "MountainCar-v0": (-1.0, 0.0),
+    "robolearn/CartPoleBalance-v0": (0.0, 1.0),
+    "robolearn/CartPoleDMC-v0": (0.0, 1.0),
+    "robolearn/CartPoleSwingUp-v0": (0.0, 1.0),
+}
+"""Least and greatest reward of a step, and 0 for the steps after an episode's end."""
+
+_RETURNS: dict[str, tuple[float, float]] = {
+    "robolearn/NavDepth-v0": (-10.0, 15.0),
+    "robolearn/NavLidar-v0": (-10.0, 15.0),
+    "robolearn/NavRover-v0": (-10.0, 15.0),
+}
+"""Least and greatest discounted return. Navigation pays 10 for the goal and -5 for a collision,
+either of which ends the episode, -0.01 a step, and 1 for each meter nearer to the goal; the hall is
+10 m wide."""
 
 
 STEPS: dict[tuple[str, str], int] = {
@@ -97,17 +149,31 @@ STEPS: dict[tuple[str, str], int] = {
 """Environment steps after which an agent is good at its task, where that is known."""
 
 
-def usual_steps(agent: str, env_id: str) -> int:
+def default_total_steps(agent: str, env_id: str) -> int:
     """Return how many environment steps to learn from where the user does not say."""
     return STEPS.get((agent, env_id), 100_000)
 
 
+def return_range(env_id: str | None, gamma: float) -> tuple[float, float] | None:
+    """Return the least and greatest discounted return of an environment; None if not known.
+
+    Rewards of a step in [low, high] give returns in [low, high] / (1 - gamma): a time limit is no
+    end, and what would follow it counts.
+    """
+    if env_id in _RETURNS:
+        return _RETURNS[env_id]
+    if env_id not in _REWARDS or gamma == 1:
+        return None
+    low, high = _REWARDS[env_id]
+    return low / (1 - gamma), high / (1 - gamma)
+
+
 def tuned(agent: str, env_id: str | None) -> dict[str, Any]:
-    """Return what to override in the agent's config for an environment; {} if nothing."""
-    return TUNED.get((agent, env_id or ""), {})
+    """Return the tuned hyper-parameters of an agent in an environment; DQfD has those of DQN."""
+    return TUNED.get(("dqn" if agent == "dqfd" else agent, env_id or ""), {})
 
 
-def usual_config(cls: Any, agent: str, env_id: str | None, num_envs: int | None) -> Any:
+def default_config(cls: Any, agent: str, env_id: str | None, num_envs: int | None) -> Any:
     """Return what an agent learns with where the user does not say.
 
     Args:
@@ -122,6 +188,6 @@ def usual_config(cls: Any, agent: str, env_id: str | None, num_envs: int | None)
         return cls(**settings)
     usual: dict[str, Any] = {field.name: field.default for field in fields(cls)}
     settings = usual | settings | {"num_envs": num_envs}
-    if {"minibatch", "rollout_steps"} <= settings.keys():
-        settings["minibatch"] = min(settings["minibatch"], num_envs * settings["rollout_steps"])
+    if {"batch_size", "n_steps"} <= settings.keys():
+        settings["batch_size"] = min(settings["batch_size"], num_envs * settings["n_steps"])
     return cls(**settings)

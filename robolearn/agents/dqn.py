@@ -1,399 +1,413 @@
-"""Deep Q-learning (Mnih et al., 2015) and the parts that Rainbow adds (Hessel et al., 2018)."""
+"""DQN (Mnih et al., 2015) and the extensions that make it Rainbow (Hessel et al., 2018).
+
+The defaults are DQN's. Differences from the paper, which plays Atari games: Adam in place of
+RMSprop, observations normalized by their running moments, gradients clipped by their norm, several
+environments at once, and numbers for tasks that take minutes.
+"""
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
+import time
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.accelerate import one_thread
-from robolearn.agents.q_learner import QConfig, QLearner, taken
-from robolearn.agents.q_losses import margin_loss, return_bounds, shares, td_loss, td_target
+from robolearn.agents.deep_q import DeepQAgent, DeepQConfig, gather_actions
+from robolearn.agents.defaults import return_range
 from robolearn.agents.saving import Parts
-from robolearn.agents.schedules import falling
+from robolearn.buffers.replay_buffer import ReplayBatch, ReplayBuffer
+from robolearn.buffers.rollout_buffer import Transition
+from robolearn.buffers.sum_tree import SumTree, importance_weights, stratified
+from robolearn.collect.cuda_graph import CudaGraph
+from robolearn.collect.device_collector import AnyCollector, DeviceCollector
 from robolearn.config import check_ranges
-from robolearn.data.demonstrated import DemonstratedReplay
-from robolearn.data.priority import SumTree, importance_weights, stratified
-from robolearn.data.replay import Batch
-from robolearn.data.rollout import DeviceStep, Step, Steps, stacked
-from robolearn.device.collector import AnyCollector, DeviceCollector
-from robolearn.device.graph import Graphed
 from robolearn.errors import RobolearnError
-from robolearn.nn.descent import Descent
-from robolearn.nn.q_network import Returns
-from robolearn.nn.value_distributions import CategoricalReturn, Expectation, QuantileReturn
-from robolearn.spaces import flat_size, from_env_action
+from robolearn.networks.flat_adam import FlatAdam
+from robolearn.networks.q_network import CategoricalReturn, Expectation, QuantileReturn, Returns
+from robolearn.spaces import flat_size, is_uint8
 from robolearn_envs.names import did_you_mean
 
-RETURNS = ("mean", "categorical", "quantile")
-"""What a network may tell of a return."""
+VALUE_DISTRIBUTIONS = ("none", "c51", "qr")
 
 _ROWS = 1024
-"""Transitions the target network is asked about at once, at most: more fall out of the cache."""
+"""Most transitions in one call of the target network: more fall out of the CPU's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DQNConfig(QConfig):
+class DQNConfig(DeepQConfig):
     """Hyper-parameters of :class:`DQN`. A step always means one environment step."""
 
-    double: bool = True
-    """Let the online network choose the action the target network values."""
+    lr_schedule: Literal["linear", "constant"] = "constant"
+    """Keep the learning rate (constant), or let it fall linearly to 0 (linear)."""
+    adam_eps: float = 1e-8
+    """Epsilon of Adam."""
+    layer_norm: bool = False
+    """Normalize the hidden layers (Ba et al., 2016)."""
+    double_q: bool = False
+    """Double Q-learning (van Hasselt et al., 2016)."""
     dueling: bool = False
-    """Tell the value of a state and the advantages of actions apart."""
-    n_step: int = 3
-    """Steps of reward in a target before the network is asked."""
-    prioritised: bool = False
-    """Replay more often what surprised more."""
-    noisy: bool = False
-    """Explore by noise in the weights, instead of by random actions."""
-    returns: Literal["mean", "categorical", "quantile"] = "mean"
-    """What is learned of a return: its mean, or its distribution (C51 or QR-DQN)."""
-    rainbow: bool = False
-    """All of it: sets double, dueling, prioritised and noisy, returns to categorical, and n_step to
-    3 at least."""
-    atoms: int = 51
-    """Atoms, or quantiles, of a distribution of returns."""
-    support: tuple[float, float] | None = None
-    """Least and greatest return of the atoms; None derives them from rewards and gamma."""
-    reward_bounds: tuple[float, float] | None = None
-    """Least and greatest reward of a step; None takes those met during the warm-up."""
-    priority_exponent: float = 0.6
-    """0 replays all alike, 1 in proportion to surprise."""
-    importance_start: float = 0.4
-    """How much of the bias of prioritised replay is undone at the start; all of it at the end."""
-    batch: int = 128
+    """Dueling architecture (Wang et al., 2016)."""
+    n_step: int = 1
+    """Steps of an n-step return."""
+    prioritized_replay: bool = False
+    """Prioritized experience replay (Schaul et al., 2016)."""
+    noisy_nets: bool = False
+    """Noisy networks in place of epsilon-greedy exploration (Fortunato et al., 2018)."""
+    value_distribution: Literal["none", "c51", "qr"] = "none"
+    """Predict the mean return (none) or its distribution: categorical (c51; Bellemare et al., 2017)
+    or quantiles (qr; Dabney et al., 2018)."""
+    n_atoms: int = 51
+    """Atoms of C51."""
+    n_quantiles: int = 51
+    """Quantiles of QR-DQN."""
+    v_min: float | None = None
+    """Smallest atom of C51, a discounted return; None takes the environment's, if known."""
+    v_max: float | None = None
+    """Largest atom of C51; None takes the environment's, if known."""
+    per_alpha: float = 0.6
+    """Exponent alpha of priorities: 0 samples uniformly."""
+    per_beta_start: float = 0.4
+    """Importance-sampling exponent beta at the start; it rises linearly to 1."""
+    batch_size: int = 128
     """Transitions in a gradient step."""
-    capacity: int = 50_000
-    """Steps the replay memory holds."""
-    warmup: int = 1_000
-    """Steps of random actions before learning begins."""
-    collect_steps: int = 4
-    """Steps of each environment between two rounds of gradient steps."""
-    updates: int = 8
-    """Gradient steps in a round."""
-    target_period: int = 100
-    """Gradient steps between copies of the online network into the target network."""
-    shown: int = 0
-    """Steps of demonstrations that are kept in memory for good."""
-    shown_share: float = 0.0
-    """Part of each minibatch that is demonstrated; 0 draws demonstrations as any other steps."""
-    shown_bonus: float = 1.0
-    """Surprise that is added to that of demonstrated steps in their priority, in mean rewards of
-    theirs."""
-    margin: float = 0.8
-    """How much more what was shown is to return than other actions, in mean rewards shown."""
-    margin_weight: float = 0.0
-    """Weight of that in the loss at the start; 0 learns from demonstrations as from own steps."""
-    margin_fraction: float = 0.0
-    """Part of the steps over which that weight falls to 0; 0 lets it stay."""
-    reward_free: bool = False
-    """Let demonstrated steps be worth 1 and others nothing, whatever their reward (SQIL)."""
+    buffer_size: int = 50_000
+    """Transitions in the replay buffer."""
+    learning_starts: int = 1_000
+    """Steps with random actions before learning begins."""
+    train_freq: int = 4
+    """Steps of each environment between two updates."""
+    gradient_steps: int = 8
+    """Gradient steps in an update."""
+    target_update_interval: int = 1_000
+    """Steps, of all environments together, between two copies of the online network into the target
+    network. They are counted by the gradient steps that go with them."""
 
     def __post_init__(self) -> None:
-        """Set what Rainbow sets, and refuse numbers that make no sense."""
-        if self.rainbow:
-            for part in ("double", "dueling", "prioritised", "noisy"):
-                object.__setattr__(self, part, True)
-            object.__setattr__(self, "returns", "categorical")
-            object.__setattr__(self, "n_step", max(self.n_step, 3))
+        """Refuse values out of range."""
         super().__post_init__()
-        counts = ("n_step", "batch", "capacity", "collect_steps", "updates", "target_period")
+        counts = (
+            "n_step",
+            "batch_size",
+            "buffer_size",
+            "train_freq",
+            "gradient_steps",
+            "target_update_interval",
+        )
         ranges: dict[str, tuple[float, float]] = {name: (1, math.inf) for name in counts}
-        amounts = ("warmup", "shown", "shown_bonus", "margin", "margin_weight")
-        ranges |= {name: (0, math.inf) for name in amounts}
-        parts = ("priority_exponent", "importance_start", "shown_share", "margin_fraction")
-        check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
-        if self.returns not in RETURNS:
-            raise RobolearnError(did_you_mean("kind of returns", self.returns, RETURNS))
-        if self.prioritised and self.shown_share:
+        ranges |= {name: (0, math.inf) for name in ("learning_starts", "adam_eps")}
+        check_ranges(self, {**ranges, "per_alpha": (0, 1), "per_beta_start": (0, 1)})
+        least = self.num_envs * max(self.n_step + 1, self.train_freq)
+        if self.buffer_size < least:
             raise RobolearnError(
-                f"Either priorities decide what is replayed or shares, got prioritised=True and "
-                f"shown_share={self.shown_share:g}. Leave out one of them."
+                f"buffer_size must be at least num_envs * max(n_step + 1, train_freq) = "
+                f"{self.num_envs} * {max(self.n_step + 1, self.train_freq)} = {least}, got "
+                f"{self.buffer_size}. Raise buffer_size."
             )
-        if self.returns == "categorical":
-            self._check_support()
-
-    def _check_support(self) -> None:
-        if self.gamma == 1 and self.support is None:
+        if self.value_distribution not in VALUE_DISTRIBUTIONS:
             raise RobolearnError(
-                "With gamma=1 no bounds of rewards bound their sum, got support=None. Give the "
-                "least and greatest return."
+                did_you_mean("value_distribution", self.value_distribution, VALUE_DISTRIBUTIONS)
             )
-        if self.support is None or self.reward_bounds is None or self.gamma == 1:
-            return
-        needed, (low, high) = return_bounds(*self.reward_bounds, self.gamma), self.support
-        slack = 1e-6 * (high - low)  # 1 / (1 - 0.9) is a little more than 10
-        if not (low <= needed[0] + slack and needed[1] - slack <= high):
+        if (self.v_min is None) != (self.v_max is None):
             raise RobolearnError(
-                f"support must hold returns from {needed[0]:g} to {needed[1]:g}, which rewards in "
-                f"{self.reward_bounds} and gamma={self.gamma:g} make possible, got {self.support}."
+                f"v_min and v_max go together, got v_min={self.v_min} and v_max={self.v_max}. "
+                "Give both or neither."
+            )
+        if self.v_min is not None and self.v_max is not None and not self.v_min < self.v_max:
+            raise RobolearnError(
+                f"v_min must be less than v_max, got v_min={self.v_min:g} and "
+                f"v_max={self.v_max:g}. Give the least and the greatest discounted return."
             )
 
 
-class Showing(NamedTuple):
-    """What demonstrations say of some transitions."""
+RAINBOW: dict[str, Any] = {
+    "double_q": True,
+    "dueling": True,
+    "n_step": 3,
+    "prioritized_replay": True,
+    "noisy_nets": True,
+    "value_distribution": "c51",
+    "per_alpha": 0.5,
+    "adam_eps": 1.5e-4,
+}
+"""Rainbow (Hessel et al., 2018, table 1), without its learning rate and sizes for Atari."""
 
-    wanted: Tensor
-    """What the expert wanted. Shape (count, B), int64."""
-    share: Tensor
-    """Of each in the loss; 0 where it is no demonstration. Shape (count, B)."""
-    margin: float
-    """In units of return."""
+
+def rainbow(**overrides: Any) -> DQNConfig:
+    """Return Rainbow's hyper-parameters.
+
+    Args:
+        **overrides: Fields of :class:`DQNConfig`, such as ``noisy_nets=False``.
+    """
+    return DQNConfig(**{**RAINBOW, **overrides})
 
 
-class DQN(QLearner[DQNConfig]):
-    """DQN for many environments at once; each part of Rainbow is a switch of its own."""
+def td_target(head: Returns, batch: ReplayBatch, next_output: Tensor, next_q: Tensor) -> Tensor:
+    """Return R + discount * Z(s', a*), where a* is the best action by ``next_q``.
+
+    Args:
+        head: What the network predicts of a return.
+        batch: Fields (...).
+        next_output: Of the target network for s'. Shape (..., A, width).
+        next_q: Q of s' by the target network (Mnih et al., 2015), or by the online network (double
+            Q-learning; van Hasselt et al., 2016). Shape (..., A).
+
+    Returns:
+        Shape (..., width).
+    """
+    best = gather_actions(next_output, next_q.argmax(dim=-1))
+    return head.target(batch.reward, batch.discount, best)
+
+
+def td_loss(head: Returns, output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean error: Huber, cross-entropy (C51) or quantile Huber (QR). Shape ().
+
+    Args:
+        head: What the network predicts of a return.
+        output: Of the online network for the actions taken. Shape (B, width).
+        target: Shape (B, width).
+        weight: Of each transition; those of weight 0 are not counted in the mean. Shape (B,).
+    """
+    return (head.error(output, target) * weight).sum() / (weight > 0).sum().clamp_min(1)
+
+
+class DQN(DeepQAgent[DQNConfig]):
+    """DQN in several environments at once; each part of Rainbow is a switch of its own.
+
+    Noisy networks draw new weights for each minibatch and for each use of a network in it.
+    """
 
     name = "dqn"
     Config = DQNConfig
 
     def _build(self, weights: torch.Generator) -> None:
         config = self.config
-        parts = {"dueling": config.dueling, "noisy": config.noisy}
+        parts = {"dueling": config.dueling, "noisy": config.noisy_nets}
         self.online = self._network(self._returns(), weights, **parts)
         self.target = deepcopy(self.online).requires_grad_(False)
-        self._descent = Descent(self.online, deferred=self._deferred)
-        self._graphed = Graphed(
-            self._learn_drawn, capture=self._captures(self._hindrance()), generators=(self._rng,)
+        self.target.encoder.observations = self.online.encoder.observations  # at all times
+        self.optimizer = FlatAdam(
+            self.online, eps=config.adam_eps, deferred=self._defer_finite_checks
         )
-        self._acted = Graphed(
-            self._act_awhile,
-            capture=self._graphed.capture and self.envs.on_device,
-            generators=(self._rng,),
+        self._run_batches, self._run_collect = self._train_on_indices, self._collect
+        if self._use_cuda_graphs(self._graph_blocker()):
+            self._run_batches = CudaGraph(
+                self._train_on_indices, capture=True, generators=[self._rng]
+            )
+            if self.envs.on_device:
+                self._run_collect = CudaGraph(self._collect, capture=True, generators=[self._rng])
+        shape = max(_ROWS // config.batch_size, 1), config.batch_size
+        self._indices = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        self._is_weights = torch.zeros(shape, device=self.device)
+        space = self.envs.observation_space
+        self._replay = ReplayBuffer(
+            config.buffer_size,
+            config.num_envs,
+            flat_size(space),
+            self.device,
+            num_demos=self._num_demos(),
+            dtype=torch.uint8 if is_uint8(space) else torch.float32,
+            fixed=self.envs.on_device,
         )
-        at_once = max(_ROWS // config.batch, 1), config.batch
-        self._where = torch.zeros(at_once, dtype=torch.int64, device=self.device)
-        self._weight = torch.zeros(at_once, device=self.device)
-        width = flat_size(self.envs.observation_space)
-        self._replay = DemonstratedReplay(
-            config.capacity, config.num_envs, width, config.shown, self.device
-        )
-        leaves = self._replay.capacity + config.shown
-        self._tree = SumTree(leaves if config.prioritised else 1, self.device)
-        self.updates = 0
-        self._warned = False
+        leaves = self._replay.capacity + self._num_demos()
+        self._tree = SumTree(leaves if config.prioritized_replay else 1, self.device)
+        self._learning_starts = min(config.learning_starts, self._replay.capacity)
+        self.num_updates = 0
 
-    def _hindrance(self) -> str | None:
-        """Return why no gradient steps can be captured, None where they can."""
-        return "demonstrations are replayed" if self.config.shown else None
+    def _num_demos(self) -> int:
+        """Return how many demonstrated steps the replay buffer holds."""
+        return 0
+
+    def _graph_blocker(self) -> str | None:
+        """Return why gradient steps cannot be captured as CUDA graphs, None where they can."""
+        return None
 
     def _returns(self) -> Returns:
         config = self.config
-        if config.returns == "categorical":
-            bounds = return_bounds(*(config.reward_bounds or (-1.0, 1.0)), config.gamma)
-            return CategoricalReturn(config.atoms, *(config.support or bounds))
-        return QuantileReturn(config.atoms) if config.returns == "quantile" else Expectation()
-
-    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
-        config, replay = self.config, self._replay
-        length = min(config.collect_steps, math.ceil(left / config.num_envs))
-        done = 1 - share
-        with one_thread():
-            ready = replay.collected >= min(config.warmup, replay.capacity) or config.shown > 0
-            epsilon = self._epsilon(done) if ready else 1.0
-            told: dict[str, float] = {"epsilon": epsilon}
-            if isinstance(collector, DeviceCollector):
-                self._chance.fill_(epsilon)
-                happened = self._acted(length)
-                told |= collector.figures()
-                self._remember(*happened)
-            else:
-                self._remember(*self._explore(collector, length, epsilon))
-            self.steps += length * config.num_envs
-            rate = falling(config.learning_rate, config.final_learning_rate, 1.0, done)
-            with self.clock("update"):
-                return told | (self._update(done, rate) if ready else {})
-
-    def _act_awhile(self, length: int) -> tuple[Sequence[DeviceStep], Tensor]:
-        """Act on the device, which is not waited for."""
-        collector = self.collector
-        assert isinstance(collector, DeviceCollector)
-        return self._explore_on_device(collector, length)
-
-    def _remember(self, steps: Steps, actions: Tensor) -> None:
-        """Store steps, which are replayed first as if nothing had surprised more."""
-        if self.config.reward_free:
-            steps = [step._replace(reward=0 * step.reward) for step in steps]  # type: ignore[assignment]
-        where, valid = self._replay.put(steps, actions)
-        if self.config.prioritised:
-            self._tree.update(where, valid * self._tree.highest)
-        seen = stacked(steps, "obs", self.device)
-        here = isinstance(steps[0], DeviceStep)  # where all steps are valid
-        counted = None if here else stacked(steps, "valid", self.device)
-        self.online.perception.learn_moments(seen, counted)
-
-    def show(self, steps: Step, action: np.ndarray, wanted: np.ndarray) -> None:
-        """Keep demonstrations, of as many steps as ``config.shown`` says, for good.
-
-        Args:
-            steps: All of them, one after the other. Fields (S, ...).
-            action: What was done, as the environment takes it. Shape (S,).
-            wanted: What the expert wanted. Shape (S,).
-        """
-        if self.config.reward_free:
-            steps = steps._replace(reward=np.ones_like(steps.reward))
-        done, asked = (
-            torch.from_numpy(from_env_action(self._actions, each)).to(self.device)
-            for each in (action, wanted)
+        if config.value_distribution == "c51":
+            low, high = config.v_min, config.v_max
+            if low is None or high is None:
+                low, high = self._return_range()
+                self.config = replace(config, v_min=low, v_max=high)
+            return CategoricalReturn(config.n_atoms, low, high)
+        return (
+            QuantileReturn(config.n_quantiles)
+            if config.value_distribution == "qr"
+            else Expectation()
         )
-        where = self._replay.show(steps, done, asked)
-        if self.config.prioritised:
-            self._tree.update(where, self._tree.highest.expand(len(where)))
-        self.online.perception.take_moments(torch.from_numpy(steps.obs).to(self.device))
-        self.target.load_state_dict(self.online.state_dict())
 
-    def pretrain(self, updates: int, rate: float) -> Iterator[dict[str, float]]:
-        """Take gradient steps on demonstrations, without acting, and report after each round.
+    def _return_range(self) -> tuple[float, float]:
+        """Return the least and greatest discounted return known of the environment.
+
+        Raises:
+            RobolearnError: They are not known.
+        """
+        gamma = self.config.gamma
+        known = return_range(self.envs.id, gamma)
+        if known is None:
+            raise RobolearnError(
+                f"value_distribution='c51' needs v_min and v_max, which are not known for "
+                f"{self.envs.id or 'these environments'} at gamma={gamma:g}, got None. Give the "
+                "least and the greatest discounted return (--v-min, --v-max)."
+            )
+        return known
+
+    def training_iteration(
+        self, collector: AnyCollector, progress_remaining: float
+    ) -> dict[str, float]:
+        """Act, learn from the replay buffer, and return metrics."""
+        config, progress = self.config, 1 - progress_remaining
+        n_steps = min(config.train_freq, math.ceil((self.until - self.steps) / config.num_envs))
+        ready = self._replay.num_collected >= self._learning_starts
+        epsilon = self._epsilon(progress) if ready else 1.0
+        self._exploration_rate.fill_(epsilon)
+        metrics = {"rollout/exploration_rate": epsilon}
+        steps, actions = self._run_collect(collector, n_steps)
+        if isinstance(collector, DeviceCollector):
+            metrics |= collector.episode_metrics()
+        began = time.perf_counter()
+        self._store(steps, actions)
+        self.steps += n_steps * config.num_envs
+        if ready:
+            falls = config.lr_schedule == "linear"
+            rate = config.learning_rate * (progress_remaining if falls else 1.0)
+            metrics |= self._update(progress, rate)
+        self.seconds["update"] += time.perf_counter() - began
+        return metrics
+
+    def _store(self, steps: Transition, actions: Tensor) -> None:
+        """Store steps, with the largest priority there is.
 
         Args:
-            updates: How many; whole rounds of ``config.updates``.
-            rate: Learning rate at the start; it falls to 0.
+            steps: Fields (T, N, ...).
+            actions: Shape (T, N), int64.
         """
-        rounds = math.ceil(updates / self.config.updates)
-        for k in range(rounds):
-            with one_thread():
-                yield self._update(0.0, rate * (1 - k / rounds))
+        slots = self._replay.num_final_slots
+        index, valid = self._replay.add(steps, actions)
+        if self._replay.num_final_slots > slots and isinstance(self._run_batches, CudaGraph):
+            self._run_batches.reset()  # the captured graph reads the table that was too small
+        if self.config.prioritized_replay:
+            self._tree.update(index, valid * self._tree.highest)
+        obs = steps.obs if steps.valid is None else steps.obs[steps.valid]
+        self.online.encoder.update_normalization(obs)
 
-    def _update(self, done: float, rate: float) -> dict[str, float]:
-        """Take a round of gradient steps and return figures of it."""
-        config = self.config
-        beta = falling(config.importance_start, 1.0, 1.0, done)
-        weight = config.margin_weight
-        if config.margin_fraction:
-            weight = falling(weight, 0.0, config.margin_fraction, done)
-        if self.updates == 0 and config.support is None and config.reward_bounds is None:
-            self._measure_support()
-        total = torch.zeros(2, device=self.device)
-        left, at_once = config.updates, max(_ROWS // config.batch, 1)
-        while left:
-            frozen = min(left, config.target_period - self.updates % config.target_period, at_once)
-            total += self._descend(frozen, rate, beta, weight)
-            self.updates += frozen
-            left -= frozen
-            if self.updates % config.target_period == 0:
+    def _update(self, progress: float, learning_rate: float) -> dict[str, float]:
+        """Take ``config.gradient_steps`` gradient steps (Mnih et al., 2015, algorithm 1).
+
+        Args:
+            progress: Part of training that is over, in [0, 1].
+            learning_rate: Of the optimizer.
+        """
+        config, replay = self.config, self._replay
+        self.optimizer.set_rate(learning_rate)
+        beta = config.per_beta_start + (1.0 - config.per_beta_start) * progress
+        # A gradient step goes with env_steps / gradient_steps environment steps.
+        env_steps = config.train_freq * config.num_envs
+        interval = config.target_update_interval * config.gradient_steps
+        totals, remaining = torch.zeros(2, device=self.device), config.gradient_steps
+        while remaining:
+            copies = self.num_updates * env_steps // interval
+            to_copy = math.ceil((copies + 1) * interval / env_steps) - self.num_updates
+            count = min(remaining, to_copy, len(self._indices))
+            # Sampling all minibatches first delays nothing but the update of priorities.
+            index = self.sample_indices(count)
+            self._indices[:count] = index
+            if config.prioritized_replay:
+                priority, total = self._tree.get(index), self._tree.total
+                self._is_weights[:count] = importance_weights(priority, total, len(replay), beta)
+            totals += self._run_batches(count)
+            self.num_updates += count
+            remaining -= count
+            if count == to_copy:
                 self.target.load_state_dict(self.online.state_dict())
-        loss, outside = (total / config.updates).tolist()
-        self._descent.check()
-        self._warn_of_saturation(outside)
-        return {"td_loss": loss, "learning_rate": rate}
+        loss, q_mean = (totals / config.gradient_steps).tolist()
+        self.optimizer.check()
+        return {
+            "train/loss": loss,
+            "train/q_mean": q_mean,
+            "train/grad_norm": self.optimizer.grad_norm.item(),
+            "train/replay_ratio": config.gradient_steps * config.batch_size / env_steps,
+            "train/learning_rate": learning_rate,
+        }
 
-    def _descend(self, count: int, rate: float, beta: float, margin_weight: float = 0.0) -> Tensor:
-        """Take ``count`` gradient steps between which the target network stays as it is.
+    def sample_indices(self, count: int) -> Tensor:
+        """Return where the transitions of ``count`` minibatches lie. Shape (count, B), int64."""
+        size = self.config.batch_size
+        if not self.config.prioritized_replay:
+            return self._replay.sample_indices(count, size, rng=self._rng)
+        ascending = stratified(self._tree, count * size, self._rng)
+        return ascending.view(size, count).T
 
-        Transitions are drawn, and the target network asked, once for all of them, which changes
-        nothing but that priorities are updated after the last step only.
-
-        Returns:
-            Sums over the steps of the loss and of the probability outside the support. Shape (2,).
-        """
-        config = self.config
-        self._descent.set_rate(rate)
-        where = self._draw(count)
-        self._where[:count] = where
-        if config.prioritised:
-            priority = self._tree.get(where)
-            weight = importance_weights(priority, self._tree.total, len(self._replay), beta)
-            self._weight[:count] = weight
-        return self._learn_drawn(count, margin_weight) if margin_weight else self._graphed(count)
-
-    def _learn_drawn(self, count: int, margin_weight: float = 0.0) -> Tensor:
-        """Take gradient steps on the transitions drawn; this is what is captured."""
-        config, returns = self.config, self.online.returns
-        where = self._where[:count]
-        batches = self._replay.read(where, config.n_step, config.gamma)
-        if config.prioritised:
-            batches = batches._replace(weight=self._weight[:count])
-        with torch.no_grad():
+    def _train_on_indices(self, count: int) -> Tensor:
+        """Take a gradient step on each sampled minibatch; may be captured as a CUDA graph."""
+        config, head = self.config, self.online.returns
+        indices = self._indices[:count]
+        batches = self._replay.get(indices, config.n_step, config.gamma)
+        if config.prioritized_replay:
+            batches = batches._replace(weight=self._is_weights[:count])
+        with torch.no_grad():  # the target network stays as it is
             noise = self.target.draw_noise(count, 1, generator=self._rng)
             next_output = self.target(batches.next_obs, noise)
-            choosers = returns.mean(next_output)
-            outside = self._outside(batches, next_output, choosers)
-            targets = td_target(returns, batches, next_output, choosers)
-        share = shares(batches.weight)
-        showing = self._showing(where, share) if margin_weight and self._replay.shown else None
-        losses, surprises = [], []
-        each = zip(*(field.unbind() for field in batches), strict=True)
-        for k, batch in enumerate(map(Batch._make, each)):
-            target = targets[k]
-            if config.double:
-                with torch.no_grad():
-                    chooser = self._online_q(batch.next_obs)
-                    target = td_target(returns, batch, next_output[k], chooser)
-            noise = self.online.draw_noise(1, generator=self._rng)
-            output = self.online(batch.obs, noise)
-            told = taken(output, batch.action)
-            loss = td_loss(returns, told, target, share[k])
-            if showing is not None:
-                q = returns.mean(output)
-                short = margin_loss(q, showing.wanted[k], showing.margin, showing.share[k])
-                loss = loss + margin_weight * short
-            self._descent.step(loss, max_norm=config.max_grad_norm)
+        losses, qs, td_errors = [], [], []
+        for k in range(count):
+            batch = ReplayBatch(*(field[k] for field in batches))
+            target = self._batch_target(batch, next_output[k])
+            output = self.online(batch.obs, self.online.draw_noise(1, generator=self._rng))
+            predicted = gather_actions(output, batch.action)
+            loss = td_loss(head, predicted, target, batch.weight)
+            extra_loss = self.extra_loss(output, batch, indices[k])
+            self.optimizer.step(loss + extra_loss, max_norm=config.max_grad_norm)
             losses.append(loss.detach())
-            if config.prioritised:
-                surprises.append(returns.surprise(told.detach(), target))
-        if config.prioritised:
-            surprise = torch.stack(surprises).double() + 1e-6
-            if self._replay.shown:
-                bonus = config.shown_bonus * self._replay.reward_scale()
-                surprise = surprise + bonus * self._replay.demonstrated(where)
-            priority = surprise**config.priority_exponent
-            self._tree.update(where.flatten(), priority.flatten())
-        return torch.stack([torch.stack(losses).sum(), outside * count])
+            qs.append(head.mean(predicted.detach()[:, None]).mean())
+            if config.prioritized_replay:
+                td_errors.append(head.td_error(predicted.detach(), target))
+        if config.prioritized_replay:
+            priorities = self.priorities(torch.stack(td_errors).double(), indices)
+            self._tree.update(indices.flatten(), priorities.flatten())
+        return torch.stack([torch.stack(losses).sum(), torch.stack(qs).sum()])
 
-    def _draw(self, count: int) -> Tensor:
-        """Return where the transitions of ``count`` gradient steps lie. Shape (count, B)."""
-        size, share = self.config.batch, self.config.shown_share
-        if share and self._replay.shown:
-            return self._replay.draw_mixed(count, size, share=share, rng=self._rng)
-        if not self.config.prioritised:
-            return self._replay.draw(count, size, rng=self._rng)
-        drawn = stratified(self._tree, count * size, self._rng)  # ascending
-        return drawn.view(size, count).T
+    @torch.no_grad()
+    def _batch_target(self, batch: ReplayBatch, next_output: Tensor) -> Tensor:
+        """Return the targets of a minibatch. Shape (B, width).
 
-    def _showing(self, where: Tensor, share: Tensor) -> "Showing":
-        """Return what demonstrations say of the transitions that lie at ``where``."""
-        replay = self._replay
-        margin = self.config.margin * replay.reward_scale()
-        return Showing(replay.wanted(where), share * replay.demonstrated(where), margin)
+        Args:
+            batch: Fields (B, ...).
+            next_output: Of the target network. Shape (B, A, width).
+        """
+        head = self.online.returns
+        if self.config.double_q:
+            noise = self.online.draw_noise(1, generator=self._rng)
+            next_q = self.online.q(batch.next_obs, noise)
+        else:
+            next_q = head.mean(next_output)
+        return td_target(head, batch, next_output, next_q)
 
-    def _outside(self, batches: Batch, next_output: Tensor, choosers: Tensor) -> Tensor:
-        """Return how much probability of the first minibatch's targets no atom can hold."""
-        returns = self.online.returns
-        if not isinstance(returns, CategoricalReturn):
-            return torch.zeros((), device=self.device)
-        best = taken(next_output[0], choosers[0].argmax(dim=-1))
-        return returns.clipped(batches.reward[0], batches.discount[0], best).mean()
+    def extra_loss(self, output: Tensor, batch: ReplayBatch, index: Tensor) -> Tensor | float:
+        """Return what is added to the TD loss: nothing. :class:`~robolearn.agents.dqfd.DQfD` does.
 
-    def _measure_support(self) -> None:
-        """Spread the atoms over the returns that rewards met so far make possible."""
-        low, high = return_bounds(*self._replay.reward_bounds(), self.config.gamma)
-        for net in (self.online, self.target):
-            if isinstance(net.returns, CategoricalReturn) and low < high:
-                net.returns.span(low, high)
+        Args:
+            output: Of the online network. Shape (B, A, width).
+            batch: Fields (B, ...).
+            index: Where the transitions lie. Shape (B,).
+        """
+        return 0.0
 
-    def _warn_of_saturation(self, outside: float) -> None:
-        returns = self.online.returns
-        if outside <= 0.01 or self._warned or not isinstance(returns, CategoricalReturn):
-            return
-        self._warned = True
-        low, high = returns.support[0].item(), returns.support[-1].item()
-        warnings.warn(
-            f"{outside:.0%} of the returns lie outside the support [{low:g}, {high:g}] of the "
-            "atoms; give a wider support.",
-            stacklevel=2,
-        )
+    def priorities(self, td_errors: Tensor, indices: Tensor) -> Tensor:
+        """Return the priorities of transitions (Schaul et al., 2016, eq. 1). Shape (count, B).
+
+        Args:
+            td_errors: Absolute. Shape (count, B), float64.
+            indices: Where the transitions lie. Shape (count, B).
+        """
+        return (td_errors + 1e-6) ** self.config.per_alpha
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
         return Parts(
             modules={"online": self.online, "target": self.target},
-            optimizer=self._descent.adam,
-            generators={"train": self._rng, "play": self._play},
-            counters=("steps", "updates"),
+            optimizer=self.optimizer,
+            generators={"train": self._rng, "play": self._predict_rng},
+            counters=("steps", "num_updates"),
             keepers={"replay": self._replay, "priorities": self._tree},
         )

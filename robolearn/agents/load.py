@@ -5,18 +5,35 @@ from typing import Any
 
 from robolearn.agents import agent_class
 from robolearn.agents.saving import load_learning
+from robolearn.environments import Env
 from robolearn.files import read_json
-from robolearn.runs.run import RunFolder, find_checkpoint, first_sound
+from robolearn.networks.encoders import EncoderFactory
+from robolearn.runs.run import RunFolder, find_checkpoint, first_sound, run_of
 
 
-def load_agent(path: Path, *, device: str = "auto") -> Any:
-    """Return the agent of a run (its best checkpoint, else its last) or of a checkpoint.
+def load_agent(
+    path: str | Path,
+    *,
+    env: Env | None = None,
+    encoder: EncoderFactory | None = None,
+    device: str = "auto",
+) -> Any:
+    """Return the agent of a run (its best checkpoint, else its last) or of a saved folder.
+
+    To act it needs nothing but the folder: its spaces are saved in it, and no environment is made.
+
+    Args:
+        path: The folder.
+        env: Environments to go on learning in, instead of the ones it was trained in.
+        encoder: What the agent was made with, if it has an encoder of the user's.
+        device: 'auto', 'cpu' or 'cuda'.
 
     Raises:
         RobolearnError: No agent there, or a damaged one.
     """
-    folder = find_checkpoint(path)
-    return _class_of(folder).load(folder, device=device)
+    folder = find_checkpoint(Path(path))
+    how: dict[str, Any] = {} if encoder is None else {"encoder": encoder}
+    return _class_of(folder).load(folder, env=env, device=device, **how)
 
 
 def load_run(
@@ -27,7 +44,7 @@ def load_run(
     Args:
         run: The run.
         device: 'auto', 'cpu' or 'cuda'.
-        compile: See :class:`~robolearn.agents.learner.Learner`.
+        compile: See :class:`~robolearn.agents.base.BaseAgent`.
 
     Returns:
         The agent, the session, whether it goes on exactly there, and the checkpoint: the newest one
@@ -41,4 +58,5 @@ def load_run(
 
 
 def _class_of(folder: Path) -> Any:
-    return agent_class(str(read_json(folder / "state.json").get("agent")))
+    name = str(read_json(folder / "state.json").get("agent"))
+    return agent_class(name, outside=run_of(folder))

@@ -1,339 +1,256 @@
-"""What policy gradients share: policy and value network, acting, and rollouts to learn from."""
+"""What PPO, A2C and REINFORCE share: networks, collecting rollouts, acting."""
 
 import math
+import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from copy import deepcopy
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from torch import Tensor
 
-from robolearn.accelerate import threads
-from robolearn.agents.device_rollout import act_on_device, experienced
-from robolearn.agents.experience import Experience
-from robolearn.agents.learner import Learner, read
-from robolearn.agents.policy_config import PolicyConfig
-from robolearn.agents.policy_losses import (
-    estimate,
-    mean,
-    normalised,
-    policy_gradient_loss,
-    with_entropy,
-)
+from robolearn.agents.base import BaseAgent
 from robolearn.agents.saving import Parts
-from robolearn.agents.schedules import falling
-from robolearn.collect import Collector
-from robolearn.data.rollout import Rollout, RolloutBuffer
-from robolearn.device.collector import AnyCollector, DeviceCollector
-from robolearn.device.graph import Graphed
-from robolearn.errors import DivergedError, RobolearnError
-from robolearn.nn.actor_critic import ActorCritic
-from robolearn.nn.descent import REMEDY, Descent
-from robolearn.nn.heads import CategoricalHead, GaussianHead
-from robolearn.nn.perception import Perception
-from robolearn.runs.stopping import check_stop
-from robolearn.spaces import action_width, flatten_any, to_env_action
+from robolearn.buffers.rollout_buffer import Rollout, RolloutBuffer
+from robolearn.collect.collector import Collector
+from robolearn.collect.cuda_graph import CudaGraph
+from robolearn.collect.device_collector import AnyCollector, DeviceCollector
+from robolearn.config import check_ranges
+from robolearn.errors import RobolearnError
+from robolearn.networks.actor_critic import (
+    STD_RANGE,
+    ActorCritic,
+    CategoricalDistribution,
+    distribution,
+)
+from robolearn.networks.encoders import ACTIVATIONS, ObservationEncoder
+from robolearn.networks.flat_adam import FlatAdam
+from robolearn.spaces import flatten_any
+from robolearn_envs.names import did_you_mean
 
-P = TypeVar("P", bound=PolicyConfig)
+
+@dataclass(frozen=True, kw_only=True)
+class OnPolicyConfig:
+    """Hyper-parameters of all policy gradients. A step always means one environment step."""
+
+    lr_schedules: ClassVar[tuple[str, ...]] = ("linear", "constant")
+
+    num_envs: int = 32
+    """Environments stepped together."""
+    n_steps: int = 64
+    """Steps of each environment between two updates."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate, at the start where a schedule changes it."""
+    lr_schedule: str = "linear"
+    """Let the learning rate fall linearly to 0 (linear), or stay (constant)."""
+    ent_coef: float = 0.0
+    """Coefficient of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Coefficient of the value loss."""
+    max_grad_norm: float = 0.5
+    """Longer gradients are shortened to this; of policy and critic together."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers, of policy and critic each."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of the hidden layers."""
+    log_scale_obs: bool = False
+    """Take the logarithm of observations that cannot be negative, such as ranges."""
+    first_layer_gain: float = 1.0
+    """Scale of the first layers' weights at the start: larger ones tell nearby states apart, as a
+    policy that switches between extremes must."""
+    gru_hidden_size: int = 0
+    """Width of a GRU between observations and policy; 0 for none."""
+    cnn_features_dim: int = 128
+    """Width an image is encoded to."""
+    num_threads: int = 1
+    """CPU threads of the networks; more pay only with images, on cores nobody else wants."""
+    init_std: float = 1.0
+    """Standard deviation of continuous actions at the start, where the action range is [-1, 1];
+    between 0.0068 and 7.38, as later."""
+    state_dependent_std: bool = False
+    """Let the standard deviation of continuous actions depend on the observation."""
+    squash_output: bool = False
+    """Squash continuous actions into their bounds by tanh, instead of clipping them."""
+    normalize_obs: bool = True
+    """Normalize observations by their running mean and variance."""
+    normalize_value: bool = True
+    """Normalize value targets by the running mean and variance of returns."""
+    normalize_advantage: bool = True
+    """Shift and scale the advantages of a rollout to mean 0 and standard deviation 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        counts = ("num_envs", "n_steps", "hidden_sizes", "cnn_features_dim", "num_threads")
+        amounts = ("ent_coef", "learning_rate", "vf_coef", "max_grad_norm", "gru_hidden_size")
+        if self.activation not in ACTIVATIONS:
+            raise RobolearnError(did_you_mean("activation", self.activation, ACTIVATIONS))
+        if self.lr_schedule not in self.lr_schedules:
+            raise RobolearnError(did_you_mean("lr_schedule", self.lr_schedule, self.lr_schedules))
+        check_ranges(
+            self,
+            {
+                **{name: (1, math.inf) for name in counts},
+                **{name: (0, math.inf) for name in amounts},
+                "gamma": (0, 1),
+                "init_std": STD_RANGE,
+                "first_layer_gain": (1e-6, math.inf),
+            },
+        )
+
+    @property
+    def rollout_size(self) -> int:
+        """Steps of all environments in a rollout."""
+        return self.num_envs * self.n_steps
 
 
-class OnPolicy(Learner[P]):
-    """A policy gradient without its update: acts, and hands rollouts to ``_update``."""
+P = TypeVar("P", bound=OnPolicyConfig)
 
-    whole_episodes: ClassVar[bool] = False
-    """A rollout is one episode of each environment, begun anew, instead of a number of steps."""
+
+class OnPolicyAgent(BaseAgent[P]):
+    """Collects rollouts with its policy and hands them to ``_update``."""
+
+    takes_encoder = True
+    full_episodes: ClassVar[bool] = False
+    """A rollout is one episode of each environment from its start, instead of a number of steps."""
 
     def _build(self, weights: torch.Generator) -> None:
-        config, count = self.config, action_width(self._actions)
-        discrete = isinstance(self._actions, Discrete)
-        bounded = isinstance(self._actions, Box) and self._actions.is_bounded()
-        if config.squash and not (discrete or bounded):
-            raise RobolearnError(
-                f"squash needs actions with finite bounds, got {self._actions}. Leave it out."
-            )
-        if config.clone_kl and config.memory:
-            raise RobolearnError(
-                f"clone_kl needs a policy without a memory, got memory={config.memory}. Leave out "
-                "one of them."
-            )
-        perception = Perception(
-            self.envs.observation_space,
-            features=config.features,
-            logarithm=config.logarithm,
-            normalise=config.normalise,
-            generator=weights,
-        )
-        scale: dict[str, Any] = {"state_std": config.state_std, "squash": config.squash}
-        net = ActorCritic(
-            perception,
-            CategoricalHead(count)
-            if discrete
-            else GaussianHead(count, initial_std=config.initial_std, **scale),
-            hidden=config.hidden,
-            activation=config.activation,
-            memory=config.memory,
-            sharpness=config.sharpness,
-            generator=weights,
-        )
-        net.adapt(config.adapter, config.adapter_rank, weights)
-        if config.keep_moments:
-            net.perception.keep_moments()
-        if config.frozen_encoder:
-            net.perception.images.requires_grad_(False)
-        self.net = net.to(self.device)
-        self._buffer = RolloutBuffer(config.num_envs, self.net.width, self.device)
-        self.clone = deepcopy(self.net).requires_grad_(False) if config.clone_kl else None
-        self._begin_descent()
-        self._graphed = Graphed(
-            self._iteration, capture=self._captures(self._hindrance()), generators=(self._rng,)
-        )
-        self.rate = config.learning_rate
-        self.done = 0.0  # part of learning that is over
-
-    def _hindrance(self) -> str | None:
-        """Return why no iteration can be captured, None where one can."""
-        if not self.envs.on_device:
-            return "the environments are not on the device"
-        changing = [name for name in ("clone_kl", "critic_warmup") if getattr(self.config, name)]
-        if changing:
-            return f"{' and '.join(changing)} change what is computed as learning goes on"
-        return None
-
-    def begin_here(self) -> None:
-        """Let learning begin with the networks as they are, however they came to be so.
-
-        The optimiser remembers nothing, and the policy is the one that ``config.clone_kl`` keeps
-        learning near.
-        """
-        self._begin_descent()
-        if self.clone is not None:
-            self.clone.load_state_dict(self.net.state_dict())
-
-    def _begin_descent(self) -> None:
-        self._descent = Descent(self.net, eps=1e-5, deferred=self._deferred)
-
-    @abstractmethod
-    def _learning_rate(self, left: float) -> float:
-        """Return the learning rate with the part ``left`` of learning to go."""
-
-    @abstractmethod
-    def _update(self, experience: Experience) -> dict[str, Tensor]:
-        """Learn from a rollout and return figures of the update, each of shape ()."""
-
-    def _react(self, metrics: Mapping[str, float]) -> None:
-        """Change settings for the next update by figures of this one."""
-
-    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
         config = self.config
-        length = min(config.rollout_steps, math.ceil(left / config.num_envs))
-        warmed = self._warming_up
-        self.done = 1 - share
-        if warmed and not self._warming_up:
-            self._begin_descent()  # the policy's first step is Adam's first
-        rate = self.rate = self._learning_rate(share)
-        with threads(config.threads):
-            if isinstance(collector, DeviceCollector):
-                metrics = self._round_on_device(collector, length)
-            else:
-                metrics = self._round_on_host(collector, length)
-        self._descent.check()
-        self._react(metrics)
-        return {**metrics, "learning_rate": rate}
+        self.net = self._network(weights).to(self.device)
+        self._buffer = RolloutBuffer(config.num_envs, self.net.width, self.device)
+        self.optimizer = FlatAdam(self.net, eps=1e-5, deferred=self._defer_finite_checks)
+        self.num_threads = config.num_threads
+        self._run_iteration = self._iteration
+        if self._use_cuda_graphs(self._graph_blocker()):
+            self._run_iteration = CudaGraph(self._iteration, capture=True, generators=(self._rng,))
+        self._counted = False  # whether observations are known to have been counted
+        self._updates_obs_norm = True
 
-    def _round_on_host(self, collector: Collector, length: int) -> dict[str, float]:
-        experience = self._collect(collector, length)
-        self._descent.set_rate(self._rate_now)
-        valid = experience.rollout.valid
-        assert valid is not None
-        metrics = {}
-        if valid.any():
-            with self.clock("update"):
-                metrics = read(self._update(experience))
-        self.steps += valid.numel()
+    def _network(self, weights: torch.Generator) -> ActorCritic:
+        """Return policy and value network, whose weights ``weights`` draws."""
+        config = self.config
+        unbounded = isinstance(self._actions, Box) and not self._actions.is_bounded()
+        if config.squash_output and unbounded:
+            raise RobolearnError(
+                f"squash_output needs bounded actions, got {self._actions}. Leave it out."
+            )
+        encoder = ObservationEncoder(
+            self.envs.observation_space,
+            features=config.cnn_features_dim,
+            log_scale_obs=config.log_scale_obs,
+            normalize=config.normalize_obs,
+            custom=self.encoder,
+            generator=weights,
+        )
+        head = distribution(
+            self._actions,
+            init_std=config.init_std,
+            state_dependent_std=config.state_dependent_std,
+            squash_output=config.squash_output,
+        )
+        return ActorCritic(
+            encoder,
+            head,
+            hidden=config.hidden_sizes,
+            activation=config.activation,
+            memory=config.gru_hidden_size,
+            first_layer_gain=config.first_layer_gain,
+            generator=weights,
+        )
+
+    def _graph_blocker(self) -> str | None:
+        """Return why an iteration cannot be captured as a CUDA graph, None where it can."""
+        return None if self.envs.on_device else "the environments are not on the device"
+
+    def _reset_optimizer(self) -> None:
+        """Forget Adam's moments; a captured graph is dropped where other parameters are trained."""
+        if not self.optimizer.restart(self.net):
+            self.optimizer = FlatAdam(self.net, eps=1e-5, deferred=self._defer_finite_checks)
+            if isinstance(self._run_iteration, CudaGraph):
+                self._run_iteration.reset()
+
+    @abstractmethod
+    def _update(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Take gradient steps on a rollout and return metrics of them, each of shape ()."""
+
+    # Collecting and updating.
+
+    def training_iteration(
+        self, collector: AnyCollector, progress_remaining: float
+    ) -> dict[str, float]:
+        """Collect a rollout, learn from it, and return metrics."""
+        falls = self.config.lr_schedule == "linear"
+        rate = self.config.learning_rate * (progress_remaining if falls else 1.0)
+        return self._train(collector, rate)
+
+    def _train(self, collector: AnyCollector, rate: float) -> dict[str, float]:
+        """Do an iteration at a learning rate."""
+        self.optimizer.set_rate(rate)
+        counted = self._counted or not self.net.encoder.awaits_normalization()
+        metrics = self._run_iteration(collector, self.config.n_steps, counted)
+        self.steps += self._buffer.step * self.config.num_envs
+        # Here, and nowhere before, the device is waited for.
+        numbers = torch.stack(list(metrics.values())).tolist() if metrics else []
+        read = dict(zip(metrics, numbers, strict=True)) | {"train/learning_rate": rate}
+        if isinstance(collector, DeviceCollector):
+            read |= self._episode_metrics(collector, self.optimizer)
+        if self.optimizer.stopped is not None:
+            self.optimizer.check()
+        self._counted = counted or (bool(metrics) and self._updates_obs_norm)
+        return read
+
+    def _iteration(self, collector: AnyCollector, n_steps: int, counted: bool) -> dict[str, Tensor]:
+        """Collect a rollout and learn from it; captured as a CUDA graph where that can be.
+
+        Args:
+            collector: Of the training environments.
+            n_steps: Of each environment.
+            counted: Observations were counted in the normalizer before. If not, those of the
+                rollout are counted before the update, which then sees them normalized. Later ones
+                are counted after it, since the policy acted by the moments from before.
+        """
+        net, encoder = self.net, self.net.encoder
+        rollout = collect(
+            net.act,
+            lambda *shape: net.head.draw_noise(*shape, generator=self._rng),
+            collector,
+            self._buffer,
+            n_steps,
+            full_episodes=self.full_episodes,
+        )
+        began = time.perf_counter()
+        if collector.diverged is not None:
+            self.optimizer.forbid(collector.diverged.any())
+        elif rollout.valid is not None and not rollout.valid.any():
+            return {}  # of resets alone there is nothing to learn
+        seen = rollout.obs if rollout.valid is None else rollout.obs[rollout.valid]
+        if not counted and self._updates_obs_norm:
+            encoder.update_normalization(seen, self.optimizer.stopped)
+            with torch.no_grad():
+                start = rollout.episode_start
+                latent = net.encode(rollout.obs, rollout.initial_latent, start)
+            rollout = rollout._replace(latent=latent)
+        metrics = self._update(rollout)
+        if counted and self._updates_obs_norm:
+            encoder.update_normalization(seen, self.optimizer.stopped)
+        self.seconds["update"] += time.perf_counter() - began
         return metrics
 
-    def _round_on_device(self, collector: DeviceCollector, length: int) -> dict[str, float]:
-        self._descent.set_rate(self._rate_now)
-        figures = self._graphed(length)
-        self.steps += length * collector.num_envs
-        return {**read(figures), **self._episodes(collector, self._descent)}
-
-    def _iteration(self, length: int) -> dict[str, Tensor]:
-        """Act and learn on the device, which is not waited for: this is what is captured."""
-        collector = self.collector
-        assert isinstance(collector, DeviceCollector)
-        net, latent = self.net, self._buffer.latent
-        noise = net.head.draw_noise(length, collector.num_envs, generator=self._rng)
-
-        def call(function: Callable[..., Any], *rows: Tensor) -> Any:
-            return function(net, *rows)
-
-        experience = experienced(net, *act_on_device(call, collector, latent, noise))
-        self._descent.forbid(collector.spoiled().any())
-        return self._update(experience)
-
-    @torch.inference_mode()
-    def _collect(self, collector: Collector, length: int) -> Experience:
-        """Act for ``length`` steps, or until each environment has ended an episode.
-
-        Raises:
-            Stopped: On request, between two steps; the next call goes on there.
-        """
-        net, buffer = self.net, self._buffer
-        if not buffer.length:
-            if self.whole_episodes:
-                collector.restart()
-            shape = (length, collector.num_envs)
-            buffer.begin(net.head.draw_noise(*shape, generator=self._rng))
-        while len(buffer) < buffer.length and buffer.playing.any():
-            check_stop()
-            starts = collector.starts
-            obs, start = buffer.on_device(collector.obs, starts)
-            latent = net.perceive(obs, buffer.latent, start)
-            action = net.head.sample(net.policy(latent), buffer.noise[len(buffer)])
-            executed = net.head.executed(action).cpu().numpy()
-            step = collector.step(to_env_action(self._actions, executed))
-            if self.whole_episodes:
-                step = step._replace(valid=step.valid & buffer.playing)
-                buffer.playing &= ~step.done
-            buffer.put(starts, latent, action, step)
-        obs, start = buffer.on_device(collector.obs, collector.starts)
-        last, before = net.perceive(obs, buffer.latent, start), buffer.before
-        latent = torch.stack([*buffer.latents, last])
-        rollout = buffer.finish(collector.obs, collector.starts)
-        ended = latent[:-1][rollout.done]
-        going_on = torch.zeros(len(ended), dtype=torch.bool, device=self.device)
-        final = net.perceive(rollout.final_obs, ended, going_on) if len(ended) else ended
-        return Experience(rollout, latent, final, before)
-
-    @torch.no_grad()
-    def _appraise(
-        self, rollout: Rollout, value: Tensor, final_value: Tensor, *, lam: float
-    ) -> tuple[Tensor, Tensor]:
-        """Return advantages, whitened if asked, and the values' targets, normalised.
-
-        Args:
-            rollout: T steps of N environments, K of which ended an episode.
-            value: Of its observations, in units of reward. Shape (T + 1, N).
-            final_value: Of its final observations. Shape (K,).
-            lam: Weight of longer returns in the advantage; 1 for whole ones.
-
-        Returns:
-            Shapes (T, N).
-        """
-        advantage, target = estimate(self.config, rollout, value, final_value, lam=lam)
-        if rollout.valid is None:
-            self._descent.forbid(~target.isfinite().all())
-        elif not target.isfinite().all():
-            raise DivergedError(f"A return is not finite; nothing was learned from it. {REMEDY}")
-        return normalised(self.net, self.config, rollout, advantage, target)
-
-    def _single_step(
-        self, experience: Experience, *, lam: float, critic: bool = True
-    ) -> dict[str, Tensor]:
-        """Take one gradient step on a whole rollout and return figures of it.
-
-        Args:
-            experience: The rollout.
-            lam: Weight of longer returns in the advantage; 1 for whole ones.
-            critic: Learn values, and hold returns against them; else all are 0.
-        """
-        net, rollout = self.net, experience.rollout
-        latent = self._latents(experience)
-        told = net.critic(self._for_critic(latent)).squeeze(-1)
-        with torch.no_grad():
-            beyond = net.value(torch.cat([experience.latent[-1], experience.final_latent]))
-            last, final = beyond.tensor_split([len(experience.before)])
-            value = torch.cat([net.values.restore(told), last[None]])
-        if not critic:
-            value, final = torch.zeros_like(value), torch.zeros_like(final)
-        advantage, target = self._appraise(rollout, value, final, lam=lam)
-        output = net.policy(latent)
-        valid = torch.ones_like(rollout.done) if rollout.valid is None else rollout.valid
-        share = valid / valid.sum()
-        log_prob = net.head.log_prob(output, rollout.action)
-        policy_loss = policy_gradient_loss(log_prob, advantage, share)
-        value_loss = 0.5 * ((told - target).square() * share).sum()
-        objective = self._objective(policy_loss, output, self._cloned(rollout), share)
-        self._descend(objective + critic * value_loss)
-        with torch.no_grad():
-            entropy = (net.head.entropy(output) * share).sum()
-        net.perception.learn_moments(rollout.obs[:-1], rollout.valid)
-        figures = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
-        return {name: figure.detach() for name, figure in figures.items()}
-
-    def _objective(
-        self,
-        policy_loss: Tensor,
-        output: Tensor,
-        cloned: Tensor | None,
-        share: Tensor | None = None,
-    ) -> Tensor:
-        """Return the loss of a policy: with the entropy bonus, and what keeps it near its clone.
-
-        The weight of the latter falls as learning goes on (kickstarting: Schmitt et al., 2018); 0
-        for all of it while the critic warms up.
-
-        Args:
-            policy_loss: Of the algorithm.
-            output: Of the policy, with gradients. Shape (..., width).
-            cloned: What its clone put out, if there is one.
-            share: Of each in the means, None for equal ones. Shape (...).
-        """
-        config = self.config
-        if self._warming_up:
-            return 0.0 * policy_loss
-        loss = with_entropy(self.net, config, policy_loss, output, share)
-        if self.clone is not None and cloned is not None:
-            since = (self.done - config.critic_warmup) / (1 - config.critic_warmup)
-            weight = falling(config.clone_kl, 0.0, config.clone_fraction, since)
-            loss = loss + weight * mean(self.net.head.divergence(cloned, output), share)
-        return loss
-
-    @property
-    def _rate_now(self) -> float:
-        return self.config.warmup_rate if self._warming_up else self.rate
-
-    @property
-    def _warming_up(self) -> bool:
-        """Whether the critic alone is learning."""
-        return self.done < self.config.critic_warmup
-
-    def _for_critic(self, latent: Tensor) -> Tensor:
-        """Return what the critic reads; while it warms up, perception is not its to change."""
-        return latent.detach() if self._warming_up else latent
-
-    def _cloned(self, rollout: Rollout) -> Tensor | None:
-        """Return what the clone puts out for a rollout, None if there is none."""
-        if self.clone is None:
-            return None
-        with torch.no_grad():
-            return self.clone.policy(self.clone.perception(rollout.obs[:-1]))
-
-    def _latents(self, experience: Experience) -> Tensor:
-        """Return the latents of a whole rollout anew, with gradients. Shape (T, N, width)."""
-        net, rollout = self.net, experience.rollout
-        features = net.perception(rollout.obs[:-1])
-        if net.memory is None:
-            return features
-        return net.memory.sequence(features, experience.before, rollout.start[:-1])
-
-    def _descend(self, loss: Tensor) -> None:
-        """Take a gradient step."""
-        self._descent.step(loss, max_norm=self.config.max_grad_norm)
+    # Acting.
 
     def _act(
         self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool
     ) -> tuple[Tensor, Any]:
-        latent = self._perceive(obs, state, episode_start)
+        latent = self._encode_obs(obs, state, episode_start)
         state = state if self.net.memory is None else latent.cpu().numpy()
         output, head = self.net.policy(latent), self.net.head
         if deterministic:
             return head.executed(head.mode(output)), state
-        noise = head.draw_noise(len(output), generator=self._play)
+        noise = head.draw_noise(len(output), generator=self._predict_rng)
         return head.executed(head.sample(output, noise)), state
 
     def value(self, observation: Any, state: Any = None) -> np.ndarray:
@@ -345,7 +262,7 @@ class OnPolicy(Learner[P]):
         """
         flat, _ = flatten_any(self.envs.observation_space, observation)
         with torch.inference_mode():
-            latent = self._perceive(torch.from_numpy(flat).to(self.device), state, None)
+            latent = self._encode_obs(torch.from_numpy(flat).to(self.device), state, None)
             return self.net.value(latent).cpu().numpy()
 
     def action_probabilities(self, observation: Any, state: Any = None) -> np.ndarray | None:
@@ -355,32 +272,100 @@ class OnPolicy(Learner[P]):
             observation: Of the observation space, or N of them stacked.
             state: The memory before them, as ``predict`` returned it; None for none.
         """
-        if not isinstance(self.net.head, CategoricalHead):
+        if not isinstance(self.net.head, CategoricalDistribution):
             return None
         flat, _ = flatten_any(self.envs.observation_space, observation)
         with torch.inference_mode():
-            latent = self._perceive(torch.from_numpy(flat).to(self.device), state, None)
+            latent = self._encode_obs(torch.from_numpy(flat).to(self.device), state, None)
             return self.net.policy(latent).softmax(dim=-1).cpu().numpy()
 
-    def _perceive(self, obs: Tensor, state: Any, episode_start: Any) -> Tensor:
+    def _encode_obs(self, obs: Tensor, state: Any, episode_start: Any) -> Tensor:
         """Return the latents of N observations, with a memory as callers of ``predict`` hold it."""
+        if self.net.memory is None:
+            return self.net.encoder(obs)
         shape = (len(obs), self.net.width)
         before = torch.zeros(shape, device=self.device)
         start = torch.zeros(len(obs), dtype=torch.bool, device=self.device)
-        if self.net.memory is not None:
-            before = before if state is None else torch.as_tensor(state).to(before)
-            if before.shape != shape:
-                raise RobolearnError(f"state must have shape {shape}, got {tuple(before.shape)}.")
-            if episode_start is not None:
-                start |= torch.as_tensor(episode_start).to(start)
-        return self.net.perceive(obs, before, start)
+        before = before if state is None else torch.as_tensor(state).to(before)
+        if before.shape != shape:
+            raise RobolearnError(f"state must have shape {shape}, got {tuple(before.shape)}.")
+        if episode_start is not None:
+            start |= torch.as_tensor(episode_start).to(start)
+        return self.net.encode(obs, before, start)
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
         return Parts(
-            modules={"net": self.net} | ({"clone": self.clone} if self.clone else {}),
-            optimizer=self._descent.adam,
-            generators={"train": self._rng, "play": self._play},
-            counters=("steps", "rate", "done"),
+            modules={"net": self.net},
+            optimizer=self.optimizer,
+            generators={"train": self._rng, "play": self._predict_rng},
+            counters=("steps",),
             keepers={"rollout": self._buffer},
         )
+
+
+@torch.no_grad()
+def collect(
+    act: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    draw_noise: Callable[[int, int], Tensor],
+    collector: AnyCollector,
+    buffer: RolloutBuffer,
+    n_steps: int,
+    *,
+    full_episodes: bool = False,
+) -> Rollout:
+    """Collect a rollout, or the rest of one; on a device without waiting for it.
+
+    Args:
+        act: :meth:`ActorCritic.act` of the network or networks that act.
+        draw_noise: Draws what T steps of N environments are sampled with.
+        collector: Of N environments.
+        buffer: Of the same.
+        n_steps: T; a rollout of full episodes may have fewer steps.
+        full_episodes: One episode of each environment from its start, whose steps alone count.
+
+    Raises:
+        Stopped: On request, between two steps; the next call goes on there.
+    """
+    if not buffer.n_steps:
+        if full_episodes:
+            assert isinstance(collector, Collector)
+            collector.restart()
+        buffer.begin(draw_noise(n_steps, collector.num_envs))
+    while buffer.step < buffer.n_steps and (not full_episodes or buffer.playing.any()):
+        obs, start = (each.to(buffer.latent.device) for each in collector.observe())
+        latent, action, executed = act(obs, buffer.latent, start, buffer.noise[buffer.step])
+        transition = collector.advance(executed, interruptible=True)
+        if full_episodes:
+            assert transition.valid is not None
+            transition = transition._replace(valid=transition.valid & buffer.playing)
+            buffer.playing &= ~transition.done
+        buffer.add(start, latent, action, transition)
+    return buffer.finish()
+
+
+def next_values(net: ActorCritic, rollout: Rollout) -> Tensor:
+    """Return V of the state each step *reached*, never that of a reset observation.
+
+    Args:
+        net: Acted.
+        rollout: T steps of N environments.
+
+    Returns:
+        In units of reward. Shape (T, N).
+    """
+    going_on = torch.zeros_like(rollout.done).flatten()
+    latent = net.encode(rollout.next_obs.flatten(0, 1), rollout.latent.flatten(0, 1), going_on)
+    return net.value(latent).view_as(rollout.reward)
+
+
+def explained_variance(predicted: Tensor, returns: Tensor) -> Tensor:
+    """Return 1 - Var(returns - predicted) / Var(returns), 0 for constant returns. Shape ().
+
+    Args:
+        predicted: Values before the update. Shape (B,).
+        returns: Their targets. Shape (B,).
+    """
+    spread = returns.var(correction=0)
+    left = (returns - predicted).var(correction=0)
+    return torch.where(spread > 0, 1 - left / spread.clamp_min(1e-12), 0.0)

@@ -1,152 +1,219 @@
-"""Parallel Q-learning (Gallici et al., 2025): no replay memory and no target network."""
+"""PQN, parallelized Q-network (Gallici et al., 2025): no replay buffer, no target network."""
 
 import math
+import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from robolearn.accelerate import one_thread
-from robolearn.agents.learner import read
-from robolearn.agents.q_learner import QConfig, QLearner, taken
+from robolearn.agents.deep_q import DeepQAgent, DeepQConfig, gather_actions
 from robolearn.agents.saving import Parts
-from robolearn.agents.schedules import falling
+from robolearn.buffers.rollout_buffer import Transition, counted
+from robolearn.collect.cuda_graph import CudaGraph
+from robolearn.collect.device_collector import AnyCollector, DeviceCollector
 from robolearn.config import check_ranges
-from robolearn.data.returns import lambda_returns
-from robolearn.data.rollout import DeviceStep, Step, Steps, stacked
-from robolearn.device.collector import AnyCollector, DeviceCollector
-from robolearn.device.graph import Graphed
 from robolearn.errors import RobolearnError
-from robolearn.nn.descent import Descent
-from robolearn.nn.value_distributions import Expectation
+from robolearn.networks.flat_adam import FlatAdam
+from robolearn.networks.q_network import Expectation
 
 
 @dataclass(frozen=True, kw_only=True)
-class PQNConfig(QConfig):
+class PQNConfig(DeepQConfig):
     """Hyper-parameters of :class:`PQN`. A step always means one environment step."""
 
     num_envs: int = 32
     """Environments stepped together."""
-    rollout_steps: int = 32
+    n_steps: int = 32
     """Steps of each environment between two updates."""
     q_lambda: float = 0.65
-    """Weight of longer returns in a target, in [0, 1]."""
-    epochs: int = 4
+    """Lambda of the Q(lambda) returns, in [0, 1]."""
+    n_epochs: int = 4
     """Passes over a rollout in an update."""
-    minibatch: int = 256
+    batch_size: int = 256
     """Steps in a minibatch, at most those of a rollout."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
+        """Refuse values out of range."""
         super().__post_init__()
-        counts = ("rollout_steps", "epochs", "minibatch")
+        counts = ("n_steps", "n_epochs", "batch_size")
         check_ranges(self, {**{name: (1, math.inf) for name in counts}, "q_lambda": (0, 1)})
-        largest = self.num_envs * self.rollout_steps
-        if self.minibatch > largest:
+        largest = self.num_envs * self.n_steps
+        if self.batch_size > largest:
             raise RobolearnError(
-                f"minibatch must be at most num_envs * rollout_steps = {self.num_envs} * "
-                f"{self.rollout_steps} = {largest}, got {self.minibatch}."
+                f"batch_size must be at most num_envs * n_steps = {self.num_envs} * "
+                f"{self.n_steps} = {largest}, got {self.batch_size}."
             )
 
 
-class Lesson(NamedTuple):
-    """What B steps teach."""
+class PQNBatch(NamedTuple):
+    """A minibatch."""
 
     obs: Tensor
     """Shape (B, D)."""
     action: Tensor
     """Shape (B,), int64."""
     target: Tensor
-    """What Q of the action should be, in units of reward. Shape (B,)."""
+    """Q(lambda) returns, in units of reward. Shape (B,)."""
 
 
-def q_loss(q: Tensor, lesson: Lesson) -> Tensor:
-    """Half the mean squared error of the actions taken (Gallici et al., 2025, algorithm 1).
+def q_loss(q: Tensor, batch: PQNBatch) -> Tensor:
+    """Return half the mean squared error of Q (Gallici et al., 2025, algorithm 1).
 
     Args:
         q: Of all actions. Shape (B, A).
-        lesson: Holds the actions taken and their targets.
+        batch: The actions taken and their targets.
     """
-    return 0.5 * (taken(q[..., None], lesson.action).squeeze(-1) - lesson.target).square().mean()
+    return (
+        0.5
+        * (gather_actions(q[..., None], batch.action).squeeze(-1) - batch.target).square().mean()
+    )
 
 
-class PQN(QLearner[PQNConfig]):
-    """Q-learning from the steps just made by many environments at once, steadied by LayerNorm."""
+def lambda_returns(
+    reward: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    done: Tensor,
+    *,
+    gamma: float,
+    lam: float,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """Return the targets of Q(lambda), as in PQN (Gallici et al., 2025).
+
+    G_t = r_t + gamma * ((1 - lam) * V_t + lam * G_{t+1}), with V_t the value of the state that step
+    t reached. V_t takes the place of G_{t+1} at a time limit and at the last step.
+
+    With ``lam`` 1 this is the Monte Carlo return: the discounted rewards to the end of the episode
+    and, where it was truncated, the discounted value of the state reached.
+
+    Args:
+        reward: Reward for leaving step t. Shape (T, N).
+        next_value: V, or the largest Q, of the state *reached* by step t, before any reset.
+            Shape (T, N).
+        terminated: Step t entered an absorbing state, whose value is 0. Shape (T, N), bool.
+        done: Step t ended the episode for any reason, time limits included. Shape (T, N), bool.
+        gamma: Discount per step, in [0, 1].
+        lam: 0 is one-step TD, 1 is Monte Carlo.
+        valid: False where step t is left out: the step before it is bootstrapped by ``next_value``,
+            as at a time limit. None where all steps count. Shape (T, N), bool.
+
+    Returns:
+        Returns, in units of reward. Shape (T, N).
+    """
+    cut = done if valid is None else torch.cat([done[:-1] | ~valid[1:], done[-1:]])
+    discount = torch.full_like(reward, gamma) * ~terminated
+    trust = torch.full_like(reward, lam) * ~cut
+    known = reward + discount * (1 - trust) * next_value
+    carry = discount * trust
+    result = torch.empty_like(reward)
+    running = next_value[-1]
+    for t in range(reward.shape[0] - 1, -1, -1):
+        running = known[t] + carry[t] * running
+        result[t] = running
+    return result
+
+
+class PQN(DeepQAgent[PQNConfig]):
+    """Q-learning on rollouts of many environments, stabilized by LayerNorm.
+
+    RAdam, gradient clipping and the linearly falling learning rate are the authors'. Theirs are
+    also 32 steps a rollout and lambda 0.65 on Atari. Observations are normalized besides.
+    """
 
     name = "pqn"
     Config = PQNConfig
 
     def _build(self, weights: torch.Generator) -> None:
         self.online = self._network(Expectation(), weights, dueling=False, noisy=False)
-        self._descent = Descent(self.online, deferred=self._deferred)
+        self.optimizer = FlatAdam(self.online, rectified=True, deferred=self._defer_finite_checks)
+        self._counted = False  # whether observations are known to have been counted
         here = self.envs.on_device
-        hindrance = None if here else "the environments are not on the device"
-        self._graphed = Graphed(
-            self._iteration, capture=self._captures(hindrance), generators=(self._rng,)
-        )
+        blocker = None if here else "the environments are not on the device"
+        self._run_iteration = self._iteration
+        if self._use_cuda_graphs(blocker):
+            self._run_iteration = CudaGraph(self._iteration, capture=True, generators=[self._rng])
 
-    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
-        config = self.config
-        length = min(config.rollout_steps, math.ceil(left / config.num_envs))
-        epsilon = self._epsilon(1 - share)
-        rate = falling(config.learning_rate, config.final_learning_rate, 1.0, 1 - share)
-        self._descent.set_rate(rate)
-        with one_thread():
-            if isinstance(collector, DeviceCollector):
-                self._chance.fill_(epsilon)
-                figures = read(self._graphed(length))
-                figures |= self._episodes(collector, self._descent)
-            else:
-                steps, actions = self._explore(collector, length, epsilon)
-                with self.clock("update"):
-                    lesson = self._lesson(steps, actions)
-                    figures = read(self._update(lesson)) if len(lesson.action) else {}  # no resets
-            self._descent.check()
-        self.steps += length * config.num_envs
-        return {**figures, "epsilon": epsilon, "learning_rate": rate}
+    def training_iteration(
+        self, collector: AnyCollector, progress_remaining: float
+    ) -> dict[str, float]:
+        """Collect a rollout, learn from it, and return metrics."""
+        config, epsilon = self.config, self._epsilon(1 - progress_remaining)
+        falls = config.lr_schedule == "linear"
+        rate = config.learning_rate * (progress_remaining if falls else 1.0)
+        self.optimizer.set_rate(rate)
+        self._exploration_rate.fill_(epsilon)
+        counted = self._counted or not self.online.encoder.awaits_normalization()
+        metrics = self._run_iteration(collector, config.n_steps, counted)
+        self.steps += config.n_steps * config.num_envs
+        # Here, and nowhere before, the device is waited for.
+        read = {name: metric.item() for name, metric in metrics.items()}
+        if isinstance(collector, DeviceCollector):
+            read |= self._episode_metrics(collector, self.optimizer)
+        if self.optimizer.stopped is not None:
+            self.optimizer.check()
+        self._counted = counted or bool(metrics)
+        return read | {"rollout/exploration_rate": epsilon, "train/learning_rate": rate}
 
-    def _iteration(self, length: int) -> dict[str, Tensor]:
-        """Act and learn on the device, which is not waited for: this is what is captured."""
-        collector = self.collector
-        assert isinstance(collector, DeviceCollector)
-        lesson = self._lesson(*self._explore_on_device(collector, length))
-        self._descent.forbid(collector.spoiled().any())
-        return self._update(lesson)
+    def _iteration(self, collector: AnyCollector, n_steps: int, counted: bool) -> dict[str, Tensor]:
+        """Collect a rollout and learn from it (Gallici et al., 2025, algorithm 1).
 
-    def _update(self, lesson: Lesson) -> dict[str, Tensor]:
-        """Learn from a rollout and return figures of the update."""
-        config = self.config
-        losses = []
-        for _ in range(config.epochs):
-            order = torch.randperm(len(lesson.action), generator=self._rng, device=self.device)
-            for rows in order.split(config.minibatch):
-                part = Lesson(*(field[rows] for field in lesson))
-                loss = q_loss(self.online.q(part.obs), part)
-                self._descent.step(loss, max_norm=config.max_grad_norm)
+        Args:
+            collector: Of the training environments.
+            n_steps: Of each environment.
+            counted: Observations were counted in the normalizer before. If not, those of the
+                rollout are counted before the update, which then sees them normalized.
+        """
+        config, encoder = self.config, self.online.encoder
+        steps, actions = self._collect(collector, n_steps)
+        began = time.perf_counter()
+        if collector.diverged is not None:
+            self.optimizer.forbid(collector.diverged.any())
+        elif steps.valid is not None and not steps.valid.any():
+            return {}  # of resets alone there is nothing to learn
+        obs = steps.obs.flatten(0, 1) if steps.valid is None else steps.obs[steps.valid]
+        if not counted:
+            encoder.update_normalization(obs, self.optimizer.stopped)
+        batch, losses = self._batch(steps, actions), []
+        for _ in range(config.n_epochs):
+            order = torch.randperm(len(obs), generator=self._rng, device=self.device)
+            for rows in order.split(config.batch_size):
+                minibatch = PQNBatch(*(field[rows] for field in batch))
+                loss = q_loss(self.online.q(minibatch.obs), minibatch)
+                self.optimizer.step(loss, max_norm=config.max_grad_norm)
                 losses.append(loss.detach())
-        self.online.perception.learn_moments(lesson.obs, None)
-        return {"td_loss": torch.stack(losses).mean()}
+        if counted:
+            encoder.update_normalization(obs, self.optimizer.stopped)
+        self.seconds["update"] += time.perf_counter() - began
+        return {"train/loss": torch.stack(losses).mean()}
 
     @torch.no_grad()
-    def _lesson(self, steps: Steps, actions: Tensor) -> Lesson:
-        """Return what the valid steps of a rollout teach."""
-        fields = [stacked(steps, name, self.device) for name in Step._fields]
-        obs, reward, next_obs, terminated, done, valid = fields
-        next_value = self.online.q(next_obs).amax(dim=-1)
+    def _batch(self, steps: Transition, actions: Tensor) -> PQNBatch:
+        """Return the steps that count, with their lambda-returns. Fields (B, ...).
+
+        Args:
+            steps: Fields (T, N, ...).
+            actions: Shape (T, N), int64.
+        """
         target = lambda_returns(
-            reward, next_value, terminated, done, gamma=self.config.gamma, lam=self.config.q_lambda
+            steps.reward,
+            self.online.q(steps.next_obs).amax(dim=-1),
+            steps.terminated,
+            steps.done,
+            gamma=self.config.gamma,
+            lam=self.config.q_lambda,
+            valid=steps.valid,
         )
-        told = Lesson(obs, actions, target)
-        if isinstance(steps[0], DeviceStep):  # all are, which need not be looked at
-            return Lesson(*(field.flatten(0, 1) for field in told))
-        return Lesson(*(field[valid] for field in told))
+        batch = PQNBatch(steps.obs, actions, target)
+        return PQNBatch(*(counted(field, steps.valid) for field in batch))
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
         return Parts(
             modules={"online": self.online},
-            optimizer=self._descent.adam,
-            generators={"train": self._rng, "play": self._play},
+            optimizer=self.optimizer,
+            generators={"train": self._rng, "play": self._predict_rng},
             counters=("steps",),
         )

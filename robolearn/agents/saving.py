@@ -4,17 +4,19 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
+from robolearn.agents import agent_name
+from robolearn.collect.device_collector import AnyCollector
 from robolearn.config import from_dict, to_dict
-from robolearn.device.collector import AnyCollector
-from robolearn.environments import TrainingEnvs
+from robolearn.environments import Env, TrainingEnvs
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn.files import fitting, require_shape
+from robolearn.files import fitting, require_shape, shown
+from robolearn.networks.encoders import EncoderFactory
+from robolearn.networks.flat_adam import FlatAdam
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
 from robolearn.spaces import flat_size
 
@@ -49,7 +51,7 @@ class Parts:
     """What of an agent changes while it learns."""
 
     modules: Mapping[str, nn.Module]
-    optimizer: torch.optim.Optimizer | None
+    optimizer: FlatAdam | None
     """None where nothing descends a gradient."""
     generators: Mapping[str, torch.Generator]
     counters: tuple[str, ...]
@@ -60,8 +62,8 @@ class Parts:
 class Saveable(Protocol):
     """An agent that can be written and built anew from its config."""
 
-    name: ClassVar[str]
     config: Any
+    encoder: EncoderFactory | None
     seed: int
     began: int
     until: int
@@ -81,7 +83,7 @@ A = TypeVar("A", bound=Saveable)
 
 
 def save_agent(agent: Saveable, folder: str | Path) -> None:
-    """Write an agent's config, environments, networks, optimiser, random streams and counters.
+    """Write an agent's config, environments, networks, optimizer, random streams and counters.
 
     Args:
         agent: The agent.
@@ -118,16 +120,16 @@ def save_learning(agent: Saveable, folder: Path, session: State) -> None:
 def _described(agent: Saveable) -> tuple[State, Tensors]:
     parts = agent.parts()
     state = {
-        "agent": agent.name,
+        "agent": agent_name(type(agent)),
         "config": to_dict(agent.config),
         "seed": agent.seed,
         "counters": {name: getattr(agent, name) for name in parts.counters},
+        "encoder": agent.encoder and _name_of(agent.encoder),
         **agent.envs.to_json(),
     }
     tensors = {name: dict(module.state_dict()) for name, module in parts.modules.items()}
     if parts.optimizer is not None:
-        moments = parts.optimizer.state_dict()["state"].items()
-        tensors["optimizer"] = {f"{i}.{k}": t for i, group in moments for k, t in group.items()}
+        tensors["optimizer"] = {f"0.{k}": t for k, t in parts.optimizer.moments.items()}
     for name, group in tensors.items():
         for key, tensor in group.items():
             if not tensor.isfinite().all():
@@ -139,19 +141,28 @@ def _described(agent: Saveable) -> tuple[State, Tensors]:
     return state, tensors
 
 
-def load_saved(cls: type[A], folder: str | Path, env: VectorEnv | None, device: str) -> A:
+def load_saved(
+    cls: type[A],
+    folder: str | Path,
+    env: Env | None,
+    encoder: EncoderFactory | None,
+    device: str,
+) -> A:
     """Read what ``save_agent`` or ``save_learning`` wrote, as far as it takes to act.
 
     Args:
         cls: The agent's class; built from environments, config, seed and device.
         folder: Where from.
         env: Environments to learn in, instead of the ones it was trained in.
+        encoder: Makes an encoder of the user's; None for ours.
         device: 'auto', 'cpu' or 'cuda'.
 
     Raises:
         RobolearnError: No agent there, a damaged one, or one of another algorithm.
     """
-    agent, _ = _built(cls, Path(folder), *_read(Path(folder), cls.name), env, device)
+    state, tensors = _read(Path(folder), agent_name(cls))
+    how: dict[str, Any] = {} if encoder is None else {"encoder": encoder}
+    agent, _ = _built(cls, Path(folder), state, tensors, env, device, **how)
     return agent
 
 
@@ -164,7 +175,7 @@ def load_learning(
         cls: The agent's class.
         folder: Where from.
         device: 'auto', 'cpu' or 'cuda'.
-        compile: See :class:`~robolearn.agents.learner.Learner`.
+        compile: See :class:`~robolearn.agents.base.BaseAgent`.
 
     Returns:
         The agent, the session, and whether it goes on exactly there: not where its environments
@@ -174,7 +185,7 @@ def load_learning(
     Raises:
         RobolearnError: No learning there to go on with, a damaged one, or one of another algorithm.
     """
-    state, tensors = _read(folder, cls.name)
+    state, tensors = _read(folder, agent_name(cls))
     if _LEARNING not in state:
         raise RobolearnError(
             f"{folder} holds an agent, but no learning to go on with. Use it with robolearn eval, "
@@ -201,9 +212,9 @@ def _built(
     folder: Path,
     state: State,
     tensors: Tensors,
-    env: VectorEnv | None,
+    env: Env | None,
     device: str,
-    **how: str,
+    **how: Any,
 ) -> tuple[A, bool]:
     """Return the agent, and whether its random streams go on where they were."""
     build: Any = cls
@@ -211,13 +222,32 @@ def _built(
         config = from_dict(build.Config, state["config"])
         described = TrainingEnvs.from_json(state)
         _require_contained(folder, config, described, tensors)
-        envs = described if env is None else env
+        envs = described if env is None else TrainingEnvs.of(env, None, {})
+        described.require_same_spaces(envs, "what it is given to learn in")
         agent: A = build(envs, config, seed=state["seed"], device=device, **how)
+        _require_encoder(folder, state.get("encoder"), agent.encoder)
         parts = agent.parts()
         same_streams = _restore(parts, tensors)
         for name in parts.counters:
             setattr(agent, name, type(getattr(agent, name))(state["counters"][name]))
     return agent, same_streams
+
+
+def _name_of(encoder: EncoderFactory) -> str:
+    return getattr(encoder, "__qualname__", type(encoder).__qualname__)
+
+
+def _require_encoder(folder: Path, saved: Any, given: EncoderFactory | None) -> None:
+    """Refuse an agent without the encoder it was saved with, or with one where it had none."""
+    if saved is not None and given is None:
+        raise RobolearnError(
+            f"The agent in {folder} has an encoder of yours, made by {shown(saved)}, which is not "
+            "saved. Give it what makes it: load(folder, encoder=...)."
+        )
+    if saved is None and given is not None:
+        raise RobolearnError(
+            f"The agent in {folder} has no encoder of yours, got {_name_of(given)}. Leave it out."
+        )
 
 
 def _read(folder: Path, name: str) -> tuple[State, Tensors]:
@@ -238,12 +268,13 @@ def _require_contained(folder: Path, config: Any, envs: TrainingEnvs, tensors: T
     """
     held = sum(tensor.numel() for group in tensors.values() for tensor in group.values())
     sizes = to_dict(config)
-    seen, hidden = flat_size(envs.observation_space), sizes.get("hidden", [])
-    features, memory = sizes.get("features", 0), sizes.get("memory", 0)
+    seen, hidden = flat_size(envs.observation_space), sizes.get("hidden_sizes", [])
+    features, memory = sizes.get("cnn_features_dim", 0), sizes.get("gru_hidden_size", 0)
     first = min(seen, features) if features else seen
     layers = [first, *hidden]
     declared = sum(a * b for a, b in itertools.pairwise(layers)) + memory * (memory + first)
-    atoms = sizes.get("atoms", 1) if sizes.get("returns", "mean") != "mean" else 1
+    widths = {"c51": "n_atoms", "qr": "n_quantiles"}
+    atoms = sizes.get(widths.get(sizes.get("value_distribution", ""), ""), 1)
     declared += layers[-1] * flat_size(envs.action_space) * atoms
     if sizes.get("adapter", "none") in ("lora", "bottleneck"):
         declared += sizes["adapter_rank"] * (sum(hidden) + 1)
@@ -270,19 +301,6 @@ def _restore(parts: Parts, tensors: Tensors) -> bool:
         else:
             rng.set_state(state)
     if parts.optimizer is not None:
-        _restore_moments(parts.optimizer, tensors["optimizer"])
+        moments = tensors["optimizer"].items()
+        parts.optimizer.load_state_dict({key.removeprefix("0."): t for key, t in moments})
     return same
-
-
-def _restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
-    """Put what an optimiser remembers of its gradients back into it."""
-    whole = optimizer.state_dict()
-    whole["state"] = {}
-    parameters = optimizer.param_groups[0]["params"]
-    for key, tensor in moments.items():
-        index, field_name = key.split(".")
-        shape = () if field_name == "step" else parameters[int(index)].shape
-        if tensor.shape != shape or tensor.dtype != torch.float32:  # or it would be written beyond
-            raise ValueError(f"{key} has shape {tuple(tensor.shape)}, expected {tuple(shape)}")
-        whole["state"].setdefault(int(index), {})[field_name] = tensor
-    optimizer.load_state_dict(whole)

@@ -1,14 +1,16 @@
-"""Numbers that change as learning goes on."""
+"""Schedules of hyperparameters over training."""
 
 
-def falling(start: float, end: float, fraction: float, done: float) -> float:
-    """Return a number that falls linearly from ``start`` to ``end`` and stays there.
+def linear_schedule(start: float, end: float, fraction: float | None, progress: float) -> float:
+    """Return a value that changes linearly from ``start`` to ``end`` and then stays there.
 
     Args:
-        start: At the start of learning.
-        end: When ``fraction`` of learning is over.
-        fraction: In [0, 1].
-        done: How much of learning is over, in [0, 1].
+        start: Value at the start of training.
+        end: Value once ``fraction`` of training is over.
+        fraction: In [0, 1]; 0 gives ``end`` at once, None stays at ``start``.
+        progress: Part of training that is over, in [0, 1].
     """
-    fallen = min(done / fraction, 1.0) if fraction else 1.0
-    return start + (end - start) * fallen
+    if fraction is None:
+        return start
+    changed = min(progress / fraction, 1.0) if fraction else 1.0
+    return start + (end - start) * changed

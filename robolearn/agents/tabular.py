@@ -13,14 +13,14 @@ from gymnasium import Space, spaces
 from torch import Tensor, nn
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.learner import Learner
-from robolearn.agents.q_learner import draw_whims
+from robolearn.agents.base import BaseAgent
+from robolearn.agents.deep_q import random_actions
 from robolearn.agents.saving import Parts
-from robolearn.agents.schedules import falling
-from robolearn.collect import Collector
+from robolearn.agents.schedules import linear_schedule
+from robolearn.buffers.rollout_buffer import Step
+from robolearn.collect.collector import Collector
+from robolearn.collect.device_collector import AnyCollector
 from robolearn.config import check_ranges
-from robolearn.data.rollout import Step
-from robolearn.device.collector import AnyCollector
 from robolearn.errors import RobolearnError
 from robolearn.spaces import action_width, flatten_any, to_env_action
 
@@ -40,20 +40,20 @@ class TabularConfig:
     """Discount per step, in [0, 1]."""
     learning_rate: float = 1.0
     """How far an entry moves towards its target at its first visit, in [0, 1]."""
-    learning_rate_power: float = 0.5
-    """The n-th visit moves an entry by learning_rate / n^power: 0 always as far, 1 less and less,
-    as a mean does."""
-    epsilon_start: float = 1.0
+    step_size_exponent: float = 0.5
+    """The step size of the n-th visit is learning_rate / n^exponent: 0 is constant, 1 is a mean.
+    Convergence is proven only above 0.5 (Robbins and Monro, 1951)."""
+    exploration_initial_eps: float = 1.0
     """Probability of a random action at the start."""
-    epsilon_end: float = 0.05
-    """Probability of a random action after ``epsilon_fraction`` of the steps."""
-    epsilon_fraction: float = 0.5
+    exploration_final_eps: float = 0.05
+    """Probability of a random action after ``exploration_fraction`` of the steps."""
+    exploration_fraction: float = 0.5
     """Part of the steps over which the probability falls, linearly."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
-        rates = ("gamma", "learning_rate", "learning_rate_power")
-        parts = (*rates, "epsilon_start", "epsilon_end", "epsilon_fraction")
+        rates = ("gamma", "learning_rate", "step_size_exponent")
+        parts = (*rates, "exploration_initial_eps", "exploration_final_eps", "exploration_fraction")
         check_ranges(self, {"num_envs": (1, math.inf), **{name: (0, 1) for name in parts}})
 
 
@@ -162,7 +162,7 @@ class Choice:
         self.actions = state["actions"].numpy() if "actions" in state else None
 
 
-class Tabular(Learner[T]):
+class Tabular(BaseAgent[T]):
     """An agent with a table, without its update. The table is on the CPU, whatever the device."""
 
     discrete_only = True
@@ -189,7 +189,11 @@ class Tabular(Learner[T]):
         """The table itself, as an array. Shape (S, A)."""
         return self.table.q.numpy()
 
-    def _round(self, collector: AnyCollector, left: int, share: float) -> dict[str, float]:
+    def training_iteration(
+        self, collector: AnyCollector, progress_remaining: float
+    ) -> dict[str, float]:
+        """Act, learn from each step, and return metrics."""
+        left, share = self.until - self.steps, progress_remaining
         assert isinstance(collector, Collector)
         config = self.config
         length = min(ROUND, math.ceil(left / config.num_envs))
@@ -197,7 +201,7 @@ class Tabular(Learner[T]):
         with one_thread():
             errors = [self._advance(collector, epsilon) for _ in range(length)]
         self.steps += length * config.num_envs
-        return {"td_error": float(np.mean(errors)), "epsilon": epsilon}
+        return {"train/td_error": float(np.mean(errors)), "rollout/exploration_rate": epsilon}
 
     @abstractmethod
     def _advance(self, collector: Collector, epsilon: float) -> float:
@@ -206,7 +210,12 @@ class Tabular(Learner[T]):
     def _epsilon(self, done: float) -> float:
         """Return the probability of a random action, ``done`` of the way through learning."""
         config = self.config
-        return falling(config.epsilon_start, config.epsilon_end, config.epsilon_fraction, done)
+        return linear_schedule(
+            config.exploration_initial_eps,
+            config.exploration_final_eps,
+            config.exploration_fraction,
+            done,
+        )
 
     def _states(self, obs: np.ndarray) -> np.ndarray:
         """Return the states of flat observations, shape (N,) for (N, D)."""
@@ -214,9 +223,9 @@ class Tabular(Learner[T]):
 
     def _draw(self, state: np.ndarray, epsilon: float, rng: torch.Generator) -> np.ndarray:
         """Return epsilon-greedy actions; of equally good ones the first is taken. Shape (N,)."""
-        drawn = draw_whims(len(state), actions=self._q.shape[1], epsilon=epsilon, rng=rng)
-        fell, whim = (tensor.cpu().numpy() for tensor in drawn)
-        return np.where(fell, whim, self._q[state].argmax(axis=1))
+        drawn = random_actions(len(state), actions=self._q.shape[1], epsilon=epsilon, rng=rng)
+        fell, random_action = (tensor.cpu().numpy() for tensor in drawn)
+        return np.where(fell, random_action, self._q[state].argmax(axis=1))
 
     def _learn(self, step: Step, action: np.ndarray, next_q: np.ndarray) -> float:
         """Learn R + gamma Q(s', a') for the actions taken; only death makes Q(s', a') 0.
@@ -236,9 +245,9 @@ class Tabular(Learner[T]):
         entry, target = entry[valid], target[valid]
         q, visits = self._q.reshape(-1), self.table.visits.numpy().reshape(-1)
         error = np.abs(target - q[entry]).sum() / max(valid.sum(), 1)
-        rate, power = config.learning_rate, config.learning_rate_power
+        rate, power = config.learning_rate, config.step_size_exponent
         learn_targets(q, visits, entry, target, rate=rate, power=power)
-        self.clock.add("update", time.perf_counter() - began)
+        self.seconds["update"] += time.perf_counter() - began
         return float(error)
 
     def _act(
@@ -247,7 +256,7 @@ class Tabular(Learner[T]):
         rows = self._states(obs.cpu().numpy())
         if deterministic:
             return torch.from_numpy(self._q[rows].argmax(axis=1)), state
-        return torch.from_numpy(self._draw(rows, self._epsilon(1.0), self._play)), state
+        return torch.from_numpy(self._draw(rows, self._epsilon(1.0), self._predict_rng)), state
 
     def q_values(self, observation: Any) -> np.ndarray:
         """Return Q of N observations, in units of reward. Shape (N, actions)."""
@@ -259,7 +268,7 @@ class Tabular(Learner[T]):
         return Parts(
             modules={"table": self.table},
             optimizer=None,
-            generators={"train": self._rng, "play": self._play},
+            generators={"train": self._rng, "play": self._predict_rng},
             counters=("steps",),
             keepers={"choice": self._choice},
         )

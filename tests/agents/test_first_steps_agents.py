@@ -33,29 +33,31 @@ def greedy_value(mdp, q, gamma):
     return policy_value(mdp, np.eye(q.shape[1])[q.argmax(axis=1)], gamma)
 
 
-# A target network is copied after target_period of the gradient steps, of which there are 8 to
-# 64 (128) environment steps. Each copy takes gamma of the error away: 50 leave 0.9^50 = 0.5 %.
+USUAL = {"double_q": True, "layer_norm": True, "lr_schedule": "linear"}
+
+# A target network is copied after 50 gradient steps, of which there are 8 to 64 (128)
+# environment steps. Each copy takes gamma of the error away: 50 leave 0.9^50 = 0.5 %.
 DEEP_Q = DQNConfig(
     num_envs=16,
     gamma=0.9,
-    n_step=1,
-    hidden=(64,),
+    **USUAL,
+    hidden_sizes=(64,),
     learning_rate=2e-3,
-    epsilon_end=1.0,
-    batch=64,
-    capacity=8_000,
-    warmup=500,
-    target_period=50,
+    exploration_final_eps=1.0,
+    batch_size=64,
+    buffer_size=8_000,
+    learning_starts=500,
+    target_update_interval=400,
 )
 PARALLEL_Q = PQNConfig(
     num_envs=32,
     gamma=0.9,
     q_lambda=0.0,  # longer returns would be those of acting at random
-    hidden=(64,),
+    hidden_sizes=(64,),
     learning_rate=3e-3,
-    epsilon_end=1.0,
-    rollout_steps=16,
-    minibatch=128,
+    exploration_final_eps=1.0,
+    n_steps=16,
+    batch_size=128,
 )
 
 
@@ -80,14 +82,14 @@ def test_dqn_finds_the_best_arm_and_what_each_is_worth():
     # add some. 0.1 is three deviations; the best arm is 0.36 ahead of the next.
     config = DQNConfig(
         num_envs=32,
-        n_step=1,
-        hidden=(32,),
+        **USUAL,
+        hidden_sizes=(32,),
         learning_rate=1e-2,  # Adam moves a weight by this at most, 750 times: beyond any mean
-        epsilon_end=1.0,
-        batch=512,
-        capacity=12_000,
-        warmup=500,
-        target_period=50,
+        exploration_final_eps=1.0,
+        batch_size=512,
+        buffer_size=12_000,
+        learning_starts=500,
+        target_update_interval=800,
     )
     q = trained(DQN, BANDIT, config, 12_000).q_values(np.zeros(1, np.int64))
     means = mdp_of(BANDIT).reward
@@ -102,14 +104,14 @@ def test_dqn_recommends_as_well_as_anybody_could():
     config = DQNConfig(
         num_envs=32,
         gamma=0.8,
-        n_step=1,
-        hidden=(64,),
+        **USUAL,
+        hidden_sizes=(64,),
         learning_rate=2e-3,
-        epsilon_end=1.0,
-        batch=256,
-        capacity=16_000,
-        warmup=500,
-        target_period=20,  # 50 copies in 1000 gradient steps leave 0.8^50 of the error
+        exploration_final_eps=1.0,
+        batch_size=256,
+        buffer_size=16_000,
+        learning_starts=500,
+        target_update_interval=320,  # 50 copies in 1000 gradient steps leave 0.8^50 of the error
     )
     q = trained(DQN, RECOMMENDER, config, 16_000).q_values(np.arange(3))
     optimal = value_iteration(mdp, 0.8).max(axis=1)
@@ -127,14 +129,14 @@ def test_dqn_recommends_as_well_as_anybody_could():
             DQN,
             DQNConfig(
                 num_envs=32,
-                n_step=1,
-                hidden=(32,),
-                features=32,
-                epsilon_fraction=0.5,
-                batch=64,
-                capacity=8_000,
-                warmup=500,
-                target_period=50,
+                **USUAL,
+                hidden_sizes=(32,),
+                cnn_features_dim=32,
+                exploration_fraction=0.5,
+                batch_size=64,
+                buffer_size=8_000,
+                learning_starts=500,
+                target_update_interval=800,
             ),
             5_000,
         ),
@@ -142,11 +144,11 @@ def test_dqn_recommends_as_well_as_anybody_could():
             PPO,
             PPOConfig(
                 num_envs=64,
-                rollout_steps=8,
-                minibatch=128,
-                epochs=4,
-                hidden=(32,),
-                features=32,
+                n_steps=8,
+                batch_size=128,
+                n_epochs=4,
+                hidden_sizes=(32,),
+                cnn_features_dim=32,
                 learning_rate=2e-3,
             ),
             8_000,

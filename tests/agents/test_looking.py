@@ -14,12 +14,12 @@ from robolearn.evaluation import evaluate
 
 CONFIG = PPOConfig(
     num_envs=16,
-    rollout_steps=16,
-    minibatch=64,
-    epochs=4,
+    n_steps=16,
+    batch_size=64,
+    n_epochs=4,
     gamma=0.9,
-    hidden=(16,),
-    features=16,
+    hidden_sizes=(16,),
+    cnn_features_dim=16,
     learning_rate=2e-3,
 )
 
@@ -62,7 +62,7 @@ def side():
 @pytest.mark.slow
 @pytest.mark.parametrize("memory", [0, 16], ids=["without-memory", "with-memory"])
 def test_what_only_an_image_tells_is_learned(memory, side):
-    agent = PPO(side, replace(CONFIG, memory=memory), seed=0).learn(8_000)
+    agent = PPO(side, replace(CONFIG, gru_hidden_size=memory), seed=0).learn(8_000)
     agent.close()
     # Of 8 at best; guessing earns 4.
     assert evaluate(agent, side, episodes=25).mean > 7.8
@@ -70,19 +70,21 @@ def test_what_only_an_image_tells_is_learned(memory, side):
 
 @pytest.mark.parametrize("memory", [0, 16], ids=["without-memory", "with-memory"])
 def test_before_the_first_gradient_step_probabilities_are_those_of_acting(memory, side):
-    agent = PPO(side, replace(CONFIG, memory=memory, learning_rate=0.0, epochs=1), seed=0)
+    agent = PPO(
+        side, replace(CONFIG, gru_hidden_size=memory, learning_rate=0.0, n_epochs=1), seed=0
+    )
     with torch.no_grad():
-        agent.net.policy[-1].weight.mul_(300.0)
+        agent.net.policy[-1].weight.mul_(500.0)
     for report in agent.iterate(512):  # nothing is learned, so that all steps are first ones
-        assert abs(report.metrics["approximate_kl"]) < 1e-6
-        assert report.metrics["entropy"] < 0.6  # sharp enough to tell
+        assert abs(report.metrics["train/approx_kl"]) < 1e-6
+        assert report.metrics["train/entropy"] < 0.6  # sharp enough to tell
     agent.close()
 
 
-def test_vectors_beside_an_image_are_normalised_and_pixels_are_not_counted(side):
+def test_vectors_beside_an_image_are_normalized_and_pixels_are_not_counted(side):
     agent = PPO(side, CONFIG, seed=0).learn(2_048)
     agent.close()
-    moments = agent.net.perception.observations
+    moments = agent.net.encoder.observations
     # The clock shows 0 to 7 before a step: mean 3.5, variance (64 - 1) / 12; first episodes are
     # staggered only where there is a time limit of Gymnasium's.
     assert moments.mean.tolist() == pytest.approx([3.5])
@@ -93,7 +95,7 @@ def test_vectors_beside_an_image_are_normalised_and_pixels_are_not_counted(side)
 @pytest.mark.slow
 @pytest.mark.parametrize("memory", [0, 16], ids=["without-memory", "with-memory"])
 def test_an_agent_that_looks_at_images_is_read_back(memory, side, tmp_path):
-    agent = PPO(side, replace(CONFIG, memory=memory), seed=0).learn(512)
+    agent = PPO(side, replace(CONFIG, gru_hidden_size=memory), seed=0).learn(512)
     agent.close()
     agent.save(tmp_path / "agent")
     copies = [PPO.load(tmp_path / "agent") for _ in range(2)]

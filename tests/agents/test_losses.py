@@ -1,18 +1,26 @@
 """The losses, on batches small enough to work out by hand."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from robolearn.agents.ppo import Lesson, adapted, clipped_policy_loss, value_loss
-from robolearn.agents.pqn import Lesson as QLesson
-from robolearn.agents.pqn import q_loss
-from robolearn.agents.q_learner import taken
-from robolearn.agents.q_losses import return_bounds, shares, td_loss, td_target
-from robolearn.data.replay import Batch
-from robolearn.nn.value_distributions import CategoricalReturn, Expectation
+from robolearn.agents.deep_q import gather_actions
+from robolearn.agents.dqn import td_loss, td_target
+from robolearn.agents.on_policy import explained_variance
+from robolearn.agents.ppo import (
+    PPOBatch,
+    adapt_learning_rate,
+    clipped_surrogate_loss,
+    update_metrics,
+    value_loss,
+)
+from robolearn.agents.pqn import PQNBatch, q_loss
+from robolearn.buffers.replay_buffer import ReplayBatch
+from robolearn.networks.actor_critic import CategoricalDistribution
+from robolearn.networks.q_network import CategoricalReturn, Expectation
 
 MEAN = Expectation()
 
@@ -31,7 +39,7 @@ class Table(nn.Module):
 def transitions(*, action, reward, discount, weight=None):
     count = len(action)
     ones = [1.0] * count
-    return Batch(
+    return ReplayBatch(
         torch.zeros(count, 1),
         torch.tensor(action),
         torch.tensor(reward),
@@ -47,7 +55,12 @@ def loss_of(online, target, batch, *, double):
         next_output = target(batch.next_obs)
         chooser = MEAN.mean(online(batch.next_obs) if double else next_output)
         goal = td_target(MEAN, batch, next_output, chooser)
-    return td_loss(MEAN, taken(online(batch.obs), batch.action), goal, shares(batch.weight))
+    return td_loss(
+        MEAN,
+        gather_actions(online(batch.obs), batch.action),
+        goal,
+        batch.weight,
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,32 +110,18 @@ def test_td_targets_of_a_distribution_are_those_of_the_action_its_chooser_likes_
     assert own.tolist() == [pytest.approx([0.0, 0.0, 1.0])]
 
 
-def test_taken_picks_one_action_of_each_row_with_all_its_numbers():
+def test_gather_actions_picks_one_action_of_each_row_with_all_its_numbers():
     output = torch.arange(24.0).view(2, 2, 3, 2)  # rows (2, 2), 3 actions, width 2
     action = torch.tensor([[2, 0], [1, 1]])
     # Row r begins at 6 r, action a at 2 a further on: 0 + 4, 6 + 0, 12 + 2, 18 + 2.
-    assert taken(output, action).tolist() == [[[4, 5], [6, 7]], [[14, 15], [20, 21]]]
+    assert gather_actions(output, action).tolist() == [[[4, 5], [6, 7]], [[14, 15], [20, 21]]]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "gamma", "expected"),
-    [
-        (-1.0, 2.0, 0.75, (-4.0, 8.0)),  # 1 / (1 - 0.75) = 4
-        (1.0, 2.0, 0.75, (0.0, 8.0)),  # it may end before anything was earned
-        (-2.0, -1.0, 0.75, (-8.0, 0.0)),
-        (0.0, 0.0, 1.0, (0.0, 0.0)),
-        (-1.0, 2.0, 1.0, (-math.inf, math.inf)),
-    ],
-)
-def test_return_bounds_by_hand(low, high, gamma, expected):
-    assert return_bounds(low, high, gamma) == expected
-
-
-def test_q_loss_is_half_the_mean_squared_error_of_the_actions_taken():
+def test_q_loss_is_half_the_mean_squared_error_of_the_actions_gather_actions():
     # Errors 2 - 5 = -3 and 30 - 29 = 1: (9 + 1) / 2 / 2.
     q = torch.tensor([[1.0, 2.0], [30.0, 40.0]], requires_grad=True)
-    lesson = QLesson(torch.zeros(2, 1), torch.tensor([1, 0]), torch.tensor([5.0, 29.0]))
-    loss = q_loss(q, lesson)
+    batch = PQNBatch(torch.zeros(2, 1), torch.tensor([1, 0]), torch.tensor([5.0, 29.0]))
+    loss = q_loss(q, batch)
     assert loss.item() == 2.5
     # Each slope is the error over the number of steps; the other actions have none.
     loss.backward()
@@ -130,7 +129,7 @@ def test_q_loss_is_half_the_mean_squared_error_of_the_actions_taken():
 
 
 @pytest.mark.parametrize("double", [True, False])
-def test_td_gradients_reach_the_action_taken_by_the_online_network_only(double):
+def test_td_gradients_reach_the_action_gather_actions_by_the_online_network_only(double):
     online, target = Table(1.0, 3.0), Table(9.0, 4.0)
     batch = transitions(action=[0], reward=[2.0], discount=[0.9])
     loss_of(online, target, batch, double=double).backward()
@@ -152,7 +151,7 @@ def test_td_gradients_reach_the_action_taken_by_the_online_network_only(double):
 def test_clipped_policy_loss_by_hand(ratio, advantage, expected, slope):
     old = -1.3
     log_prob = torch.tensor([old + math.log(ratio)], requires_grad=True)
-    loss = clipped_policy_loss(log_prob, steps([old], [advantage]), clip=0.2)
+    loss = clipped_surrogate_loss(log_prob, steps([old], [advantage]), clip_range=0.2)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     # d(ratio * A) / d(log_prob) = ratio * A, where it is not held.
     loss.backward()
@@ -162,27 +161,33 @@ def test_clipped_policy_loss_by_hand(ratio, advantage, expected, slope):
 def test_clipped_policy_loss_averages():
     # Ratios 1 and 1 with advantages 1 and -4: -(1 - 4) / 2.
     batch = steps([-1.0, -2.0], [1.0, -4.0])
-    loss = clipped_policy_loss(torch.tensor([-1.0, -2.0]), batch, clip=0.2)
+    loss = clipped_surrogate_loss(torch.tensor([-1.0, -2.0]), batch, clip_range=0.2)
     assert loss.item() == pytest.approx(1.5)
 
 
 def steps(log_prob, advantage):
     unused = torch.zeros(len(log_prob))
-    return Lesson(
-        unused, torch.tensor(advantage), unused, unused, torch.tensor(log_prob), unused[:, None]
+    return PPOBatch(
+        unused,
+        unused,
+        torch.tensor(advantage),
+        unused,
+        unused,
+        torch.tensor(log_prob),
+        unused[:, None],
     )
 
 
 @pytest.mark.parametrize(
     ("clip", "value", "expected", "slope"),
     [
-        # The value was 1 and should have been 3. Without a clip (3 - v)^2 / 2.
-        (0.0, 2.0, 0.5, -1.0),
-        (0.0, 0.0, 4.5, -3.0),
-        (0.5, 1.25, 1.53125, -1.75),  # moved by no more than the clip: as without
-        (0.5, 2.0, 1.125, 0.0),  # moved further and nearer: held at 1.5, (3 - 1.5)^2 / 2
-        (0.5, 0.0, 4.5, -3.0),  # moved away: the end of the range, 0.5, would be better, so not
-        (0.5, 5.0, 2.0, 2.0),  # beyond the target and worse than 1.5 would be: (5 - 3)^2 / 2
+        # The value was 1 and should have been 3. Without a clip (3 - v)^2.
+        (None, 2.0, 1.0, -2.0),
+        (None, 0.0, 9.0, -6.0),
+        (0.5, 1.25, 3.0625, -3.5),  # moved by no more than the clip: as without
+        (0.5, 2.0, 2.25, 0.0),  # moved further and nearer: held at 1.5, (3 - 1.5)^2
+        (0.5, 0.0, 9.0, -6.0),  # moved away: the end of the range, 0.5, would be better, so not
+        (0.5, 5.0, 4.0, 4.0),  # beyond the target and worse than 1.5 would be: (5 - 3)^2
     ],
 )
 def test_value_loss_by_hand(clip, value, expected, slope):
@@ -193,16 +198,48 @@ def test_value_loss_by_hand(clip, value, expected, slope):
     assert told.grad.item() == slope
 
 
-@pytest.mark.parametrize("clip", [0.0, 10.0])
-def test_value_loss_is_half_the_mean(clip):
-    # Errors 2 and -1: (4 + 1) / 2 / 2.
-    assert value_loss(torch.tensor([1.0, 2.0]), valued([0.0, 0.0], [3.0, 1.0]), clip) == 1.25
+@pytest.mark.parametrize("clip", [None, 10.0])
+def test_value_loss_is_the_mean_squared_error(clip):
+    # Errors 2 and -1: (4 + 1) / 2.
+    assert value_loss(torch.tensor([1.0, 2.0]), valued([0.0, 0.0], [3.0, 1.0]), clip) == 2.5
 
 
 def valued(value, target):
     unused = torch.zeros(len(value))
     value, target = torch.tensor(value), torch.tensor(target)
-    return Lesson(unused, unused, value, target, unused, unused[:, None])
+    return PPOBatch(unused, unused, unused, value, target, unused, unused[:, None])
+
+
+def test_the_approximate_kl_by_hand():
+    # Both actions had probability 1/2 and now have 3/4 and 1/4: ratios 1.5 and 0.5 give
+    # 0.5 - log 1.5 = 0.0945 and -0.5 + log 2 = 0.1931 (ratio - 1 - log ratio).
+    net = SimpleNamespace(policy=nn.Identity(), head=CategoricalDistribution(2))
+    logits = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
+    batch = steps([math.log(0.5)] * 2, [0.0, 0.0])._replace(action=torch.tensor([0, 1]))
+    losses = torch.zeros(1, 3)
+    metrics = update_metrics(net, logits, batch, losses, 0.45)
+    assert metrics["train/approx_kl"].item() == pytest.approx((math.log(2) - math.log(1.5)) / 2)
+    assert metrics["train/clip_fraction"] == 1.0  # both ratios are 0.5 away from 1
+    assert update_metrics(net, logits, batch, losses, 0.55)["train/clip_fraction"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        ([1.0, 3.0], 1.0),
+        ([5.0, 7.0], 1.0),  # an offset is not seen
+        ([2.0, 2.0], 0.0),
+        ([3.0, 1.0], -3.0),  # errors -2 and 2: 1 - 4 / 1
+    ],
+)
+def test_explained_variance_by_hand(predicted, expected):
+    # Returns 1 and 3 have variance 1.
+    found = explained_variance(torch.tensor(predicted), torch.tensor([1.0, 3.0])).item()
+    assert found == pytest.approx(expected)
+
+
+def test_constant_returns_have_no_variance_to_explain():
+    assert explained_variance(torch.tensor([1.0, 2.0]), torch.ones(2)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -213,9 +250,12 @@ def valued(value, target):
         (3e-3, 0.01, 3e-3),
         (3e-3, 0.005, 3e-3),
         (3e-3, 0.0049, 4.5e-3),  # less than half: 3 * 1.5
-        (8e-3, 0.0, 1e-2),  # 12e-3 is too much
+        (3e-3, 0.0, 3e-3),  # nothing was measured, as in rsl_rl
+        (8e-3, 0.001, 1e-2),  # 12e-3 is too much
         (1.2e-5, 1.0, 1e-5),  # 0.8e-5 is too little
+        (5e-6, 1.0, 5e-6),  # below the range already: not raised where it is to be lowered
+        (3e-2, 0.001, 3e-2),  # above it already: not lowered where it is to be raised
     ],
 )
 def test_the_learning_rate_is_adapted_by_hand(rate, kl, expected):
-    assert adapted(rate, kl, target=0.01) == pytest.approx(expected)
+    assert adapt_learning_rate(rate, kl, target=0.01) == pytest.approx(expected)

@@ -19,63 +19,63 @@ from probe_env import (
 )
 
 from robolearn.agents.a2c import A2C, A2CConfig
+from robolearn.agents.deep_q import DeepQAgent
 from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.agents.pqn import PQN, PQNConfig
-from robolearn.agents.q_learner import QLearner
 from robolearn.agents.reinforce import REINFORCE, REINFORCEConfig
 
 GAMMA = 0.8
 
 _SHARED = {
     "gamma": GAMMA,
-    "hidden": (16,),
+    "hidden_sizes": (16,),
     "learning_rate": 0.02,
-    "final_learning_rate": 0.0,
-    "normalise": True,
+    "normalize_obs": True,
 }
 _Q = {
     **_SHARED,
     "layer_norm": True,
     "max_grad_norm": 10.0,
-    "epsilon_start": 1.0,
-    "epsilon_end": 1.0,
+    "exploration_initial_eps": 1.0,
+    "exploration_final_eps": 1.0,
 }
 """Q-learners act at random all the time, and learn the values of acting best."""
 
-_POLICY = {**_SHARED, "max_grad_norm": 0.5, "entropy": 0.0, "whiten": True}
+_POLICY = {**_SHARED, "max_grad_norm": 0.5, "ent_coef": 0.0, "normalize_advantage": True}
 
 DQN_PROBE = DQNConfig(
     **_Q,
     num_envs=16,
-    double=True,
+    double_q=True,
+    lr_schedule="linear",
     n_step=1,
-    prioritised=False,
-    returns="mean",
-    batch=128,
-    capacity=4_000,
-    warmup=160,
-    collect_steps=2,
-    updates=4,
-    target_period=10,
+    prioritized_replay=False,
+    value_distribution="none",
+    batch_size=128,
+    buffer_size=4_000,
+    learning_starts=160,
+    train_freq=2,
+    gradient_steps=4,
+    target_update_interval=80,
 )
 PQN_PROBE = PQNConfig(
     **_Q,
     num_envs=32,
-    rollout_steps=8,
+    n_steps=8,
     q_lambda=0.0,
-    epochs=2,
-    minibatch=64,
+    n_epochs=2,
+    batch_size=64,
 )
 PPO_PROBE = PPOConfig(
-    **_POLICY, num_envs=32, rollout_steps=8, gae_lambda=0.95, clip=0.2, epochs=4, minibatch=64
+    **_POLICY, num_envs=32, n_steps=8, gae_lambda=0.95, clip_range=0.2, n_epochs=4, batch_size=64
 )
-A2C_PROBE = A2CConfig(**_POLICY, num_envs=64, rollout_steps=4, gae_lambda=0.95)
-REINFORCE_PROBE = REINFORCEConfig(**_POLICY, num_envs=64, rollout_steps=20, baseline=True)
+A2C_PROBE = A2CConfig(**_POLICY, num_envs=64, n_steps=4, gae_lambda=0.95)
+REINFORCE_PROBE = REINFORCEConfig(**_POLICY, num_envs=64, n_steps=20, baseline=True)
 
 AGENTS = {
     "dqn": (DQN, DQN_PROBE, 3_000),
-    "pqn": (PQN, PQN_PROBE, 12_000),
+    "pqn": (PQN, PQN_PROBE, 24_000),  # RAdam takes 2,000 gradient steps to its full rate
     "ppo": (PPO, PPO_PROBE, 8_000),
     "a2c": (A2C, A2C_PROBE, 40_000),
     "reinforce": (REINFORCE, REINFORCE_PROBE, 20_000),
@@ -95,15 +95,15 @@ def learned(name, table, **options):
 
 
 def require_values(agent, obs, q):
-    """Check what an agent says of states against the known Q of each action, to 2 %.
+    """Check what an agent says of states against the known Q of each action, to 3 %.
 
     Of agents that tell V, the largest Q is asked: they have come to act by it.
     """
     obs, q = np.array(obs, np.float32), np.array(q)
-    if isinstance(agent, QLearner):
-        np.testing.assert_allclose(agent.q_values(obs), q, rtol=0.02)
+    if isinstance(agent, DeepQAgent):
+        np.testing.assert_allclose(agent.q_values(obs), q, rtol=0.03)
     else:
-        np.testing.assert_allclose(agent.value(obs), q.max(axis=1), rtol=0.02)
+        np.testing.assert_allclose(agent.value(obs), q.max(axis=1), rtol=0.03)
 
 
 def acts(agent, obs):
@@ -168,7 +168,7 @@ def test_the_first_step_is_credited_with_what_the_last_one_pays(name):
     agent = learned(name, CREDIT)
     assert acts(agent, np.eye(7)[[0]]) == [1]
     # Who acts at its best stops seeing states 1 to 3.
-    seen = slice(None) if isinstance(agent, QLearner) else [0, 4, 5, 6]
+    seen = slice(None) if isinstance(agent, DeepQAgent) else [0, 4, 5, 6]
     require_values(agent, np.eye(7)[seen], CREDITED[seen])
 
 
@@ -203,7 +203,7 @@ def test_longer_returns_value_a_time_limit_alike(name, options):
 
 
 def test_dqn_without_double_learns_the_value_of_choices_alike():
-    agent = learned("dqn", CHOICES, double=False)
+    agent = learned("dqn", CHOICES, double_q=False)
     require_values(agent, np.eye(3), [[0.8, 1.2], [1.0, 1.0], [1.5, -1.5]])
 
 
@@ -211,12 +211,12 @@ def test_prioritised_replay_does_not_bias_the_value_of_a_lottery():
     # At the mean 1/4 the lot that pays is off by 3/4 and the three others by 1/4: replayed by the
     # power 0.6 of that, it comes 3 ** 0.6 = 1.93 times too often, and the mean of what is replayed
     # is 1.93 / (1.93 + 3) = 0.39.
-    agent = learned("dqn", LUCK, prioritised=True, importance_start=1.0, learning_rate=0.005)
+    agent = learned("dqn", LUCK, prioritized_replay=True, per_beta_start=1.0, learning_rate=0.005)
     require_values(agent, [[1.0]], [[1 / 4]])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whiten", [True, False])
-def test_reinforce_without_a_baseline_does_what_pays(whiten):
-    agent = learned("reinforce", MATCH, baseline=False, whiten=whiten)
+@pytest.mark.parametrize("normalize_advantage", [True, False])
+def test_reinforce_without_a_baseline_does_what_pays(normalize_advantage):
+    agent = learned("reinforce", MATCH, baseline=False, normalize_advantage=normalize_advantage)
     assert acts(agent, [[0.0], [1.0]]) == [0, 1]

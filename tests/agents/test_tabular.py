@@ -126,8 +126,10 @@ def table(agent):
 )
 def test_one_update_is_worked_out_by_hand(agent_class, ends, expected):
     envs = Ring(ends)
-    options = {"gamma": 0.9, "learning_rate": 0.5, "learning_rate_power": 0.0}
-    agent = build(agent_class, envs, epsilon_start=0.0, epsilon_end=0.0, **options)
+    options = {"gamma": 0.9, "learning_rate": 0.5, "step_size_exponent": 0.0}
+    agent = build(
+        agent_class, envs, exploration_initial_eps=0.0, exploration_final_eps=0.0, **options
+    )
     before = np.array([[0.0, 5.0], [1.0, 2.0], [7.0, 3.0]])
     table(agent)[:] = before
     agent.learn(1)
@@ -142,8 +144,10 @@ def test_one_update_is_worked_out_by_hand(agent_class, ends, expected):
 @every_agent
 def test_at_a_time_limit_the_state_reached_counts_and_not_that_of_the_reset(agent_class):
     envs = Ring("truncated")
-    options = {"gamma": 0.9, "learning_rate": 0.5, "learning_rate_power": 0.0}
-    agent = build(agent_class, envs, epsilon_start=0.0, epsilon_end=0.0, **options)
+    options = {"gamma": 0.9, "learning_rate": 0.5, "step_size_exponent": 0.0}
+    agent = build(
+        agent_class, envs, exploration_initial_eps=0.0, exploration_final_eps=0.0, **options
+    )
     table(agent)[:] = [[5.0, 0.0], [1.0, 2.0], [7.0, 3.0]]
     agent.learn(2)
     # From 0 action 0 leads to 1, worth 2, and pays 0: 5 + 0.5 (0 + 0.9 * 2 - 5) = 3.4. Then from
@@ -157,7 +161,7 @@ def test_sarsa_learns_from_the_actions_that_it_takes_next():
     # Retold by a loop over what the environment saw; its last action is needed for the one before.
     steps, gamma = 40, 0.9
     envs = Ring()
-    agent = build(SARSA, envs, gamma=gamma, learning_rate=0.5, epsilon_end=1.0)
+    agent = build(SARSA, envs, gamma=gamma, learning_rate=0.5, exploration_final_eps=1.0)
     agent.learn(steps - 1)
     learned = table(agent).copy()
     agent.learn(1)
@@ -172,7 +176,9 @@ def test_sarsa_learns_from_the_actions_that_it_takes_next():
 
 def test_q_learning_learns_of_the_best_action_whichever_it_takes():
     envs = Ring()
-    agent = build(QLearning, envs, gamma=0.9, learning_rate=0.5, epsilon_end=1.0).learn(40)
+    agent = build(QLearning, envs, gamma=0.9, learning_rate=0.5, exploration_final_eps=1.0).learn(
+        40
+    )
     q, visits = np.zeros((3, 2)), np.zeros((3, 2))
     for s, a in envs.seen:
         visits[s, a] += 1
@@ -233,7 +239,7 @@ def test_an_endless_walk_cut_by_a_time_limit_has_the_values_of_the_endless_one(a
     # V(2) = 3 + g V(0), so V(0) = (1 + 3 g^2) / (1 - g^3). A step that only resets comes from
     # state 2 and pays nothing: counted as one it would spoil V(2).
     envs = Counted(mode, rewards=(1.0, 0.0, 3.0))
-    rate = {"learning_rate": 0.5, "learning_rate_power": 0.0}
+    rate = {"learning_rate": 0.5, "step_size_exponent": 0.0}
     agent = trained(agent_class, envs, 4000, gamma=0.8, **rate)
     v0 = (1 + 3 * 0.8**2) / (1 - 0.8**3)
     v2 = 3 + 0.8 * v0
@@ -303,9 +309,9 @@ def learned(agent_class, task, epsilon):
         kwargs=task.kwargs,
         num_envs=task.num_envs,
         gamma=0.8,
-        learning_rate_power=task.power,
-        epsilon_start=epsilon,
-        epsilon_end=epsilon,
+        step_size_exponent=task.power,
+        exploration_initial_eps=epsilon,
+        exploration_final_eps=epsilon,
     )
     return table(agent)
 
@@ -335,8 +341,8 @@ def test_sarsa_finds_the_values_of_its_own_exploring_policy(name):
 @pytest.mark.slow
 def test_where_nothing_slips_a_rate_of_1_is_exact():
     # Gymnasium's own lake, not slippery: each target is the truth once the next state's is.
-    options = {"kwargs": {"is_slippery": False}, "gamma": 0.9, "learning_rate_power": 0.0}
-    agent = trained(QLearning, "FrozenLake-v1", 30_000, epsilon_end=1.0, **options)
+    options = {"kwargs": {"is_slippery": False}, "gamma": 0.9, "step_size_exponent": 0.0}
+    agent = trained(QLearning, "FrozenLake-v1", 30_000, exploration_final_eps=1.0, **options)
     lake = gym.make("FrozenLake-v1", is_slippery=False).unwrapped.P
     np.testing.assert_allclose(
         table(agent), value_iteration(FiniteMDP.from_toy_text(lake), 0.9), atol=1e-6
@@ -355,8 +361,8 @@ def test_without_a_report_s_remainder_as_many_steps_are_made_as_asked_for(agent_
 def test_epsilon_falls_while_it_learns(agent_class):
     # 4 environments, 512 steps: 8 reports, of which the first begins after 0/8 of the steps; the
     # fall from 1 to 0.2 takes 4 of them.
-    agent = build(agent_class, GAME, num_envs=4, epsilon_end=0.2)
-    epsilon = [report.metrics["epsilon"] for report in agent.iterate(512)]
+    agent = build(agent_class, GAME, num_envs=4, exploration_final_eps=0.2)
+    epsilon = [report.metrics["rollout/exploration_rate"] for report in agent.iterate(512)]
     agent.close()
     assert epsilon == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2, 0.2])
 
@@ -390,7 +396,7 @@ def test_predict_has_the_signature_of_the_other_agents(agent_class):
 
 @every_agent
 def test_predict_takes_the_best_action_or_explores_at_the_last_rate(agent_class):
-    agent = build(agent_class, GAME, epsilon_end=0.4)
+    agent = build(agent_class, GAME, exploration_final_eps=0.4)
     table(agent)[3] = [1.0, 2.0]
     best, state = agent.predict(3, "kept", deterministic=True)
     assert (int(best), np.ndim(best), state) == (1, 0, "kept")

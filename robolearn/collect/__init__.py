@@ -1,0 +1,1 @@
+"""Stepping training environments, on the host and on a device."""
