@@ -30,14 +30,31 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)
 	$(BIN)/robolearn quickstart
 
-# In two parts, so that no process has to hold what all tests import.
-test: $(READY)
-	$(PYTEST) -m "not slow" tests/envs
-	$(PYTEST) -m "not slow" --ignore=tests/envs
+# In parts, so that no process has to hold what all tests import.
+TORCH_ENVS := $(wildcard tests/envs/test_torch_*.py) tests/envs/test_warp.py
+SCENES := $(addprefix tests/envs/test_,arenas.py custom_layouts.py navigation.py \
+	navigation_views.py rendering.py)
+BOTH := $(filter-out $(TORCH_ENVS),$(shell grep -l torch tests/envs/test_*.py))
+NETWORKS := $(BOTH) tests/buffers tests/networks
+LEARNERS := tests/agents tests/baselines tests/collect
+VIEWS := tests/pages tests/runs tests/video
+ALONE := tests/commands tests/compare tests/imitation
+OTHERS := tests/envs tests/buffers tests/networks $(LEARNERS) $(VIEWS) $(ALONE)
 
-test-all: $(READY)
-	$(PYTEST) tests/envs
-	$(PYTEST) --ignore=tests/envs
+test test-all: PYTEST += --limit-memory
+test: TIER := -m "not slow"
+test test-all: $(READY)
+	$(PYTEST) $(TIER) tests/envs $(patsubst %,--ignore=%,$(TORCH_ENVS) $(SCENES) $(BOTH))
+	$(PYTEST) $(TIER) $(SCENES)
+	$(PYTEST) $(TIER) $(filter-out %_warp.py,$(TORCH_ENVS))
+	$(if $(TIER),,$(PYTEST) tests/envs/test_warp.py)
+	$(PYTEST) $(TIER) $(NETWORKS)
+	$(PYTEST) $(TIER) $(LEARNERS)
+	$(PYTEST) $(TIER) $(VIEWS)
+	$(PYTEST) $(TIER) tests/commands
+	$(PYTEST) $(TIER) tests/compare
+	$(PYTEST) $(TIER) tests/imitation
+	$(PYTEST) $(TIER) tests $(OTHERS:%=--ignore=%)
 
 test-pythons:
 	.ci/envs-on-other-pythons

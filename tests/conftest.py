@@ -2,26 +2,52 @@
 
 import ctypes
 import gc
+import importlib.util
+import os
 import resource
 import sys
+from pathlib import Path
 
 import pytest
 
 from robolearn_envs.arenas.bank import bank
 
 MEMORY_LIMIT = 700
-"""MB of resident memory that a test process may reach."""
+"""MB of resident memory that a test process may reach; ``--limit-memory`` enforces it."""
+
+CUDA_LIBRARIES = 300
+"""MB that the libraries of torch's CUDA build take on top, shared between processes."""
+
+
+def memory_limit():
+    """Return the limit for the build of torch that is installed, without importing it."""
+    torch = importlib.util.find_spec("torch")
+    cuda = torch and any(Path(torch.origin).with_name("lib").glob("libtorch_cuda.*"))
+    return MEMORY_LIMIT + CUDA_LIBRARIES if cuda else MEMORY_LIMIT
 
 
 SLOW_FIXTURES = {"browser", "compared"}
 """Fixtures that take longer than `make test` has room for: a browser, and a whole comparison."""
 
 
+LONGEST = ("test_wheel.py", "test_bench.py")
+"""Modules whose tests take a minute and more."""
+
+
+def pytest_addoption(parser):
+    words = f"fail if a test process holds more than {memory_limit()} MB"
+    parser.addoption("--limit-memory", action="store_true", help=words)
+
+
 def pytest_collection_modifyitems(items):
-    """Mark tests with slow fixtures as slow."""
+    """Mark tests with slow fixtures as slow; put the longest first, or one process waits for them.
+
+    Tests of a module stay together, and in their order.
+    """
     for item in items:
         if SLOW_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def return_freed_memory():
@@ -61,10 +87,16 @@ def pytest_sessionfinish(session):
 
 
 class PeakMemory:
-    """Prints the peak memory of each test process."""
+    """Prints the peak memory of each test process; fails the session where one is over a limit."""
 
-    def __init__(self):
+    def __init__(self, *, enforced):
         self.peaks = {}
+        self.enforced = enforced
+
+    @property
+    def excessive(self):
+        over = {name: peak for name, peak in self.peaks.items() if peak > memory_limit()}
+        return over if self.enforced else {}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node):
@@ -73,16 +105,26 @@ class PeakMemory:
     def pytest_sessionfinish(self, session):
         if not self.peaks:
             self.peaks["this process"] = peak_memory()
+        if self.excessive and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter):
         peaks = ", ".join(f"{name} {peak:.0f} MB" for name, peak in sorted(self.peaks.items()))
-        terminalreporter.write_line(f"Peak resident memory (limit {MEMORY_LIMIT} MB): {peaks}")
+        terminalreporter.write_line(f"Peak resident memory (limit {memory_limit()} MB): {peaks}")
+        for name, peak in sorted(self.excessive.items()):
+            terminalreporter.write_line(
+                f"FAILED: {name} held {peak:.0f} MB, more than {memory_limit()} MB", red=True
+            )
 
 
 def pytest_configure(config):
+    # One thread for each test process, and for those it starts: as many processes as cores run at
+    # once, and their threads would wait for each other. PyTorch, not imported yet, reads it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     return_freed_memory()
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(PeakMemory())
+        enforced = config.getoption("limit_memory")
+        config.pluginmanager.register(PeakMemory(enforced=enforced))
 
 
 @pytest.fixture(scope="session")
