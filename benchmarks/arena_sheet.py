@@ -33,7 +33,7 @@ def arenas() -> str:
             about(layouts.Level),
             table(("level", "cylinders that stand", "that move", "walls at most"), levels),
             attributes(layouts)["SPLITS"],
-            table(("split", "layouts of each level", "colours"), splits),
+            table(("split", "layouts of each level", "colors"), splits),
             about(sensors),
             table(("constant", "number", "meaning"), numbers),
         )

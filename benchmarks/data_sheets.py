@@ -40,7 +40,7 @@ def options(task: Task) -> str:
     if task.device_engines:
         there = ", ".join(f"`'{engine}'`" for engine in task.device_engines)
         engines += f"; batches on a device {there}"
-    varied = ", ".join(f"`{field}`" for field in task.robot.randomised)
+    varied = ", ".join(f"`{field}`" for field in task.robot.randomized)
     about_noise = f" Sensors: {about(task.disturb, type(task))}" if task.sensor_draws else ""
     randomize = (
         f"r in [0, 1): what the action commands (see Action) and {varied} are multiplied by "

@@ -43,7 +43,7 @@ PROBLEMS = (
         where="--env robolearn/CartPoleSwingUp-v0 --forces 2",
         expert="swingup",
         noise=0.1,
-        agent="dqn --steps 90000 --n-step 10 --no-layer-norm --sharpness 8",
+        agent="dqn --steps 90000 --n-step 10 --no-layer-norm --first-layer-gain 8",
         episodes=(10, 10, 10),
     ),
     Problem(

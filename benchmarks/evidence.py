@@ -117,19 +117,19 @@ CLAIMS = (
         _LIDAR,
         "99 of 100 lidar rays of MuJoCo and of Bullet, against the closed form (m)",
         "1e-6",
-        "tests/envs/test_sensors.py::test_lidar_is_the_closed_form_to_a_micrometre_in_99_of_100_rays",
+        "tests/envs/test_sensors.py::test_lidar_is_the_closed_form_to_a_micrometer_in_99_of_100_rays",
     ),
     Claim(
         _LIDAR,
         "every ray, also those that graze a cylinder (m)",
         "0.02",
-        "tests/envs/test_sensors.py::test_lidar_is_the_closed_form_to_a_micrometre_in_99_of_100_rays",
+        "tests/envs/test_sensors.py::test_lidar_is_the_closed_form_to_a_micrometer_in_99_of_100_rays",
     ),
     Claim(
         _DEPTH,
         "mean over a depth image but for edges, MuJoCo and Bullet against the closed form (m)",
         "0.01",
-        "tests/envs/test_sensors.py::test_depth_is_the_closed_form_to_a_centimetre_but_at_edges",
+        "tests/envs/test_sensors.py::test_depth_is_the_closed_form_to_a_centimeter_but_at_edges",
     ),
 )
 """What is known to be equal; a test looks up each of these tests and its bound."""

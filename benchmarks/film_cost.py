@@ -26,7 +26,7 @@ import tyro
 from scipy import stats
 
 from benchmarks.results import Table, write_results
-from robolearn.agents.base import Progress
+from robolearn.agents.protocols import TrainingUpdate
 from robolearn.environments import EnvConfig
 from robolearn.session import Session
 from robolearn.train import TrainConfig, train
@@ -50,7 +50,7 @@ class Options:
     """Where to write .json and .md; without it only the terminal."""
 
 
-def timed(reports: Iterator[Progress], spent: list[float]) -> Iterator[Progress]:
+def timed(reports: Iterator[TrainingUpdate], spent: list[float]) -> Iterator[TrainingUpdate]:
     """Pass reports on, and note the time from the first to the end."""
     began = time.perf_counter()
     yield from reports

@@ -29,7 +29,7 @@ from robolearn.imitation.experts import expert_for
 from robolearn.imitation.gains import dip, read_curve, steps_to
 from robolearn.imitation.runs import ImitateConfig, imitate
 from robolearn.imitation.transfer import fine_tuned
-from robolearn.nn.adapters import Adapter, trainable
+from robolearn.networks.adapters import Adapter, trainable
 from robolearn.session import TrainConfig
 from robolearn.train import train
 
@@ -115,7 +115,7 @@ def experts(seeds: Sequence[int], folder: Path) -> Rows:
 
 
 def cloning(seeds: Sequence[int], folder: Path) -> Rows:
-    """Behavioural cloning of few demonstrations."""
+    """Behavioral cloning of few demonstrations."""
     cases = (
         (BALANCE, 1, 0.0, "return over the expert's", "0.98"),
         (SWING_UP, 3, 0.0, "return over the expert's", "0.95"),
@@ -154,7 +154,12 @@ def dqfd(seeds: Sequence[int], folder: Path) -> Rows:
                 steps=SCRATCH,
                 run=alone,
                 seed=seed,
-                hyper={"n_step": 10, "layer_norm": False, "sharpness": 8.0, "num_envs": 16},
+                hyper={
+                    **tuned("dqn", SWING_UP.id),
+                    "n_step": 10,
+                    "layer_norm": False,
+                    "first_layer_gain": 8.0,
+                },
                 eval_every=2_000,
             )
         )
@@ -219,7 +224,11 @@ def _scored(points: list[tuple[int, float]]) -> Callable[[SB3Agent], bool]:
 def poor(seeds: Sequence[int], folder: Path) -> Rows:
     """DQfD on demonstrations of an agent that has learned little, beside the demonstrations."""
     shown = float(read_demos(POOR).returns.mean())
-    hyper = {"margin_fraction": 0.3, "epsilon_start": 0.2, "epsilon_fraction": 0.5}
+    hyper = {
+        "margin_anneal_fraction": 0.3,
+        "exploration_initial_eps": 0.2,
+        "exploration_fraction": 0.5,
+    }
     hyper |= {"learning_rate": 5e-4}
     gains = []
     for seed in seeds:
@@ -232,7 +241,12 @@ def poor(seeds: Sequence[int], folder: Path) -> Rows:
 
 def policy_gradient(seeds: Sequence[int], folder: Path) -> Rows:
     """PPO from a clone of 5 demonstrations, with and without what keeps it from unlearning."""
-    plain = {"clone_kl": 0.0, "critic_warmup": 0.0, "keep_moments": False, "learning_rate": 1e-3}
+    plain = {
+        "bc_kl_coef": 0.0,
+        "critic_warmup_fraction": 0.0,
+        "freeze_obs_norm": False,
+        "learning_rate": 1e-3,
+    }
     rows = []
     for name, hyper, asked in (("", {}, "0.1 at most"), (", unprotected", plain, "")):
         dips, kept = [], []
@@ -257,16 +271,16 @@ def transfer(seeds: Sequence[int], folder: Path) -> Rows:
     size: dict[str, list[float]] = {name: [] for name in ADAPTED}
     kept, small = [], []
     for seed in seeds:
-        config = PPOConfig(**{**tuned("ppo", SWING.id), "hidden": (128, 128)})
+        config = PPOConfig(**{**tuned("ppo", SWING.id), "hidden_sizes": (128, 128)})
         base = PPO(SWING, config, seed=seed).learn(600_000)
         before = evaluate(base, SWING).mean
         for name, (adapter, rank, near) in ADAPTED.items():
-            changes = {"learning_rate": 2e-4, "entropy": 0.0, "clone_kl": near}
-            changes["clone_fraction"] = 1.0
+            changes = {"learning_rate": 2e-4, "ent_coef": 0.0, "bc_kl_coef": near}
+            changes["bc_kl_anneal_fraction"] = 1.0
             agent = fine_tuned(
                 base, heavier, adapter=adapter, rank=rank, changes=changes, seed=seed
             )
-            agent.begin_here()
+            agent.set_reference_policy()
             agent.learn(100_000)
             new[name].append(evaluate(agent, heavier).mean)
             old[name].append(evaluate(agent, SWING).mean / before)
@@ -299,7 +313,7 @@ def transfer(seeds: Sequence[int], folder: Path) -> Rows:
 
 def continual(seeds: Sequence[int], folder: Path, methods: Sequence[Any] = CONTINUAL) -> Rows:
     """Three levels of navigation, cloned one after the other: walls, cylinders, an empty arena."""
-    config = PPOConfig(hidden=(64, 64), activation="relu", logarithm=True)
+    config = PPOConfig(hidden_sizes=(64, 64), activation="relu", log_scale_obs=True)
     levels = [replace(NAVIGATION, kwargs={"level": level}) for level in (4, 2, 0)]
     first = PPO(levels[0], config)
     tasks = [shown_by_expert(first, env, steps=50_000) for env in levels]

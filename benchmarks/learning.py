@@ -22,8 +22,9 @@ import tyro
 
 from benchmarks.results import Table, keep_results, write_results
 from robolearn.agents import agent_class
-from robolearn.agents.base import Predictor
 from robolearn.agents.defaults import tuned
+from robolearn.agents.dqn import RAINBOW
+from robolearn.agents.protocols import Policy
 from robolearn.baselines.sb3 import train_sb3
 from robolearn.compare.statistics import interquartile_mean
 from robolearn.environments import EnvConfig
@@ -81,6 +82,8 @@ CLAIMS = (
     Claim("ppo", LIDAR, "analytic", 1_500_000, EVERY, {"level": 3}, seeds=3),
     Claim("ppo", LIDAR, "analytic", 2_000_000, EVERY, {"level": 4}, seeds=3),
     Claim("dqn", LIDAR, "analytic", 150_000, EVERY, {"level": 1, "action": "discrete"}, seeds=3),
+    Claim("rainbow", SWING_UP, "mujoco", 200_000, ("mujoco",), {"action": "discrete"}),
+    Claim("rainbow", LIDAR, "analytic", 200_000, ("analytic",), {"level": 1, "action": "discrete"}),
     Claim("ppo", ROVER, "mujoco", 400_000, ("mujoco", "bullet"), {"level": 1}, seeds=3),
     Claim("ppo", DEPTH, "analytic", 300_000, EVERY, {"level": 1}, seeds=3),
 )
@@ -150,14 +153,16 @@ def run_seed(claim: Claim, seed: int) -> Iterator[dict[str, Any]]:
         yield record | {"tested_on": engine} | figures
 
 
-def trained(claim: Claim, env: EnvConfig, seed: int, curve: list[list[float]]) -> Predictor | None:
+def trained(claim: Claim, env: EnvConfig, seed: int, curve: list[list[float]]) -> Policy | None:
     """Return what learned, None for an expert; ``curve`` gets part of 200 episodes that succeed."""
     if claim.agent == "expert":
         return None
     if claim.agent == "sb3-ppo":
         return train_sb3("ppo", env, claim.steps, seed)
-    cls = agent_class(claim.agent)
-    hyper = {**tuned(claim.agent, claim.env), **claim.hyper}
+    name, preset = ("dqn", RAINBOW) if claim.agent == "rainbow" else (claim.agent, {})
+    cls = agent_class(name)
+    own = tuned(claim.agent, claim.env)
+    hyper = {**preset, **tuned(name, claim.env), **own, **claim.hyper}
     agent = cls(env, cls.Config(**hyper), seed=seed)
     recent: list[bool | None] = []
     for report in agent.iterate(claim.steps):

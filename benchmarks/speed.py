@@ -20,8 +20,8 @@ from scipy import stats
 
 from benchmarks.results import Table, keep_results, write_results
 from robolearn.agents import agent_class
-from robolearn.agents.base import Predictor
-from robolearn.agents.defaults import usual_steps
+from robolearn.agents.defaults import default_total_steps
+from robolearn.agents.protocols import Policy
 from robolearn.baselines.rows import Algorithm, SB3Row, row_for
 from robolearn.baselines.sb3 import train_sb3
 from robolearn.environments import EnvConfig
@@ -49,12 +49,13 @@ TWINS = (
         20_480,
         {
             "num_envs": 8,
-            "rollout_steps": 32,
-            "epochs": 20,
-            "minibatch": 256,
+            "n_steps": 32,
+            "n_epochs": 20,
+            "batch_size": 256,
             "gamma": 0.98,
             "gae_lambda": 0.8,
-            "normalise": False,
+            "normalize_obs": False,
+            "normalize_value": False,
         },
         row_for("ppo", CARTPOLE.id),
     ),
@@ -63,12 +64,13 @@ TWINS = (
         16_000,
         {
             "num_envs": 8,
-            "rollout_steps": 5,
+            "n_steps": 5,
             "gae_lambda": 1.0,
             "learning_rate": 7e-4,
-            "final_learning_rate": 7e-4,
-            "normalise": False,
-            "whiten": False,
+            "lr_schedule": "constant",
+            "normalize_obs": False,
+            "normalize_value": False,
+            "normalize_advantage": False,
         },
         SB3Row(
             source="SB3's defaults, Adam",
@@ -81,20 +83,17 @@ TWINS = (
         10_240,
         {
             "num_envs": 1,
-            "double": False,
-            "n_step": 1,
-            "batch": 64,
-            "capacity": 100_000,
-            "collect_steps": 256,
-            "updates": 128,
-            "target_period": 128,  # SB3 copies every 10 steps, all of which lie between rounds
+            "batch_size": 64,
+            "buffer_size": 100_000,
+            "train_freq": 256,
+            "gradient_steps": 128,
+            # SB3 copies every 10 steps, all of which lie between updates.
+            "target_update_interval": 256,
             "learning_rate": 2.3e-3,
-            "final_learning_rate": 2.3e-3,
-            "epsilon_fraction": 0.16,
-            "epsilon_end": 0.04,
-            "hidden": (256, 256),
-            "layer_norm": False,
-            "normalise": False,
+            "exploration_fraction": 0.16,
+            "exploration_final_eps": 0.04,
+            "hidden_sizes": (256, 256),
+            "normalize_obs": False,
         },
         row_for("dqn", CARTPOLE.id),
     ),
@@ -156,7 +155,7 @@ class Race:
         self.seconds: float | None = None
         self.steps: int | None = None
 
-    def goes_on(self, agent: Predictor, steps: int) -> bool:
+    def goes_on(self, agent: Policy, steps: int) -> bool:
         """Look at an agent where that is due, and return whether it has yet to become good."""
         if steps >= self._next:
             now = time.perf_counter()
@@ -178,7 +177,7 @@ def race(name: str, seed: int) -> dict[str, Any]:
         )
     else:
         agent = agent_class(name)(CARTPOLE, seed=seed)
-        for report in agent.iterate(usual_steps(name, CARTPOLE.id)):
+        for report in agent.iterate(default_total_steps(name, CARTPOLE.id)):
             if not clock.goes_on(agent, report.steps):
                 break
         agent.close()

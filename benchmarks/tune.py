@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks.results import Table
 from robolearn.agents import agent_class
-from robolearn.agents.defaults import tuned, usual_steps
+from robolearn.agents.defaults import default_total_steps, tuned
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import evaluate
 
@@ -52,7 +52,7 @@ def score(options: Options, hyper: Mapping[str, Any], seed: int) -> tuple[float,
     cls = agent_class(options.agent)
     began = time.perf_counter()
     agent = cls(env, cls.Config(**hyper), seed=seed)
-    agent.learn(options.steps or usual_steps(options.agent, options.env))
+    agent.learn(options.steps or default_total_steps(options.agent, options.env))
     agent.close()
     seconds = time.perf_counter() - began
     return evaluate(agent, env.held_out("val"), episodes=100, seed=1).mean, seconds

@@ -45,9 +45,9 @@ def graphs(setting: Setting) -> Rows:
         yield found("graph against eager", "not measured: needs CUDA", "<= 1e-5")
         return
     cases: list[tuple[Any, Any, int, int]] = [  # steps in a round; rounds of 20, 16, 8 updates
-        (PPO, PPOConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256, 10),
-        (PQN, PQNConfig(num_envs=256, rollout_steps=32, minibatch=2048), 32 * 256, 13),
-        (DQN, DQNConfig(num_envs=64, prioritised=True, warmup=256), 4 * 64, 26),
+        (PPO, PPOConfig(num_envs=256, n_steps=32, batch_size=2048), 32 * 256, 10),
+        (PQN, PQNConfig(num_envs=256, n_steps=32, batch_size=2048), 32 * 256, 13),
+        (DQN, DQNConfig(num_envs=64, prioritized_replay=True, learning_starts=256), 4 * 64, 26),
     ]
     for cls, config, steps, rounds in cases:
         states = []

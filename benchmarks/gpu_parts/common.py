@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from robolearn.device.graph import Graphed
+from robolearn.collect.cuda_graph import CudaGraph
 from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn_envs.tasks.base import ActionKind
 from robolearn_envs.torch_vector import TorchVectorEnv
@@ -107,12 +107,12 @@ class Judge:
         self._total = torch.zeros(episodes, device=agent.device)
         self._playing = torch.ones(episodes, dtype=torch.bool, device=agent.device)
         self._success = torch.zeros_like(self._playing)
-        self._step = Graphed(self._advance, capture=agent.device.type == "cuda")
+        self._step = CudaGraph(self._advance, capture=agent.device.type == "cuda")
 
     @torch.no_grad()
     def _advance(self) -> None:
         net = self._agent.net
-        output = net.policy(net.perception(self._obs))
+        output = net.policy(net.encoder(self._obs))
         moved = self._envs.transition(net.head.executed(net.head.mode(output)))
         done = moved.terminated | moved.truncated
         self._total += moved.reward * self._playing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.gpu_parts.common import Rows, Setting, found, rate
 from benchmarks.gpu_parts.speed import actions_for
-from robolearn.device.graph import WARM_UP, Graphed
+from robolearn.collect.cuda_graph import NUM_WARMUP, CudaGraph
 from robolearn.environments import EnvConfig
 
 
@@ -16,8 +16,8 @@ def warp(setting: Setting) -> Rows:
     envs = env.make_on_device(count, setting.device)
     envs.reset(seed=0)
     action = actions_for(envs)
-    run = Graphed(lambda: envs.transition(action), capture=setting.cuda)
-    for _ in range(WARM_UP + 1):
+    run = CudaGraph(lambda: envs.transition(action), capture=setting.cuda)
+    for _ in range(NUM_WARMUP + 1):
         run()
     speed = count / setting.seconds(run, repeats=setting.size(10, 2))
     yield found(f"NavRover-v0 on Warp, {count:,} envs", rate(speed), ">= 300k", steps=speed)

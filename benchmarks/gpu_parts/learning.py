@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.gpu_parts.common import Judge, Rows, Setting, found
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.device.graph import WARM_UP
+from robolearn.collect.cuda_graph import NUM_WARMUP
 from robolearn.environments import EnvConfig
 
 
@@ -35,13 +35,13 @@ def _nav(level: int, goal: str, score: float, num_envs: int, steps: int) -> Prob
         EnvConfig(id="robolearn/NavLidar-v0", engine="torch", kwargs={"level": level}),
         PPOConfig(
             num_envs=num_envs,
-            rollout_steps=32,
-            minibatch=4 * num_envs,
-            epochs=4,
+            n_steps=32,
+            batch_size=4 * num_envs,
+            n_epochs=4,
             gamma=0.995,
-            hidden=(128, 128),
+            hidden_sizes=(128, 128),
             activation="relu",
-            logarithm=True,
+            log_scale_obs=True,
         ),
         steps,
         score,
@@ -56,7 +56,7 @@ PROBLEMS = (
     Problem(
         "CartPoleBalance-v0",
         EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch"),
-        PPOConfig(num_envs=1_024, rollout_steps=32, minibatch=4_096, epochs=5, learning_rate=3e-3),
+        PPOConfig(num_envs=1_024, n_steps=32, batch_size=4_096, n_epochs=5, learning_rate=3e-3),
         1_000_000,
         475.0,
         False,
@@ -69,12 +69,12 @@ PROBLEMS = (
         EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="torch"),
         PPOConfig(
             num_envs=1_024,
-            rollout_steps=64,
-            minibatch=8_192,
-            epochs=5,
+            n_steps=64,
+            batch_size=8_192,
+            n_epochs=5,
             gamma=0.995,
             learning_rate=2e-3,
-            entropy=0.005,
+            ent_coef=0.005,
         ),
         6_000_000,
         0.95,
@@ -97,7 +97,7 @@ def solve(
         problem: What is to be solved.
         seed: Of the agent.
         device: Where.
-        compile: See ``Learner``.
+        compile: See ``BaseAgent``.
         ready: Before the clock starts all is compiled and captured, by learning that is forgotten.
 
     Returns:
@@ -138,12 +138,10 @@ def _get_ready(agent: PPO) -> None:
     """
     before = {name: tensor.clone() for name, tensor in agent.net.state_dict().items()}
     facts, arrays = agent.collector.snapshot() or ({}, {})
-    agent.learn((WARM_UP + 1) * agent.config.rollout_size)
+    agent.learn((NUM_WARMUP + 1) * agent.config.rollout_size)
     agent.net.load_state_dict(before)
     agent.collector.resume(facts, arrays)
-    for moments in agent.parts().optimizer.state.values():  # type: ignore[union-attr]
-        for tensor in moments.values():
-            tensor.zero_()
+    agent.parts().optimizer.load_state_dict({})  # type: ignore[union-attr]
     agent.parts().keepers["rollout"].state()["latent"].zero_()
     agent.steps = 0
 
@@ -153,7 +151,7 @@ def problems(setting: Setting, chosen: tuple[Problem, ...]) -> Rows:
     for problem in chosen:
         seeds = range(setting.size(problem.seeds, 1))
         if setting.quick:
-            small = PPOConfig(num_envs=8, rollout_steps=8, minibatch=32)
+            small = PPOConfig(num_envs=8, n_steps=8, batch_size=32)
             problem = Problem(**{**problem.__dict__, "config": small, "steps": 128, "every": 1})
         told = []
         for seed in seeds:

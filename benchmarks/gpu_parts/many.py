@@ -3,9 +3,9 @@
 from typing import Any
 
 from benchmarks.gpu_parts.common import Rows, Setting, found
-from robolearn.agents.many import ManyPPO
+from robolearn.agents.multi_seed import MultiSeedPPO
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.device.graph import WARM_UP
+from robolearn.collect.cuda_graph import NUM_WARMUP
 from robolearn.environments import EnvConfig
 
 SEEDS = 16
@@ -16,16 +16,16 @@ def seeds(setting: Setting) -> Rows:
     env = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch")
     config = PPOConfig(
         num_envs=setting.size(256, 16),
-        rollout_steps=setting.size(32, 8),
-        minibatch=setting.size(2_048, 64),
+        n_steps=setting.size(32, 8),
+        batch_size=setting.size(2_048, 64),
     )
     size, device = config.rollout_size, str(setting.device)
     trained: dict[int, Any] = {
         1: PPO(env, config, device=device),
-        SEEDS: ManyPPO(env, config, range(SEEDS), device=device),
+        SEEDS: MultiSeedPPO(env, config, range(SEEDS), device=device),
     }
     for agents in trained.values():
-        for _ in agents.iterate((WARM_UP + 2) * size):
+        for _ in agents.iterate((NUM_WARMUP + 2) * size):
             pass
     taken: dict[int, list[float]] = {count: [] for count in trained}
     for _ in range(setting.size(10, 2)):

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.gpu_parts.common import Rows, Setting, batch, found, rate
 from robolearn.agents.dqn import DQN, DQNConfig
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.device.graph import WARM_UP, Graphed
+from robolearn.collect.cuda_graph import NUM_WARMUP, CudaGraph
 from robolearn.environments import EnvConfig
 from robolearn.placement import make_room
 from robolearn_envs.torch_vector import TorchVectorEnv
@@ -49,7 +49,7 @@ def floor_bytes(envs: TorchVectorEnv, action: Tensor) -> int:
 
     State, episode counters and what the task remembers are read and written once, keys and actions
     read, observations, rewards and flags written; what is the same in all, as nothing is
-    randomised, does not count.
+    randomized, does not count.
     """
     kept = envs.snapshot().items()
     state = sum(array.nbytes for name, array in kept if name not in ("strength", "factors"))
@@ -112,8 +112,8 @@ def _environment(
             for _ in range(_AT_ONCE):
                 envs.transition(action)
 
-    run = Graphed(steps, capture=setting.cuda)
-    for _ in range(WARM_UP + 1):
+    run = CudaGraph(steps, capture=setting.cuda)
+    for _ in range(NUM_WARMUP + 1):
         run()
     seconds = setting.seconds(run, repeats=20) / _AT_ONCE
     least = floor_bytes(envs, action)
@@ -145,14 +145,14 @@ def _trained(setting: Setting, modes: Sequence[str]) -> Rows:
     for count in (16_384, 65_536, 4_096):
         config = PPOConfig(
             num_envs=setting.size(count, 64),
-            rollout_steps=setting.size(32, 8),
-            minibatch=setting.size(count * 32 // 8, 64),
-            epochs=2,
+            n_steps=setting.size(32, 8),
+            batch_size=setting.size(count * 32 // 8, 64),
+            n_epochs=2,
         )
         for mode in modes:
             agent = PPO(BALANCE, config, seed=0, device=str(setting.device), compile=mode)
             size = config.rollout_size
-            agent.learn((WARM_UP + 2) * size)
+            agent.learn((NUM_WARMUP + 2) * size)
             seconds = setting.seconds(lambda agent=agent, size=size: agent.learn(size))
             held = torch.cuda.max_memory_allocated() / 2**30 if setting.cuda else 0.0
             yield found(
@@ -175,10 +175,10 @@ def updates(setting: Setting) -> Rows:
     if not setting.cuda:
         yield found("updates, graph against eager", "not measured: needs CUDA", ">= 4 times")
         return
-    small = PPOConfig(num_envs=32, rollout_steps=32, minibatch=256)
+    small = PPOConfig(num_envs=32, n_steps=32, batch_size=256)
     cases: list[tuple[str, Any, Any, int]] = [
         ("PPO iteration", PPO, small, small.rollout_size),
-        ("DQN round", DQN, DQNConfig(num_envs=16, updates=32), 4 * 16),
+        ("DQN round", DQN, DQNConfig(num_envs=16, gradient_steps=32), 4 * 16),
     ]
     for name, cls, config, size in cases:
         agents = [
