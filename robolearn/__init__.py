@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robolearn.agents.a2c import A2C, A2CConfig
     from robolearn.agents.dqn import DQN, DQNConfig
+    from robolearn.agents.load import load_agent as load
     from robolearn.agents.ppo import PPO, PPOConfig
     from robolearn.agents.pqn import PQN, PQNConfig
     from robolearn.agents.reinforce import REINFORCE, REINFORCEConfig
@@ -36,6 +37,7 @@ __all__ = [
     "REINFORCEConfig",
     "SARSAConfig",
     "evaluate",
+    "load",
 ]
 
 _TABULAR = ("QLearning", "QLearningConfig", "SARSA", "SARSAConfig")
@@ -49,6 +51,7 @@ _HOME = {
     "EnvConfig": "robolearn.environments",
     "Evaluation": "robolearn.evaluation",
     "evaluate": "robolearn.evaluation",
+    "load": "robolearn.agents.load:load_agent",
 }
 
 
@@ -56,4 +59,5 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch takes over a second."""
     if name not in _HOME:
         raise AttributeError(f"module 'robolearn' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)

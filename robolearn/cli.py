@@ -26,7 +26,7 @@ COMMANDS = {
     "bench-demos": ("bench_demos", "measure what demonstrations buy, with tables and plots"),
     "record": ("record", "write a video of a trained agent"),
     "compare": ("compare", "train agents and SB3's on the same seeds and print a table"),
-    "transfer": ("transfer", "test trained agents on other engines, damped and randomised"),
+    "transfer": ("transfer", "test trained agents on other engines, damped and randomized"),
     "gallery": ("gallery", "make a page of all runs in a folder"),
     "demos": ("demos", "record, look at, check and merge demonstrations"),
     "import-sb3": ("import_sb3", "make a run of a model that Stable-Baselines3 saved"),

@@ -114,13 +114,15 @@ def _mismatch(key: str, expected: str, given: Any) -> RobolearnError:
 
 
 def check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Refuse numbers, or members of tuples, outside their range; both bounds are allowed.
+    """Refuse numbers, or members of tuples, outside their range; both bounds and None are allowed.
 
     Raises:
         RobolearnError: A number outside, or not a number.
     """
     for name, (low, high) in ranges.items():
         setting = getattr(config, name)
+        if setting is None:
+            continue
         for number in setting if isinstance(setting, tuple) else (setting,):
             if not low <= number <= high:
                 allowed = f"lie in [{low}, {high}]" if high < math.inf else f"be at least {low}"

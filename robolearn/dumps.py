@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from robolearn.collect import Collector, Memory
+from robolearn.collect.collector import Collector, StepRecord
 from robolearn.config import to_dict
 from robolearn.environments import EnvConfig, described
 from robolearn.errors import RobolearnError
@@ -77,10 +77,10 @@ def write_dump(
     (folder / _FACTS).write_text(json.dumps(facts, indent=2))
 
 
-def _episode(collector: Collector, env: int) -> list[Memory]:
+def _episode(collector: Collector, env: int) -> list[StepRecord]:
     """Return the remembered steps of an environment's last episode, oldest first."""
-    past: list[Memory] = []
-    for memory in reversed(collector.past):
+    past: list[StepRecord] = []
+    for memory in reversed(collector.recent_steps):
         past.append(memory)
         if memory.start[env]:
             break

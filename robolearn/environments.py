@@ -1,21 +1,23 @@
 """Making environments: ours by name, or any that Gymnasium knows."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, Union
 
 import gymnasium as gym
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import robolearn_envs
-from robolearn.collect import Collector
+from robolearn.collect.collector import Collector
+from robolearn.collect.device_collector import AnyCollector, DeviceCollector
 from robolearn.config import check_ranges, from_dict, to_dict
-from robolearn.device.collector import AnyCollector, DeviceCollector
 from robolearn.errors import RobolearnError
+from robolearn.files import shown
 from robolearn.making import make_foreign, make_native, refusals
+from robolearn.snapshots import Rewindable
 from robolearn.spaces_json import space_from_json, space_to_json
 from robolearn.workers.vector import WorkerVectorEnv
 from robolearn_envs.engines import DEVICE_ENGINES, TWINS
@@ -25,10 +27,14 @@ from robolearn_envs.torch_vector import TorchVectorEnv
 from robolearn_envs.vector import ON_NAN, OnNan, RoboVectorEnv
 
 SEED_SPACING = 10_000
-"""Seeds of training environments that belong to one seed of an agent."""
+"""Seeds of training environments that belong to one seed of an agent with at most as many."""
+_MOST_ENVS = 2**20
+"""Training environments of an agent, at most."""
+_LARGE = 2**40
+"""Seeds from here on are for trainings with more than ``SEED_SPACING`` environments."""
 _MOST_WORKERS = 256
 HELD_OUT = 1_000_000_000
-"""Seeds from here on are for evaluation; no training environment has one."""
+"""Seeds from here on, up to 2**40, are for evaluation; no training environment has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +207,45 @@ def _time_limit(envs: VectorEnv, config: EnvConfig | None) -> int:
         return base.task.max_steps
     if isinstance(base, SyncVectorEnv | WorkerVectorEnv) and base.spec:
         return base.spec.max_episode_steps or 0
-    return 0  # others need not honour a reset mask
+    return 0  # others need not honor a reset mask
+
+
+def _make_env(factory: Callable[[], gym.Env]) -> gym.Env:
+    """Return a factory's environment.
+
+    Raises:
+        RobolearnError: It returns something else.
+    """
+    made = factory()
+    if not isinstance(made, gym.Env):
+        raise RobolearnError(
+            f"The function given as env must return a gymnasium.Env, got {type(made).__name__}."
+        )
+    return made
+
+
+def _vectorize_object(env: gym.Env) -> SyncVectorEnv:
+    """Return an environment object as a batch of one."""
+    return SyncVectorEnv([lambda: Rewindable(env)], autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _vectorize_factory(factory: Callable[[], gym.Env], num_envs: int) -> SyncVectorEnv:
+    """Return as many environments as asked for, stepped one after the other.
+
+    Raises:
+        RobolearnError: The factory returns something else, or the same environment again.
+    """
+    made = [_make_env(factory) for _ in range(num_envs)]
+    if len({id(env) for env in made}) < num_envs:
+        raise RobolearnError(
+            "The function given as env returned the same environment twice: it must make a new one "
+            "at each call. One environment alone is given itself."
+        )
+    envs = SyncVectorEnv(
+        [partial(Rewindable, env) for env in made], autoreset_mode=AutoresetMode.SAME_STEP
+    )
+    envs.spec = made[0].spec  # the time limit
+    return envs
 
 
 def check_seed(seed: int) -> None:
@@ -214,6 +258,30 @@ def check_seed(seed: int) -> None:
         raise RobolearnError(f"seed must lie in 0..{HELD_OUT // SEED_SPACING - 1}, got {seed}.")
 
 
+def first_seed(seed: int, num_envs: int) -> int:
+    """Return the seed of an agent's first training environment; the others have the next ones.
+
+    Agents with other seeds have other ones, whatever their numbers of environments. Seeds of up to
+    ``SEED_SPACING`` environments are below ``HELD_OUT``, which fits in 32 bits.
+
+    Args:
+        seed: Of the agent.
+        num_envs: Its environments.
+
+    Raises:
+        RobolearnError: A seed out of range, or more than 2**20 environments.
+    """
+    check_seed(seed)
+    if num_envs > _MOST_ENVS:
+        raise RobolearnError(f"num_envs must be at most {_MOST_ENVS}, got {num_envs}.")
+    return SEED_SPACING * seed if num_envs <= SEED_SPACING else _LARGE + _MOST_ENVS * seed
+
+
+Env: TypeAlias = Union[str, EnvConfig, gym.Env, VectorEnv, Callable[[], gym.Env], "TrainingEnvs"]
+"""What an agent takes: a Gymnasium id, a config, an environment object, a vector environment, or a
+factory, which returns a new environment at each call."""
+
+
 class TrainingEnvs:
     """An agent's environments: made when learning begins, or given ready-made."""
 
@@ -223,9 +291,22 @@ class TrainingEnvs:
         observation_space: gym.Space,
         action_space: gym.Space,
         envs: VectorEnv | None = None,
+        factory: Callable[[], gym.Env] | None = None,
+        unregistered: Mapping[str, Any] | None = None,
     ) -> None:
-        """Describe the environments; ``config`` tells how to make them where ``envs`` is None."""
+        """Describe the environments.
+
+        Args:
+            config: How to make them; None where ``envs`` are given or nobody knows how.
+            observation_space: Of a single one.
+            action_space: Of a single one.
+            envs: Ready-made ones.
+            factory: Returns a new one at each call.
+            unregistered: Description of an environment whose id is not registered here.
+        """
         self.config = config
+        self._factory = factory
+        self._unregistered = unregistered
         self.observation_space, self.action_space = observation_space, action_space
         self._envs: VectorEnv | TorchVectorEnv | None = envs
         self._collector: AnyCollector | None = None
@@ -233,11 +314,20 @@ class TrainingEnvs:
     @classmethod
     def of(
         cls,
-        env: "str | EnvConfig | VectorEnv | TrainingEnvs",
+        env: Env,
         engine: str | None,
         kwargs: Mapping[str, Any],
     ) -> "TrainingEnvs":
-        """Return the environments a caller means by an id, a config or a vector environment."""
+        """Return the environments a caller means.
+
+        Args:
+            env: See :data:`Env`. One environment object is used as a batch of one.
+            engine: Physics engine, for an id.
+            kwargs: Keyword arguments of the environment, for an id.
+
+        Raises:
+            RobolearnError: Neither of these, or arguments without an id.
+        """
         if not isinstance(env, str) and (engine is not None or kwargs):
             asked = ", ".join([*kwargs] + ["engine"] * (engine is not None))
             raise RobolearnError(
@@ -248,10 +338,21 @@ class TrainingEnvs:
             return env
         if isinstance(env, VectorEnv):
             return cls(None, env.single_observation_space, env.single_action_space, env)
+        if isinstance(env, gym.Env):
+            return cls(None, env.observation_space, env.action_space, _vectorize_object(env))
         config = EnvConfig(id=env, engine=engine, kwargs=kwargs) if isinstance(env, str) else env
-        single = config.make()
+        if isinstance(config, EnvConfig):
+            single, factory = config.make(), None
+        elif callable(config):
+            single, factory = _make_env(config), config
+            config = None
+        else:
+            raise RobolearnError(
+                "env must be a Gymnasium id, an EnvConfig, an environment, a vector environment or "
+                f"a function that returns an environment, got {config!r}."
+            )
         try:
-            return cls(config, single.observation_space, single.action_space)
+            return cls(config, single.observation_space, single.action_space, factory=factory)
         finally:
             single.close()
 
@@ -280,8 +381,8 @@ class TrainingEnvs:
     ) -> AnyCollector:
         """Return the one collector, made and seeded at the first call.
 
-        Environment i is seeded ``SEED_SPACING * seed + i``, so that trainings with seeds 0, 1, ...
-        share no environment's stream.
+        Environment i is seeded ``first_seed(seed, num_envs) + i``, so that trainings with seeds 0,
+        1, ... share no environment's stream.
 
         Args:
             num_envs: How many.
@@ -290,25 +391,26 @@ class TrainingEnvs:
             fuse: Compile their step.
 
         Raises:
-            RobolearnError: A seed out of range, environments that cannot be made, or a loaded agent
-                whose environments nobody knows how to make.
+            RobolearnError: A seed out of range, too many environments or such that cannot be made,
+                or a loaded agent whose environments nobody knows how to make.
         """
         if self._collector is None:
-            check_seed(seed)
             on_nan = self.config.on_nan if self.config else "stop"
-            first = SEED_SPACING * seed
+            first = first_seed(seed, num_envs)
             if self.config is not None and self.on_device:
                 envs = self._envs = self.config.make_on_device(num_envs, device, fuse=fuse)
                 limit = envs.task.max_steps
                 self._collector = DeviceCollector(envs, first, stagger=limit, on_nan=on_nan)
                 return self._collector
             if self._envs is None:
-                if self.config is None:
+                if self._factory is not None:
+                    self._envs = _vectorize_factory(self._factory, num_envs)
+                elif self.config is None:
                     raise RobolearnError(
-                        "This agent was trained on a vector environment of yours and loaded "
-                        "without one: give it to load(folder, env=...) to go on learning."
+                        f"{self._why_unknown} To go on learning, give it to load(folder, env=...)."
                     )
-                self._envs = self.config.make_vec(num_envs)
+                else:
+                    self._envs = self.config.make_vec(num_envs)
             stagger = _time_limit(self._envs, self.config)
             self._collector = Collector(self._envs, first, stagger=stagger, on_nan=on_nan)
         return self._collector
@@ -329,10 +431,7 @@ class TrainingEnvs:
             RobolearnError: Spaces that do not fit the agent, or nothing to go by.
         """
         if self.config is None and env_id is None:
-            raise RobolearnError(
-                "The agent was trained on a vector environment of its owner's: say where it is "
-                "to act with --env ID."
-            )
+            raise RobolearnError(f"{self._why_unknown} Say where it is to act with --env ID.")
         own = self.config.on_host() if self.config else EnvConfig(id=env_id or "")
         kept, kept_engine = own.kwargs, own.engine
         if env_id is not None and env_id != own.id:  # what the other one has no use for is left
@@ -344,39 +443,75 @@ class TrainingEnvs:
             id=env_id or own.id, engine=engine or kept_engine, kwargs={**kept, **changes}
         )
         config = config.held_out(changes.get("split", "test"))
-        there = TrainingEnvs.of(config, None, {})
-        for name in ("observation_space", "action_space"):
-            ours, theirs = getattr(self, name), getattr(there, name)
-            if ours != theirs:
-                raise RobolearnError(
-                    f"The agent does not fit {config.id}: its {name} is {ours}, there it is "
-                    f"{theirs}."
-                )
+        self.require_same_spaces(TrainingEnvs.of(config, None, {}), config.id)
         return config.on_host()
 
+    def require_same_spaces(self, there: "TrainingEnvs", name: str) -> None:
+        """Refuse other environments that an agent of these cannot act in.
+
+        Args:
+            there: The other ones.
+            name: Of them, for the message.
+
+        Raises:
+            RobolearnError: Other spaces.
+        """
+        for kind in ("observation_space", "action_space"):
+            ours, theirs = getattr(self, kind), getattr(there, kind)
+            if ours != theirs:
+                raise RobolearnError(
+                    f"The agent does not fit {name}: its {kind} is {ours}, there it is {theirs}."
+                )
+
+    @property
+    def _why_unknown(self) -> str:
+        """Why nobody knows how to make the environments."""
+        if self._unregistered is None:
+            return "This agent was trained on an environment object, and loaded without one."
+        return (
+            f"This agent was trained on {shown(self._unregistered['id'])}, which is not registered "
+            "here: import the module that registers it before loading."
+        )
+
     def batch_size(self, asked: int | None) -> int | None:
-        """Return the number of environments: that of ready-made ones, else ``asked``."""
-        return asked if self._envs is None else self._envs.num_envs
+        """Return the number of environments: that of ready-made ones, else ``asked``.
+
+        Raises:
+            RobolearnError: Another number was asked for than there are.
+        """
+        if self._envs is None:
+            return asked
+        there = self._envs.num_envs
+        if asked not in (None, there):
+            raise RobolearnError(
+                f"num_envs must be {there}, as many as were given, got {asked}. To have copies "
+                "made, give a function that returns an environment."
+            )
+        return there
 
     def to_json(self) -> dict[str, Any]:
         """Return a description ``from_json`` reads back."""
         config = self.config
         return {
-            "env": config and to_dict(config),
+            "env": to_dict(config) if config else self._unregistered,
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TrainingEnvs":
-        """Return the environments described; nothing is made yet.
+        """Return the environments described; nothing is made yet, and an id may be unknown here.
 
         Raises:
             RobolearnError: Not a description, or one that would have other files read.
         """
-        config = described(data["env"])
+        env = data["env"]
         observation_space = space_from_json(data["observation_space"])
-        return cls(config, observation_space, space_from_json(data["action_space"]))
+        action_space = space_from_json(data["action_space"])
+        env_id = env.get("id") if isinstance(env, Mapping) else None
+        if isinstance(env_id, str) and env_id not in gym.registry:
+            return cls(None, observation_space, action_space, unregistered=env)
+        return cls(described(env), observation_space, action_space)
 
     def close(self) -> None:
         """Close the environments if they were made."""

@@ -1,4 +1,4 @@
-"""Measuring a controller: vectorised, on held-out seeds, unbiased by episode length."""
+"""Measuring a controller: vectorized, on held-out seeds, unbiased by episode length."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.base import Predictor
-from robolearn.collect import Collector, Episode
+from robolearn.agents.protocols import Policy
+from robolearn.collect.collector import Collector, Episode
 from robolearn.environments import HELD_OUT, EnvConfig, check_seed
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.runs.stopping import check_stop
@@ -77,7 +77,7 @@ class Evaluation:
 
 
 def evaluate(
-    agent: Predictor,
+    agent: Policy,
     env: str | EnvConfig,
     *,
     engine: str | None = None,
@@ -109,7 +109,7 @@ def evaluate(
 
 
 def evaluate_made(
-    make: Callable[[VectorEnv], Predictor],
+    make: Callable[[VectorEnv], Policy],
     env: EnvConfig,
     *,
     episodes: int = 100,
@@ -146,30 +146,32 @@ def evaluate_made(
         envs.close()
     successes = [episode.success for episode in finished]
     return Evaluation(
-        returns=np.array([episode.total for episode in finished]),
+        returns=np.array([episode.total_reward for episode in finished]),
         lengths=np.array([episode.length for episode in finished]),
         successes=None if None in successes else np.array(successes, dtype=np.bool_),
         details={
-            name: np.array([episode.details[name] for episode in finished])
-            for name in finished[0].details
+            name: np.array([episode.info[name] for episode in finished])
+            for name in finished[0].info
         },
     )
 
 
 def _run(
-    agent: Predictor, collector: Collector, quota: np.ndarray, deterministic: bool
+    agent: Policy, collector: Collector, quota: np.ndarray, deterministic: bool
 ) -> list[Episode]:
     """Return the first ``quota[i]`` episodes of each environment i, by environment and order."""
     taken: list[list[Episode]] = [[] for _ in quota]
     state = None
     while any(len(own) < share for own, share in zip(taken, quota, strict=True)):
         check_stop()
-        if collector.lost > _MOST_LOST * quota.sum():
+        if collector.num_dropped > _MOST_LOST * quota.sum():
             raise DivergedError(
-                f"{collector.lost} episodes of an evaluation broke down, {sum(map(len, taken))} of "
-                f"{quota.sum()} came to their end. Mend the environment."
+                f"{collector.num_dropped} episodes of an evaluation broke down, "
+                f"{sum(map(len, taken))} of {quota.sum()} came to their end. Check the environment."
             )
-        actions, state = agent.predict(collector.raw, state, collector.starts, deterministic)
+        actions, state = agent.predict(
+            collector.observations, state, collector.starts, deterministic
+        )
         collector.step(actions)
         for episode in collector.pop_episodes():
             if len(taken[episode.env]) < quota[episode.env]:

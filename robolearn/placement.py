@@ -11,12 +11,11 @@ import torch
 
 from robolearn.accelerate import cuda_problem
 from robolearn.agents import agent_class
-from robolearn.agents.base import Agent
-from robolearn.agents.defaults import usual_config
+from robolearn.agents.defaults import default_config
+from robolearn.agents.protocols import Agent
 from robolearn.config import from_dict
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn_envs.tasks import TASKS
 
 TRIAL = 0.7
 """Seconds for which each place is tried, after as many to get going."""
@@ -48,15 +47,15 @@ def choose_place(
 ) -> Choice:
     """Return where to train: where that was asked for, else where it is fastest.
 
-    With 'auto' each place is tried for about two seconds. On CUDA an environment without an
-    engine asked for is stepped there too, if it can be.
+    With 'auto' each device is tried for about two seconds. The environment stays on its engine: a
+    stopwatch never decides on the physics.
 
     Args:
         agent: Name of the agent.
         env: What it learns in.
         hyper: Its hyper-parameters; empty for the usual ones.
         device: 'auto', 'cpu' or 'cuda'.
-        compile: See :class:`~robolearn.agents.learner.Learner`.
+        compile: See :class:`~robolearn.agents.base.BaseAgent`.
         seed: Of the trials.
     """
     if device != "auto":
@@ -64,19 +63,11 @@ def choose_place(
     problem = cuda_problem()
     if problem is not None:
         return Choice(Place("cpu", env), f"cpu: {problem}")
-    there = Place("cuda", _brought(agent, env))
+    there = Place("cuda", env)
     if compile == "graph":
         return Choice(there, "cuda, which graphs need")
     places = [Place("cpu", env), there]
     return fastest(places, lambda place: speed(agent, place, hyper, compile=compile, seed=seed))
-
-
-def _brought(agent: str, env: EnvConfig) -> EnvConfig:
-    """Return an environment as it is stepped on a device, where it can be and nothing forbids."""
-    if not (env.native and env.engine is None and agent_class(agent).serves_devices):
-        return env
-    engines = TASKS[env.id.split("/")[-1]].device_engines
-    return replace(env, engine="torch") if "torch" in engines and not env.workers else env
 
 
 def fastest(places: list[Place], measured: Callable[[Place], float]) -> Choice:
@@ -159,7 +150,7 @@ def raise_too_large(num_envs: int, device: torch.device, fits: Callable[[int], b
 def settings(agent: str, env: EnvConfig, hyper: Mapping[str, Any]) -> Any:
     """Return the hyper-parameters an agent learns with: those given, else the usual ones."""
     config = agent_class(agent).Config
-    return from_dict(config, hyper) if hyper else usual_config(config, agent, env.id, None)
+    return from_dict(config, hyper) if hyper else default_config(config, agent, env.id, None)
 
 
 def fits(
@@ -171,8 +162,8 @@ def fits(
     """
     usual = settings(agent, place.env, hyper)
     smaller = {"num_envs": num_envs}
-    if hasattr(usual, "minibatch"):
-        smaller["minibatch"] = min(usual.minibatch, num_envs * usual.rollout_steps)
+    if hasattr(usual, "batch_size") and hasattr(usual, "n_steps"):
+        smaller["batch_size"] = min(usual.batch_size, num_envs * usual.n_steps)
     cls = agent_class(agent)
     learner = cls(place.env, replace(usual, **smaller), device=place.device, compile=compile)
     try:

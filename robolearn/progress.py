@@ -1,5 +1,6 @@
-"""The live line of a training run: drawn on a terminal, silent elsewhere."""
+"""The live line of a training run: drawn on a terminal, elsewhere silent or plain text."""
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -10,9 +11,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 class ProgressLine:
     """Shows steps, steps per second, return and the time left."""
 
-    def __init__(self, label: str, total: int) -> None:
-        """Prepare a line for ``total`` steps."""
+    def __init__(self, label: str, total: int, *, plain: bool = False) -> None:
+        """Prepare a line for ``total`` steps.
+
+        Args:
+            label: Its first word.
+            total: Steps in all.
+            plain: Where nothing can be drawn, print a line of text at each tenth of them.
+        """
         console = Console(stderr=True)
+        drawn = console.is_terminal or console.is_jupyter
+        self._label, self._total = label, total
+        self._tenths = 0 if plain and not drawn else None  # printed so far
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -21,7 +31,7 @@ class ProgressLine:
             TextColumn("{task.fields[score]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not drawn,
         )
         self._task = self._progress.add_task(label, total=total, rate="", score="")
 
@@ -35,6 +45,11 @@ class ProgressLine:
         """
         score = "" if mean_return is None else f"return {mean_return:.1f}"
         self._progress.update(self._task, completed=steps, rate=f"{rate:,.0f}/s", score=score)
+        tenths = 10 * steps // max(self._total, 1)
+        if self._tenths is not None and tenths > self._tenths:
+            self._tenths = tenths
+            text = f"{steps:,}/{self._total:,} steps, {rate:,.0f}/s"
+            print(f"{self._label}: {text}{score and ', '}{score}", file=sys.stderr)
 
     def __enter__(self) -> Self:
         """Begin drawing."""

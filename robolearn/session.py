@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.agents.base import Progress
+from robolearn.agents.protocols import TrainingUpdate
 from robolearn.agents.saving import save_learning
-from robolearn.collect import Collector
-from robolearn.device.collector import DeviceCollector
-from robolearn.device.watch import Watch
+from robolearn.collect.collector import Collector
+from robolearn.collect.device_collector import DeviceCollector
+from robolearn.collect.trajectory_recorder import TrajectoryRecorder
 from robolearn.dumps import write_dump
-from robolearn.environments import EnvConfig, check_seed
+from robolearn.environments import EnvConfig, check_seed, first_seed
 from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
 from robolearn.evaluation import Evaluation, evaluate
 from robolearn.progress import ProgressLine
@@ -38,7 +38,7 @@ class TrainConfig:
     env: EnvConfig
     """What it is trained in."""
     steps: int
-    """Environment steps to learn from."""
+    """Environment steps to learn from; on-policy agents finish their last rollout."""
     run: Path
     """Folder of the run; must not hold one yet."""
     seed: int = 0
@@ -53,7 +53,9 @@ class TrainConfig:
     eval_every: int = 0
     """Steps between evaluations; 0 for ten in all."""
     eval_episodes: int = 20
-    """Episodes of an evaluation on the way; the final one has 100."""
+    """Episodes of an evaluation on the way."""
+    test_episodes: int = 100
+    """Episodes of the final evaluation."""
     save_every: int = 0
     """Steps between checkpoints; 0 for one at each evaluation."""
     save_minutes: float = 10.0
@@ -72,8 +74,9 @@ class TrainConfig:
         for name in ("eval_every", "save_every", "save_minutes", "video_every"):
             if not getattr(self, name) >= 0:
                 raise RobolearnError(f"{name} must not be negative, got {getattr(self, name)}.")
-        if self.eval_episodes < 1:
-            raise RobolearnError(f"eval_episodes must be at least 1, got {self.eval_episodes}.")
+        for name in ("eval_episodes", "test_episodes"):
+            if getattr(self, name) < 1:
+                raise RobolearnError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +125,10 @@ class Session:
         self._film_every = Every(config.video_every)
         self._every = (self._eval_every, self._save_every, self._film_every)
         self._films = BackgroundFilms(folder.videos)
-        self._watch: Watch | None = None
+        self._watch: TrajectoryRecorder | None = None
         self._watched: int | None = None  # steps when it was asked what it saw
         if config.video_every and isinstance(agent.collector, DeviceCollector):
-            self._watch = agent.collector.watch = Watch(agent.collector.envs)
+            self._watch = agent.collector.recorder = TrajectoryRecorder(agent.collector.envs)
         self._recent: deque[float] = deque(maxlen=100)  # returns of episodes
         self._best, self._best_at = -math.inf, -1  # return and steps of the best agent
         self._evaluated = -1  # steps of the latest evaluation
@@ -158,7 +161,7 @@ class Session:
         self._offsets = {name: int(size) for name, size in state["offsets"].items()}
         set_random_state(state["random"])
 
-    def run(self, reports: Iterator[Progress]) -> TrainResult:
+    def run(self, reports: Iterator[TrainingUpdate]) -> TrainResult:
         """Learn to the end, or until asked to stop."""
         config = self._config
         self._log = MetricsLog(self._folder.path, self._offsets)
@@ -183,7 +186,7 @@ class Session:
             film_failures=tuple(self._films.failures),
         )
 
-    def _learn(self, reports: Iterator[Progress], line: ProgressLine) -> Evaluation | None:
+    def _learn(self, reports: Iterator[TrainingUpdate], line: ProgressLine) -> Evaluation | None:
         try:
             self._point("best", self._best_at)  # a kill may have come before that
             if self._config.pretrained is not None and not self._agent.steps:
@@ -208,7 +211,7 @@ class Session:
             self._films.cancel()
         return evaluation
 
-    def _timed(self, reports: Iterator[Progress]) -> Iterator[Progress]:
+    def _timed(self, reports: Iterator[TrainingUpdate]) -> Iterator[TrainingUpdate]:
         """Pass reports on, adding up the time it takes to get them."""
         while True:
             began = time.perf_counter()
@@ -237,16 +240,16 @@ class Session:
             words.append(f"The last good agent is in {kept[0]}.")
         return DivergedError(" ".join(words), error.env)
 
-    def _note(self, report: Progress, line: ProgressLine) -> None:
+    def _note(self, report: TrainingUpdate, line: ProgressLine) -> None:
         """Log a report and show it."""
-        self._recent.extend(episode.total for episode in report.episodes)
+        self._recent.extend(episode.total_reward for episode in report.episodes)
         rate = report.steps / self._seconds
-        score = report.metrics.get("episode_return")  # summed up on the device
+        score = report.metrics.get("rollout/ep_rew_mean")  # summed up on the device
         if self._recent:
             score = float(np.mean(self._recent))
-        figures = {**report.metrics, "steps_per_second": rate, "episode_return": score}
-        if self._agent.collector.lost:
-            figures["lost_steps"] = self._agent.collector.lost
+        figures = {**report.metrics, "time/fps": rate, "rollout/ep_rew_mean": score}
+        if self._agent.collector.num_dropped:
+            figures["rollout/dropped_steps"] = self._agent.collector.num_dropped
         self._log.write(report.steps, figures)
         line.update(report.steps, rate, score)
 
@@ -276,7 +279,7 @@ class Session:
         if self._watch is None or steps >= self._config.steps:  # the end has its own
             self._films.ask(self._agent, steps)
             return
-        self._watch.ask()
+        self._watch.request()
         self._watched = steps
         self._show_watched()
 
@@ -290,12 +293,13 @@ class Session:
         if watch is None or steps is None or not (wait or watch.arrived):
             return
         self._watched = None
-        episode = watch.collect(wait=wait)
+        episode = watch.fetch(wait=wait)
         if episode is None:  # none is over yet
             self._films.ask(self._agent, self._agent.steps)
             return
         config = self._config
-        self._films.show(rollout_of(episode, config.env, seed=config.seed, steps=steps), steps)
+        first = first_seed(config.seed, self._agent.collector.num_envs)
+        self._films.show(rollout_of(episode, config.env, seed=first, steps=steps), steps)
 
     def _select(self) -> None:
         """Evaluate the agent on the way, and keep it if it is the best so far.
@@ -307,7 +311,10 @@ class Session:
             return
         where = config.env.held_out("val")
         evaluation = self._evaluate(where, config.eval_episodes, seed=1)
-        figures = {"eval_return": evaluation.mean, "eval_success": evaluation.success_rate}
+        figures = {
+            "eval/mean_reward": evaluation.mean,
+            "eval/success_rate": evaluation.success_rate,
+        }
         self._log.write(steps, figures)
         self._evaluated = steps
         self._eval_every.done(steps)
@@ -359,8 +366,12 @@ class Session:
         self._save("last")
         if self._config.video_every:
             self._films.ask(self._agent, self._agent.steps)
-        evaluation = self._evaluate(self._config.env.held_out("test"), 100, seed=0)
-        figures = {"final_return": evaluation.mean, "final_success": evaluation.success_rate}
+        where = self._config.env.held_out("test")
+        evaluation = self._evaluate(where, self._config.test_episodes, seed=0)
+        figures = {
+            "test/mean_reward": evaluation.mean,
+            "test/success_rate": evaluation.success_rate,
+        }
         self._log.write(self._agent.steps, figures)
         try:
             self._folder.write_evaluation(

@@ -1,7 +1,8 @@
 """What agents see and do: any Gymnasium observation as a flat vector, actions in [-1, 1]."""
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, overload
 
 import gymnasium as gym
 import numpy as np
@@ -10,7 +11,10 @@ from gymnasium.vector.utils import iterate
 
 from robolearn.errors import RobolearnError
 
-ActionSpace = spaces.Discrete | spaces.Box
+MultiSpace = spaces.MultiDiscrete | spaces.MultiBinary
+"""Several discrete actions at once."""
+SingleSpace = spaces.Discrete | spaces.Box
+ActionSpace = SingleSpace | MultiSpace
 
 
 def flat_size(space: gym.Space) -> int:
@@ -22,6 +26,14 @@ def flat_size(space: gym.Space) -> int:
     if not space.is_np_flattenable:
         raise RobolearnError(f"Observations must have a fixed size, got {space}.")
     return spaces.flatdim(space)
+
+
+def is_uint8(space: gym.Space) -> bool:
+    """Return whether all parts of a flat observation are boxes of uint8, as images are."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.values() if isinstance(space, spaces.Dict) else space
+        return all(is_uint8(part) for part in parts)
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8
 
 
 def flatten_batch(space: gym.Space, observation: Any, count: int | None) -> np.ndarray:
@@ -102,55 +114,107 @@ def magnitudes(space: gym.Space) -> np.ndarray:
     return np.where(known, flat.high, 0.0).astype(np.float32)
 
 
+@overload
 def require_action_space(
     space: gym.Space, agent: str, *, discrete_only: bool = False, hint: str = ""
+) -> SingleSpace: ...
+@overload
+def require_action_space(
+    space: gym.Space, agent: str, *, discrete_only: bool = False, multi: bool, hint: str = ""
+) -> ActionSpace: ...
+def require_action_space(
+    space: gym.Space,
+    agent: str,
+    *,
+    discrete_only: bool = False,
+    multi: bool = False,
+    hint: str = "",
 ) -> ActionSpace:
     """Return the space if an agent can serve it.
 
     Args:
         space: Of single actions.
         agent: The agent's name, for the message.
-        discrete_only: It serves no continuous actions.
+        discrete_only: It serves one discrete action alone.
+        multi: It serves several discrete actions at once.
         hint: How to come by discrete actions, where they can be had; ends in 'or '.
 
     Raises:
-        RobolearnError: Neither discrete nor a box, or a box where only discrete actions serve.
+        RobolearnError: The agent cannot serve it.
     """
     if isinstance(space, spaces.Discrete):
         return space
     if discrete_only:
-        raise RobolearnError(f"{agent} needs discrete actions, got {space}. Use {hint}PPO.")
+        raise RobolearnError(f"{agent} needs Discrete actions, got {space}. Use {hint}PPO.")
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return space
+    if multi and isinstance(space, MultiSpace):
+        return space
+    served = "Discrete, MultiDiscrete, MultiBinary" if multi else "Discrete"
     raise RobolearnError(
-        f"{agent} serves Discrete and continuous Box actions, got {space}. "
+        f"{agent} serves {served} and continuous Box actions, got {space}. "
         "Wrap the environment so that its actions are one of these."
     )
 
 
-def to_env_action(space: ActionSpace, action: np.ndarray) -> np.ndarray:
-    """Return the environment's actions for a policy's.
+def _scaling(space: spaces.Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which coordinates have two finite bounds, and both; -1 and 1 for others. (A,) each."""
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    one = space.dtype.type(1)  # type: ignore[union-attr]
+    return bounded, np.where(bounded, low, -one), np.where(bounded, high, one)
 
-    A box with finite bounds is spanned by [-1, 1], beyond which actions are clipped; an
-    unbounded one is left as it is. A discrete space's first action may be other than 0.
+
+def _rescale(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return [-1, 1] mapped to [low, high]; what is beyond is clipped. Shape (N, A)."""
+    return low + (action.clip(-1.0, 1.0) + 1.0) * ((high - low) / 2)
+
+
+def to_env_action(space: ActionSpace, action: np.ndarray) -> np.ndarray:
+    """Return the environment's actions for a policy's, which lie in the space.
+
+    A coordinate with two finite bounds is spanned by [-1, 1], beyond which actions are clipped.
+    Others are clipped to the bound they have, if any. A discrete space's first action may be other
+    than 0.
 
     Args:
         space: Single action space.
-        action: Shape (N,) integer or (N, A).
+        action: Shape (N,) integer; (N, A); or (N, K) integer of K discrete actions at once.
 
     Returns:
         Shape (N,) or (N, *space.shape).
     """
     if isinstance(space, spaces.Discrete):
         return action + space.start
-    if space.is_bounded():
-        span = (space.high - space.low) / 2
-        action = space.low.reshape(-1) + (np.clip(action, -1.0, 1.0) + 1.0) * span.reshape(-1)
-    return action.reshape(len(action), *space.shape).astype(space.dtype)
+    if isinstance(space, MultiSpace):
+        rows = action.reshape(len(action), *space.shape)
+        return (rows + _first_value(space)).astype(space.dtype)
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    if space.bounded_below.all() and space.bounded_above.all():  # ``predict`` is to be fast
+        scaled = _rescale(action, low, high)
+    else:
+        bounded, finite_low, finite_high = _scaling(space)
+        spanned = _rescale(action, finite_low, finite_high)
+        scaled = np.where(bounded, spanned, action.clip(low, high))
+    return scaled.reshape(len(action), *space.shape).astype(space.dtype)
+
+
+def action_choices(space: MultiSpace) -> list[int]:
+    """Return how many values each of several discrete actions has, in their flat order."""
+    if isinstance(space, spaces.MultiBinary):
+        return [2] * math.prod(space.shape)
+    return space.nvec.reshape(-1).tolist()
+
+
+def _first_value(space: MultiSpace) -> Any:
+    """Return the first value of each of several discrete actions; they may be other than 0."""
+    return space.start if isinstance(space, spaces.MultiDiscrete) else 0
 
 
 def action_width(space: ActionSpace) -> int:
-    """Return the number of discrete actions, or of continuous coordinates."""
+    """Return the number of discrete actions, summed over several; or of continuous coordinates."""
+    if isinstance(space, MultiSpace):
+        return sum(action_choices(space))
     return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape))
 
 
@@ -162,13 +226,15 @@ def from_env_action(space: ActionSpace, action: np.ndarray) -> np.ndarray:
         action: Shape (N,) or (N, *space.shape).
 
     Returns:
-        Shape (N,) int64 or (N, A) float32; of a bounded box in [-1, 1].
+        Shape (N,) int64; (N, A) float32, coordinates with two finite bounds in [-1, 1]; or (N, K)
+        int64 of K discrete actions at once.
     """
     if isinstance(space, spaces.Discrete):
         return np.asarray(action - space.start, dtype=np.int64)
+    if isinstance(space, MultiSpace):
+        return np.asarray(action - _first_value(space), dtype=np.int64).reshape(len(action), -1)
     flat = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
-    if space.is_bounded():
-        low, high = space.low.reshape(-1), space.high.reshape(-1)
-        span = np.where(high > low, high - low, 1.0)  # where there is one action, any will do
-        flat = np.clip(2 * (flat - low) / span - 1, -1.0, 1.0)
-    return flat.astype(np.float32)
+    bounded, low, high = _scaling(space)
+    span = np.where(high > low, high - low, 1.0)  # where there is one action, any will do
+    scaled = np.clip(2 * (flat - low) / span - 1, -1.0, 1.0)
+    return np.where(bounded, scaled, flat).astype(np.float32)

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import torch
 
 from robolearn.agents import agent_class
-from robolearn.agents.base import Agent, Progress
 from robolearn.agents.load import load_run
+from robolearn.agents.protocols import Agent, TrainingUpdate, require_agent
 from robolearn.config import from_dict
 from robolearn.environments import described
 from robolearn.errors import RobolearnWarning
@@ -20,7 +20,7 @@ from robolearn.runs.meta import meta
 from robolearn.runs.run import RunFolder
 from robolearn.session import Session, TrainConfig, TrainResult
 
-Reports: TypeAlias = Iterator[Progress]
+Reports: TypeAlias = Iterator[TrainingUpdate]
 
 
 def train(config: TrainConfig, device_choice: str | None = None) -> TrainResult:
@@ -88,6 +88,7 @@ def carry_out(
         RobolearnError, DivergedError, SaveError: As for ``train``.
     """
     try:
+        require_agent(agent)
         _ = agent.collector  # refuses before a folder is made
         folder = RunFolder.create(config.run, config)
         if pretraining is not None:
@@ -138,7 +139,7 @@ def resume(path: Path) -> TrainResult | None:
             with fitting(checkpoint):
                 session.restore(state)
             _note_resumption(folder, agent, exact=exact)
-            return session.run(agent.proceed())
+            return session.run(agent.continue_learning())
         finally:
             agent.close()
 

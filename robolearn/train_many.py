@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from robolearn.agents.base import Progress
-from robolearn.agents.many import ManyPPO
+from robolearn.agents.multi_seed import MultiSeedPPO
 from robolearn.agents.ppo import PPO, PPOConfig
+from robolearn.agents.protocols import TrainingUpdate
 from robolearn.config import from_dict
 from robolearn.errors import DivergedError, RobolearnError, SaveError
 from robolearn.evaluation import Evaluation, evaluate
@@ -58,7 +58,7 @@ def _trained(
 ) -> list[TrainResult]:
     _require_plain(config)
     hyper = from_dict(PPOConfig, config.hyper) if config.hyper else None
-    many = ManyPPO(config.env, hyper, seeds, device=config.device, compile=config.compile)
+    many = MultiSeedPPO(config.env, hyper, seeds, device=config.device, compile=config.compile)
     try:
         claim_folder(config.run, "run")
         with ExitStack() as locks:
@@ -98,7 +98,9 @@ def _require_plain(config: TrainConfig) -> None:
 class _Runs:
     """Runs of agents that learn together, while they go on."""
 
-    def __init__(self, config: TrainConfig, many: ManyPPO, folders: Sequence[RunFolder]) -> None:
+    def __init__(
+        self, config: TrainConfig, many: MultiSeedPPO, folders: Sequence[RunFolder]
+    ) -> None:
         self._config, self._many, self._folders = config, many, folders
         self._logs = [MetricsLog(folder.path) for folder in folders]
         self._save_every = Every(config.save_every)
@@ -142,13 +144,13 @@ class _Runs:
             raise DivergedError(f"{error} The other agents are in {self._config.run}.") from error
         self._save()
 
-    def _note(self, reports: Sequence[Progress], line: ProgressLine) -> None:
+    def _note(self, reports: Sequence[TrainingUpdate], line: ProgressLine) -> None:
         """Log what the agents report and show it; the steps per second are those of all."""
         steps = sum(report.steps for report in reports)
         rate = steps / self._seconds
         for log, report in zip(self._logs, reports, strict=True):
-            log.write(report.steps, {**report.metrics, "steps_per_second": rate})
-        known = [report.metrics.get("episode_return") for report in reports]
+            log.write(report.steps, {**report.metrics, "time/fps": rate})
+        known = [report.metrics.get("rollout/ep_rew_mean") for report in reports]
         scores = [score for score in known if score is not None]
         line.update(steps, rate, float(np.mean(scores)) if scores else None)
 
@@ -179,8 +181,13 @@ class _Runs:
     def _conclude(self, i: int) -> Evaluation:
         """Evaluate an agent for good."""
         env, agent, folder = self._config.env, self._many.agents[i], self._folders[i]
-        evaluation = evaluate(agent, env.held_out("test"), episodes=100, seed=0)
-        figures = {"final_return": evaluation.mean, "final_success": evaluation.success_rate}
+        evaluation = evaluate(
+            agent, env.held_out("test"), episodes=self._config.test_episodes, seed=0
+        )
+        figures = {
+            "test/mean_reward": evaluation.mean,
+            "test/success_rate": evaluation.success_rate,
+        }
         self._logs[i].write(agent.steps, figures)
         told = {"env": env.id, "steps": agent.steps, **evaluation.summary()}
         try:

@@ -30,7 +30,10 @@ class Outer:
 
 @pytest.mark.parametrize(
     "config",
-    [PPOConfig(gamma=0.5, hidden=(7, 8, 9), normalise=False), DQNConfig(n_step=9, hidden=())],
+    [
+        PPOConfig(gamma=0.5, hidden_sizes=(7, 8, 9), normalize_obs=False, normalize_value=False),
+        DQNConfig(n_step=9, hidden_sizes=()),
+    ],
     ids=["ppo", "dqn"],
 )
 def test_an_agents_config_survives_yaml(tmp_path, config):

@@ -4,7 +4,7 @@ import gymnasium as gym
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from robolearn.environments import EnvConfig, TrainingEnvs
+from robolearn.environments import HELD_OUT, EnvConfig, TrainingEnvs, first_seed
 from robolearn.errors import RobolearnError
 
 BALANCE = "robolearn/CartPoleBalance-v0"
@@ -113,3 +113,33 @@ def test_a_robot_that_was_changed_is_not_carried_over_to_another_task():
     )
     there = TrainingEnvs.of(own, None, {}).elsewhere("robolearn/NavRover-v0", None, {})
     assert there.kwargs == {"level": 1, "split": "test"}
+
+
+@pytest.mark.parametrize("sizes", [(1, 10_000), (10_001, 16_384), (10_000, 2**20)])
+def test_agents_of_different_seeds_share_no_environments_seed(sizes):
+    spans = []
+    for seed in (0, 1, 2, 99_999):
+        for num_envs in sizes:
+            first = first_seed(seed, num_envs)
+            spans.append((first, first + num_envs, seed))
+    spans.append((HELD_OUT, HELD_OUT + 1_000_000, None))  # of evaluations
+    for low, high, seed in spans:
+        assert 0 <= low < high < 2**62
+        others = [span for span in spans if span[2] != seed]
+        assert all(high <= begin or end <= low for begin, end, _ in others)
+
+
+def test_environments_of_10_001_start_as_no_environment_of_the_next_seed_does():
+    # The 10,001st environment of seed 0 had the seed of the first one of seed 1.
+    env = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch")
+    envs = TrainingEnvs.of(env, None, {})
+    large = envs.collector(10_001, 0)
+    other = TrainingEnvs(env, envs.observation_space, envs.action_space).collector(4, 1)
+    assert not (large.obs[:, None] == other.obs).all(dim=-1).any()
+
+
+def test_more_environments_than_there_are_seeds_are_refused():
+    with pytest.raises(RobolearnError, match="num_envs must be at most 1048576, got 1048577"):
+        first_seed(0, 2**20 + 1)
+    with pytest.raises(RobolearnError, match=r"seed must lie in 0\.\.99999, got 100000"):
+        first_seed(100_000, 1)

@@ -114,7 +114,7 @@ def test_the_policy_is_told_state_and_starts_of_episodes():
 
 
 def test_our_agents_are_evaluated_greedily():
-    agent = PPO(BALANCE, PPOConfig(hidden=(8,)), engine="analytic")
+    agent = PPO(BALANCE, PPOConfig(hidden_sizes=(8,)), engine="analytic")
     one, other = (evaluate(agent, BALANCE, engine="analytic", episodes=10) for _ in range(2))
     assert one.returns.tolist() == other.returns.tolist()
     drawn = evaluate(agent, BALANCE, engine="analytic", episodes=10, deterministic=False)

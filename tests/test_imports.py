@@ -14,14 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Rooms of robolearn from the ground up. A room is a package or module directly inside robolearn,
-# "" is robolearn/__init__.py. A room may import those of lower floors and its neighbours on the
-# same one, but networks and data know nothing of each other.
+# "" is robolearn/__init__.py. A room may import those of lower floors and its neighbors on the
+# same one, but networks and buffers know nothing of each other.
 FLOORS = [
     {"errors"},
-    {"clock", "extras", "files", "spaces", "spaces_json"},
-    {"nn", "data"},
+    {"extras", "files", "spaces", "spaces_json"},
+    {"networks", "buffers"},
     {"accelerate", "config", "config_yaml", "progress", "runs", "workers"},
-    {"collect", "device", "dumps", "environments", "making", "snapshots"},
+    {"collect", "dumps", "environments", "making", "snapshots"},
     {"agents"},
     {"baselines", "evaluation", "pages", "video"},
     {"placement", "session", "train", "train_many", "compare", "imitation"},
@@ -73,7 +73,7 @@ def wrong_floors(graph):
             rooms = {room(name), room(target)}
             if target.split(".")[0] == "robolearn" and len(rooms) == 2 and rooms <= FLOOR.keys():
                 here, there = FLOOR[room(name)], FLOOR[room(target)]
-                if there > here or there == here == FLOOR["nn"]:
+                if there > here or there == here == FLOOR["networks"]:
                     wrong.append(f"{name} imports {target}")
     return sorted(wrong)
 
@@ -170,17 +170,19 @@ sys.exit(f"imported {sorted(heavy)}" if heavy else 0)
 def test_an_import_upwards_is_found_even_inside_a_function():
     planted = {
         "robolearn": "",
-        "robolearn.nn": "",
+        "robolearn.networks": "",
         "robolearn.agents": "",
-        "robolearn.agents.ppo": "from robolearn.nn import heads",
-        "robolearn.nn.heads": "def f():\n    from robolearn.agents.ppo import PPO",
+        "robolearn.agents.ppo": "from robolearn.networks import heads",
+        "robolearn.networks.actor_critic": "def f():\n    from robolearn.agents.ppo import PPO",
     }
-    assert wrong_floors(imports(planted)) == ["robolearn.nn.heads imports robolearn.agents.ppo"]
+    assert wrong_floors(imports(planted)) == [
+        "robolearn.networks.actor_critic imports robolearn.agents.ppo"
+    ]
 
 
 def test_an_import_along_the_ground_floor_is_found():
-    planted = {"robolearn.nn": "import robolearn.data", "robolearn.data": ""}
-    assert wrong_floors(imports(planted)) == ["robolearn.nn imports robolearn.data"]
+    planted = {"robolearn.networks": "import robolearn.buffers", "robolearn.buffers": ""}
+    assert wrong_floors(imports(planted)) == ["robolearn.networks imports robolearn.buffers"]
 
 
 def test_an_import_of_the_package_itself_from_below_is_found():
@@ -193,8 +195,8 @@ def test_imports_down_and_sideways_and_of_the_environments_pass():
         "robolearn.cli": "import robolearn.train",
         "robolearn.train": "from robolearn import agents, compare",
         "robolearn.compare": "import robolearn_envs, torch",
-        "robolearn.agents": "from robolearn.data.replay import Replay",
-        "robolearn.data.replay": "",
+        "robolearn.agents": "from robolearn.buffers.replay_buffer import ReplayBuffer",
+        "robolearn.buffers.replay_buffer": "",
     }
     graph = imports(planted)
     assert graph["robolearn.train"] == {"robolearn.agents", "robolearn.compare"}
@@ -204,10 +206,10 @@ def test_imports_down_and_sideways_and_of_the_environments_pass():
 
 def test_a_circle_is_found_through_functions():
     planted = {
-        "robolearn.data.a": "from robolearn.data import b",
-        "robolearn.data.b": "def f():\n    import robolearn.data.a",
+        "robolearn.buffers.a": "from robolearn.buffers import b",
+        "robolearn.buffers.b": "def f():\n    import robolearn.buffers.a",
     }
-    assert set(circle(imports(planted))) == {"robolearn.data.a", "robolearn.data.b"}
+    assert set(circle(imports(planted))) == {"robolearn.buffers.a", "robolearn.buffers.b"}
 
 
 def test_a_circle_of_rooms_is_found_where_no_module_is_in_one():

@@ -33,7 +33,7 @@ MODULES = (
     "robolearn.evaluation",
     "robolearn.accelerate",
 )
-PACKAGES = ("envs/robolearn_envs/arenas", "robolearn/data", "robolearn/nn")
+PACKAGES = ("envs/robolearn_envs/arenas", "robolearn/buffers", "robolearn/networks")
 """Folders of which every module counts."""
 
 
@@ -98,7 +98,11 @@ print([name for name in {[*NEEDED, *ABSENT]} if find_spec(name)])
 @pytest.mark.slow
 def test_all_that_the_closed_form_and_agents_consist_of_can_be_imported(lean):
     names = [*MODULES, *(name for folder in PACKAGES for name in modules_of(folder))]
-    assert {"robolearn_envs.arenas.grid", "robolearn.data", "robolearn.nn.heads"} <= set(names)
+    assert {
+        "robolearn_envs.arenas.grid",
+        "robolearn.buffers",
+        "robolearn.networks.actor_critic",
+    } <= set(names)
     lean("\n".join(f"import {name}" for name in names))
 
 

@@ -55,7 +55,15 @@ def test_graphs_are_asked_of_cuda_alone(monkeypatch):
     monkeypatch.setattr("robolearn.placement.cuda_problem", lambda: None)
     usual = EnvConfig(id="robolearn/CartPoleBalance-v0")
     choice = choose_place("ppo", usual, {}, device="auto", compile="graph", seed=0)
-    assert choice.place == Place("cuda", ON_TORCH)  # and the environment comes along
+    assert choice.place == Place("cuda", usual)
+
+
+def test_a_stopwatch_chooses_the_device_and_never_the_physics(monkeypatch):
+    monkeypatch.setattr("robolearn.placement.cuda_problem", lambda: None)
+    usual = EnvConfig(id="robolearn/CartPoleBalance-v0")
+    monkeypatch.setattr("robolearn.placement.fastest", lambda places, measured: places)
+    places = choose_place("ppo", usual, {}, device="auto", compile="auto", seed=0)
+    assert places == [Place("cpu", usual), Place("cuda", usual)]
 
 
 def test_the_place_of_the_most_steps_a_second_is_chosen_and_all_are_told():
@@ -71,7 +79,7 @@ def test_the_place_of_the_most_steps_a_second_is_chosen_and_all_are_told():
 @pytest.mark.parametrize("env", [BALANCE, ON_TORCH], ids=["analytic", "torch"])
 def test_a_trial_learns_and_leaves_nothing_behind(env, monkeypatch):
     monkeypatch.setattr("robolearn.placement.TRIAL", 0.05)
-    hyper = {"num_envs": 4, "rollout_steps": 8, "minibatch": 32}
+    hyper = {"num_envs": 4, "n_steps": 8, "batch_size": 32}
     before = torch.get_num_threads()
     assert speed("ppo", Place("cpu", env), hyper, compile="auto", seed=0) > 32
     assert torch.get_num_threads() == before
@@ -79,7 +87,7 @@ def test_a_trial_learns_and_leaves_nothing_behind(env, monkeypatch):
 
 def test_a_place_where_learning_breaks_down_is_the_slowest(monkeypatch):
     monkeypatch.setattr("robolearn.placement.TRIAL", 0.05)
-    hyper = {"num_envs": 4, "rollout_steps": 8, "minibatch": 32, "learning_rate": 1e30}
+    hyper = {"num_envs": 4, "n_steps": 8, "batch_size": 32, "learning_rate": 1e30}
     assert speed("ppo", Place("cpu", ON_TORCH), hyper, compile="auto", seed=0) == 0.0
 
 
@@ -108,7 +116,7 @@ def test_where_not_even_one_fits_that_is_said():
 
 def test_whether_environments_fit_is_seen_by_learning_a_round_from_them():
     assert fits("ppo", Place("cpu", ON_TORCH), {}, 3)
-    assert fits("dqn", Place("cpu", ON_TORCH), {"batch": 8}, 3)
+    assert fits("dqn", Place("cpu", ON_TORCH), {"batch_size": 8}, 3)
 
 
 def test_environments_do_not_fit_where_learning_from_them_runs_out_of_memory(monkeypatch):
@@ -128,7 +136,7 @@ def test_environments_do_not_fit_where_learning_from_them_runs_out_of_memory(mon
 def test_what_is_not_said_is_learned_with_as_it_was_tuned():
     swing_up = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="torch")
     assert settings("ppo", swing_up, {}).num_envs == tuned("ppo", swing_up.id)["num_envs"] != 32
-    assert settings("ppo", swing_up, {"num_envs": 8, "minibatch": 16}).num_envs == 8
+    assert settings("ppo", swing_up, {"num_envs": 8, "batch_size": 16}).num_envs == 8
 
 
 @pytest.mark.slow
@@ -188,7 +196,7 @@ def test_an_old_driver_is_named(monkeypatch):
 
 def test_a_run_says_where_it_was_computed_and_why(tmp_path, capsys):
     run = tmp_path / "run"
-    small = ["--num-envs", "4", "--rollout-steps", "8", "--minibatch", "32"]
+    small = ["--num-envs", "4", "--n-steps", "8", "--batch-size", "32"]
     options = ["--steps", "64", "--device", "cpu", "--engine", "torch", "--run", str(run)]
     assert main(["train", "ppo", *small, *options]) == 0
     assert capsys.readouterr().out.endswith("\nComputed on cpu, as asked for.\n")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from robolearn.errors import RobolearnError
 from robolearn.spaces import (
+    action_width,
     flat_size,
     flatten_any,
     flatten_batch,
@@ -51,8 +52,34 @@ def test_actions_of_an_unbounded_box_stay_as_they_are():
     assert to_env_action(space, np.array([[30.0, -40.0]])).tolist() == [[30.0, -40.0]]
 
 
+def test_coordinates_with_one_bound_are_clipped_to_it_and_those_with_two_are_scaled():
+    # Bounds [0, inf), (-inf, 1] and [0, 4]; the last has half-width 2 around 2.
+    low, high = np.array([[0.0, -np.inf, 0.0], [np.inf, 1.0, 4.0]], np.float32)
+    space = spaces.Box(low, high)
+    action = np.array([[-3.0, 5.0, 0.5], [7.0, -9.0, 3.0]], np.float32)
+    taken = to_env_action(space, action)
+    assert taken.tolist() == [[0.0, 1.0, 3.0], [7.0, -9.0, 4.0]]
+    assert all(space.contains(one) for one in taken)
+    assert from_env_action(space, taken).tolist() == [[0.0, 1.0, 0.5], [7.0, -9.0, 1.0]]
+
+
 def test_discrete_actions_begin_where_the_space_does():
     assert to_env_action(spaces.Discrete(3, start=-1), np.array([0, 1, 2])).tolist() == [-1, 0, 1]
+
+
+def test_several_discrete_actions_have_the_shape_and_the_starts_of_their_space():
+    space = spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[0, 1], [-1, 10]])
+    action = np.array([[0, 0, 0, 0], [1, 2, 3, 4]])
+    taken = to_env_action(space, action)
+    assert taken.tolist() == [[[0, 1], [-1, 10]], [[1, 3], [2, 14]]]
+    assert all(space.contains(one) for one in taken)
+    assert from_env_action(space, taken).tolist() == action.tolist()
+    assert action_width(space) == 2 + 3 + 4 + 5
+    switches = spaces.MultiBinary(3)
+    taken = to_env_action(switches, np.array([[0, 1, 1]]))
+    assert switches.contains(taken[0])
+    assert from_env_action(switches, taken).tolist() == [[0, 1, 1]]
+    assert action_width(switches) == 6  # two logits each
 
 
 def test_a_policys_actions_for_the_environments_by_hand():

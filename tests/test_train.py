@@ -8,7 +8,7 @@ import pytest
 
 from robolearn.agents.load import load_agent
 from robolearn.agents.ppo import PPO
-from robolearn.data.rollout import RolloutBuffer
+from robolearn.buffers.rollout_buffer import RolloutBuffer
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
@@ -17,20 +17,28 @@ from robolearn.session import Every
 from robolearn.train import TrainConfig, resume, train
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
-SMALL = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}
+SMALL = {"num_envs": 4, "n_steps": 32, "batch_size": 64, "hidden_sizes": (16,)}
 
 
 @pytest.fixture
 def config(tmp_path):
     return TrainConfig(
-        agent="ppo", env=BALANCE, steps=1280, run=tmp_path / "run", hyper=SMALL, eval_episodes=5
+        agent="ppo",
+        env=BALANCE,
+        steps=1280,
+        run=tmp_path / "run",
+        hyper=SMALL,
+        eval_episodes=5,
+        test_episodes=10,
     )
 
 
 def evaluations(run):
     """Steps and mean return of each evaluation, in order."""
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    return [(line["steps"], line["eval_return"]) for line in lines if "eval_return" in line]
+    return [
+        (line["steps"], line["eval/mean_reward"]) for line in lines if "eval/mean_reward" in line
+    ]
 
 
 def test_something_is_due_once_in_every_period():
@@ -84,11 +92,11 @@ def test_the_result_is_that_of_the_agent_left_behind(config):
     assert (result.steps, result.interrupted, result.film_failures) == (1280, False, ())
     last = result.run.pointed("last")
     assert last is not None
-    again = evaluate(load_agent(last), BALANCE, episodes=100)
+    again = evaluate(load_agent(last), BALANCE, episodes=10)
     assert again.returns.tolist() == result.evaluation.returns.tolist()
 
 
-def signalled(monkeypatch, *numbers):
+def signaled(monkeypatch, *numbers):
     """Let signals come while a PPO that has made 640 steps learns from 128 more."""
     learn = PPO._update
 
@@ -111,7 +119,7 @@ every_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM]
 @pytest.mark.slow
 @every_signal
 def test_a_signal_keeps_what_was_learned(config, monkeypatch, number):
-    signalled(monkeypatch, number)
+    signaled(monkeypatch, number)
     before = signal.getsignal(number)
     result = train(config)
     assert signal.getsignal(number) is before
@@ -131,7 +139,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_agent_it_would_have_become(
 ):
     whole = train(config)
     with monkeypatch.context() as patch:
-        signalled(patch, number)
+        signaled(patch, number)
         stopped = train(replace(config, run=tmp_path / "stopped")).run
     result = resume(stopped.path)
     assert result is not None
@@ -158,7 +166,7 @@ def test_a_signal_before_the_first_step_of_a_rollout_keeps_what_was_learned(conf
 
 
 def test_a_second_signal_interrupts_at_once(config, monkeypatch):
-    signalled(monkeypatch, signal.SIGTERM, signal.SIGTERM)
+    signaled(monkeypatch, signal.SIGTERM, signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     last = RunFolder.open(config.run).pointed("last")
@@ -179,6 +187,7 @@ def test_evaluating_and_saving_do_not_change_what_is_learned(config, tmp_path):
     [
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"eval_episodes": 0}, "eval_episodes must be at least 1, got 0"),
+        ({"test_episodes": 0}, "test_episodes must be at least 1, got 0"),
         ({"video_every": -1}, "video_every must not be negative, got -1"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robolearn.agents.load import load_agent
-from robolearn.agents.many import ManyPPO
+from robolearn.agents.multi_seed import MultiSeedPPO
 from robolearn.agents.ppo import PPO
 from robolearn.cli import main
 from robolearn.environments import EnvConfig
@@ -18,7 +18,7 @@ from robolearn.train import TrainConfig, resume
 from robolearn.train_many import train_many
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch")
-SMALL = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}
+SMALL = {"num_envs": 4, "n_steps": 32, "batch_size": 64, "hidden_sizes": (16,)}
 SEEDS = (4, 2)
 
 
@@ -64,10 +64,10 @@ def test_figures_are_logged_and_the_final_evaluation_is_that_of_the_agent(done):
         lines = (result.run.path / "metrics.jsonl").read_text().splitlines()
         logged = [json.loads(line) for line in lines]
         assert [line["steps"] for line in logged] == [128, 256, 384, 512, 512]
-        assert {"policy_loss", "steps_per_second", "learning_rate"} <= logged[0].keys()
+        assert {"train/policy_gradient_loss", "time/fps", "train/learning_rate"} <= logged[0].keys()
         found = json.loads((result.run.path / "eval.json").read_text())
         assert found["episodes"] == 100
-        assert found["mean_return"] == logged[-1]["final_return"] == result.evaluation.mean
+        assert found["mean_return"] == logged[-1]["test/mean_reward"] == result.evaluation.mean
         agent = load_agent(result.run.path, device="cpu")
         assert evaluate(agent, BALANCE, episodes=100, seed=0).mean == found["mean_return"]
 
@@ -90,7 +90,7 @@ def test_a_finished_run_of_one_seed_says_that_it_cannot_be_gone_on_with(done):
     [
         ({"agent": "a2c", "hyper": {}}, "Only ppo learns with many seeds at once, got a2c"),
         ({"eval_every": 100, "video_every": 50}, "got eval_every, video_every"),
-        ({"hyper": {"memory": 4}}, "memory=4"),
+        ({"hyper": {"gru_hidden_size": 4}}, "gru_hidden_size=4"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(changes, words, tmp_path):
@@ -101,7 +101,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(changes, words, tm
 
 def after_a_round(monkeypatch, happen):
     """Let something happen after the second update."""
-    usual = ManyPPO.iterate
+    usual = MultiSeedPPO.iterate
 
     def iterate(self, steps):
         for i, reports in enumerate(usual(self, steps)):
@@ -109,7 +109,7 @@ def after_a_round(monkeypatch, happen):
             if i == 1:
                 happen()
 
-    monkeypatch.setattr(ManyPPO, "iterate", iterate)
+    monkeypatch.setattr(MultiSeedPPO, "iterate", iterate)
 
 
 def test_ctrl_c_leaves_what_was_learned_so_far(tmp_path, monkeypatch):
@@ -169,7 +169,7 @@ def test_too_many_agents_for_the_memory_are_refused_in_a_line(tmp_path, monkeypa
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
 
-    monkeypatch.setattr("robolearn.train_many.ManyPPO", full)
+    monkeypatch.setattr("robolearn.train_many.MultiSeedPPO", full)
     with pytest.raises(RobolearnError, match=r"^2 agents at once do not fit"):
         train_many(config(tmp_path / "run"), SEEDS)
 
@@ -177,7 +177,7 @@ def test_too_many_agents_for_the_memory_are_refused_in_a_line(tmp_path, monkeypa
 @pytest.mark.slow
 def test_the_command_trains_them_and_tells_of_each(tmp_path, capsys):
     run = tmp_path / "run"
-    small = ["--num-envs", "4", "--rollout-steps", "32", "--minibatch", "64", "--hidden", "16"]
+    small = ["--num-envs", "4", "--n-steps", "32", "--batch-size", "64", "--hidden-sizes", "16"]
     options = ["--engine", "torch", "--steps", "256", "--seed", "3", "--seeds", "2"]
     assert main(["train", "ppo", *small, *options, "--run", str(run), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["runs"]

@@ -4,11 +4,11 @@ Nothing here has mass or contact, so it cannot change the physics.
 """
 
 SKY = (0.62, 0.76, 0.92)
-"""Colour overhead."""
+"""Color overhead."""
 HORIZON = (0.95, 0.97, 0.99)
-"""Colour of the sky's lower edge, and of the haze in which the floor ends."""
+"""Color of the sky's lower edge, and of the haze in which the floor ends."""
 TILES = ((0.94, 0.96, 0.98), (0.86, 0.89, 0.93))
-"""The two colours of the chequered floor."""
+"""The two colors of the checkered floor."""
 TILE = 1.0
 """Side of a floor tile in m; a corner lies at the origin."""
 FLOOR = -0.35
@@ -29,14 +29,14 @@ GOAL = "0.13 0.69 0.40 1"
 BEAM = "0.13 0.69 0.40 0.25"
 RAIL = "0.36 0.41 0.48 1"
 POST = "0.25 0.29 0.35 1"
-"""Colours of the parts, as MJCF and URDF write them."""
+"""Colors of the parts, as MJCF and URDF write them."""
 
 
 def _words(numbers: tuple[float, ...]) -> str:
     return " ".join(map(repr, numbers))
 
 
-def _grey(brightness: float) -> str:
+def _gray(brightness: float) -> str:
     return _words((brightness,) * 3)
 
 
@@ -46,7 +46,7 @@ VISUAL = f"""\
     <global fovy="35"/>
     <quality offsamples="4" numslices="64"/>
     <map znear="0.1" zfar="25"/>
-    <headlight ambient="{_grey(AMBIENT)}" diffuse="{_grey(HEADLIGHT)}" specular="0 0 0"/>
+    <headlight ambient="{_gray(AMBIENT)}" diffuse="{_gray(HEADLIGHT)}" specular="0 0 0"/>
     <rgba haze="{_words(HORIZON)} 1"/>
   </visual>
   <asset>
@@ -58,14 +58,14 @@ VISUAL = f"""\
 """Picture settings and materials, for a model's top level."""
 
 WORLD = f"""\
-    <light pos="0 0 6" dir="{_words(SUNBEAM)}" directional="true" castshadow="false" ambient="0 0 0" diffuse="{_grey(SUN)}" specular="0.1 0.1 0.1"/>
+    <light pos="0 0 6" dir="{_words(SUNBEAM)}" directional="true" castshadow="false" ambient="0 0 0" diffuse="{_gray(SUN)}" specular="0.1 0.1 0.1"/>
     <camera name="side" pos="0 -7.6 1.6" xyaxes="1 0 0 0 0.083 1" fovy="35"/>
     <geom name="floor" type="plane" pos="0 0 {FLOOR}" size="0 0 0.1" material="tiles"/>
 """  # noqa: E501
 """Light, camera and floor, for a model's world body."""
 
 ARENA_WORLD = f"""\
-    <light pos="0 0 6" dir="{_words(SUNBEAM)}" directional="true" castshadow="false" ambient="0 0 0" diffuse="{_grey(SUN)}" specular="0.1 0.1 0.1"/>
+    <light pos="0 0 6" dir="{_words(SUNBEAM)}" directional="true" castshadow="false" ambient="0 0 0" diffuse="{_gray(SUN)}" specular="0.1 0.1 0.1"/>
     <geom name="floor" type="plane" size="0 0 0.1" material="tiles"/>
 """  # noqa: E501
 """Light and floor of a navigation arena, whose floor is at height 0."""

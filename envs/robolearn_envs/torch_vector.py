@@ -137,7 +137,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         self._done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self._won = torch.zeros_like(self._done)
         self._strength = torch.ones(num_envs, 1, dtype=dtype, device=self.device)
-        fields = len(self.task.robot.randomised)
+        fields = len(self.task.robot.randomized)
         self._factors = torch.ones(num_envs, fields, dtype=torch.float64, device=self.device)
         self._memory: dict[str, Tensor] = {}
         self._watched: slice | None = None
@@ -229,7 +229,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
             chosen: Which.
             before: Let what was carried over from the last episodes matter.
         """
-        count, fields = self.task.start_draws, self.task.robot.randomised
+        count, fields = self.task.start_draws, self.task.robot.randomized
         extra = 1 + len(fields) if self._randomize else 0
         draws = uniform(self._keys, self._episodes, count + extra)  # float64
         carried = {name: self._memory[name] for name in self.task.carried} if before else {}
@@ -385,7 +385,7 @@ class TorchVectorEnv(VectorEnv[Any, Any, Any]):
         for name, rows in self._memory.items():
             rows.copy_(parts[f"memory/{name}"])
         engine, everyone = self._engine, torch.ones_like(self._done)
-        names = self.task.robot.randomised
+        names = self.task.robot.randomized
         factors = {name: self._factors[:, k] for k, name in enumerate(names)}
         engine.replace(everyone, engine.qpos, engine.qvel, factors if self._randomize else None)
         self.task.furnish(engine, _EVERYONE, self._memory)

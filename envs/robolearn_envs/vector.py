@@ -132,7 +132,7 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         self._memory: dict[str, np.ndarray] = {}
         self._done = np.ones(num_envs, dtype=np.bool_)  # nothing may be stepped before a reset
         self._won = np.zeros(num_envs, dtype=np.bool_)  # the last episode was a success
-        self._factors = {n: np.ones(num_envs) for n in self.task.robot.randomised}
+        self._factors = {n: np.ones(num_envs) for n in self.task.robot.randomized}
         self._strength = np.ones((num_envs, 1))  # of the motor, against nominal
 
     def _check(self, name: str, num_envs: int, randomize: float, render_mode: str | None) -> None:
@@ -152,9 +152,9 @@ class RoboVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         number = isinstance(randomize, int | float | np.floating)
         if not number or not 0.0 <= randomize < 1.0:
             raise ValueError(f"randomize must lie in [0, 1), got {randomize!r}.")
-        if randomize and not self.task.robot.randomised:
+        if randomize and not self.task.robot.randomized:
             raise ValueError(
-                f"{name} is a fixed public definition and cannot be randomised, got "
+                f"{name} is a fixed public definition and cannot be randomized, got "
                 f"randomize={randomize}. Use CartPoleSwingUp-v0."
             )
         if render_mode not in (None, *self.metadata["render_modes"]):

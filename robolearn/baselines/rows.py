@@ -43,16 +43,16 @@ class SB3Row:
     """Where the numbers come from, as the comparison table says it."""
     num_envs: int
     """Environments stepped together."""
-    normalise: bool = False
-    """Normalise observations and rewards with SB3's VecNormalize."""
+    normalize: bool = False
+    """Normalize observations and rewards with SB3's VecNormalize."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the SB3 class, by SB3's names."""
 
     def __post_init__(self) -> None:
-        """Refuse normalised rewards whose discount is not said."""
-        if self.normalise and "gamma" not in self.arguments:
+        """Refuse normalized rewards whose discount is not said."""
+        if self.normalize and "gamma" not in self.arguments:
             raise ValueError(
-                "A row that normalises must name gamma, which scales rewards too; "
+                "A row that normalizes must name gamma, which scales rewards too; "
                 f"got {sorted(self.arguments)}."
             )
 
@@ -60,7 +60,7 @@ class SB3Row:
         """Return the row with a rollout no longer than all of learning, which it would exceed."""
         if "n_steps" not in self.arguments:
             return self
-        # PPO refuses a rollout of a single step, which has no advantage to normalise.
+        # PPO refuses a rollout of a single step, which has no advantage to normalize.
         longest = ceil(max(steps, 2) / self.num_envs)
         shorter = {"n_steps": min(self.arguments["n_steps"], longest)}
         return replace(self, arguments={**self.arguments, **shorter})
@@ -91,7 +91,7 @@ _PPO_CARTPOLE = SB3Row(
 _PPO_ACROBOT = SB3Row(
     source=f"{_ZOO}, ppo Acrobot-v1",
     num_envs=16,
-    normalise=True,
+    normalize=True,
     arguments={"n_steps": 256, "gae_lambda": 0.94, "gamma": 0.99, "n_epochs": 4, "ent_coef": 0.0},
 )
 
@@ -113,7 +113,7 @@ _PPO_LUNAR_LANDER = SB3Row(
 _PPO_PENDULUM = SB3Row(
     source=f"{_ZOO}, ppo InvertedPendulum-v2",
     num_envs=1,
-    normalise=True,
+    normalize=True,
     arguments={
         "n_steps": 32,
         "batch_size": 64,
@@ -132,7 +132,7 @@ _PPO_PENDULUM = SB3Row(
 _PPO_DOUBLE_PENDULUM = SB3Row(
     source=f"{_ZOO}, ppo InvertedDoublePendulum-v2",
     num_envs=1,
-    normalise=True,
+    normalize=True,
     arguments={
         "n_steps": 128,
         "batch_size": 512,
@@ -192,7 +192,7 @@ _A2C_CARTPOLE = SB3Row(source=f"{_ZOO}, a2c CartPole-v1", num_envs=8, arguments=
 _A2C_ACROBOT = SB3Row(
     source=f"{_ZOO}, a2c Acrobot-v1",
     num_envs=16,
-    normalise=True,
+    normalize=True,
     arguments={"ent_coef": 0.0, "gamma": 0.99},
 )
 
@@ -213,7 +213,7 @@ _A2C_LUNAR_LANDER = SB3Row(
 _A2C_MUJOCO = SB3Row(
     source=f"{_ZOO}, a2c HalfCheetah-v4 (its MuJoCo defaults)",
     num_envs=1,
-    normalise=True,
+    normalize=True,
     arguments={"gamma": 0.99},
 )
 
@@ -221,7 +221,7 @@ _A2C_MUJOCO = SB3Row(
 _PPO_SWING_UP = SB3Row(
     source=f"{_ZOO}, ppo InvertedPendulumSwingupBulletEnv-v0",
     num_envs=8,
-    normalise=True,
+    normalize=True,
     arguments={
         "n_steps": 2048,
         "batch_size": 64,
@@ -284,32 +284,36 @@ def row_for(algorithm: Algorithm, env_id: str) -> SB3Row:
 def matched(config: PPOConfig) -> SB3Row:
     """Return SB3's PPO with our own hyper-parameters: as many updates on as many steps.
 
-    Not everything can be said in SB3's terms. It normalises rewards where we normalise value
+    Not everything can be said in SB3's terms. It normalizes rewards where we normalize value
     targets, observations by moments of every step where ours are of whole rollouts, advantages
     by the minibatch where we do by the rollout; it does not stagger episodes, scales initial
     weights by sqrt(2) where we do by 5/3, has tanh layers, no GRU and takes no logarithms,
     finishes its last rollout, and its learning rate is one rollout ahead (see :class:`Linear`).
-    Nor has it our ``squash``, ``state_std``, ``value_clip`` or ``target_kl``.
+    Nor has it our ``squash_output``, ``state_dependent_std`` or adaptive learning rate.
     """
-    hidden = list(config.hidden)
+    hidden = list(config.hidden_sizes)
     return SB3Row(
         source="robolearn's ppo",
         num_envs=config.num_envs,
-        normalise=config.normalise,
+        normalize=config.normalize_obs,
         arguments={
-            "n_steps": config.rollout_steps,
-            "batch_size": config.minibatch,
-            "n_epochs": config.epochs,
+            "n_steps": config.n_steps,
+            "batch_size": config.batch_size,
+            "n_epochs": config.n_epochs,
             "gamma": config.gamma,
             "gae_lambda": config.gae_lambda,
-            "clip_range": config.clip,
-            "learning_rate": Linear(config.learning_rate, config.final_learning_rate),
-            "ent_coef": config.entropy,
+            "clip_range": config.clip_range,
+            "learning_rate": Linear(
+                config.learning_rate, config.learning_rate * (config.lr_schedule == "constant")
+            ),
+            "ent_coef": config.ent_coef,
+            "vf_coef": config.vf_coef,
+            "clip_range_vf": config.clip_range_vf,
             "max_grad_norm": config.max_grad_norm,
-            "normalize_advantage": config.whiten,
+            "normalize_advantage": config.normalize_advantage,
             "policy_kwargs": {
                 "net_arch": {"pi": hidden, "vf": hidden},
-                "log_std_init": log(config.initial_std),
+                "log_std_init": log(config.init_std),
             },
         },
     )

@@ -28,7 +28,6 @@ from robolearn.accelerate import choose_device, threads
 from robolearn.baselines.rows import Algorithm, SB3Row, row_for
 from robolearn.baselines.sb3_view import SB3VecEnv
 from robolearn.baselines.servable import require_servable
-from robolearn.clock import Clock
 from robolearn.environments import SEED_SPACING, EnvConfig
 from robolearn.errors import RobolearnError
 
@@ -73,17 +72,19 @@ class Preload(Protocol):
 class SB3Agent:
     """An SB3 model that learns, or has learned."""
 
-    def __init__(self, model: Model, normaliser: VecNormalize | None, clock: Clock) -> None:
-        """Hold a model and the statistics its observations were normalised with."""
+    def __init__(
+        self, model: Model, normalizer: VecNormalize | None, seconds: dict[str, float]
+    ) -> None:
+        """Hold a model, the statistics its observations were normalized with, and its times."""
         self.model = model
-        self._normaliser = normaliser
-        self._clock = clock
+        self._normalizer = normalizer
+        self._seconds = seconds
         self.wall_s = 0.0
         """Seconds of training, making the environments included, being watched not."""
 
     def time_split(self) -> dict[str, float]:
         """Return seconds of learning so far spent in 'env' and in 'update'; the rest is acting."""
-        return {"env": 0.0, "update": 0.0, **self._clock.seconds}
+        return dict(self._seconds)
 
     @property
     def steps(self) -> int:
@@ -102,9 +103,9 @@ class SB3Agent:
 
     def _seen(self, observation: Any) -> Any:
         """Return observations as the model sees them."""
-        if self._normaliser is None:
+        if self._normalizer is None:
             return observation
-        return self._normaliser.normalize_obs(observation)
+        return self._normalizer.normalize_obs(observation)
 
     def value(self, observation: Any, state: Any = None) -> np.ndarray | None:
         """Return V of N observations, in units of reward, shape (N,); None of DQN."""
@@ -114,7 +115,7 @@ class SB3Agent:
         with torch.inference_mode():
             seen, _ = policy.obs_to_tensor(self._seen(observation))
             value = policy.predict_values(seen).squeeze(-1).cpu().numpy()
-        return value if self._normaliser is None else self._normaliser.unnormalize_reward(value)
+        return value if self._normalizer is None else self._normalizer.unnormalize_reward(value)
 
     def q_values(self, observation: Any) -> np.ndarray | None:
         """Return Q of N observations, in units of reward, shape (N, actions); None but of DQN."""
@@ -173,16 +174,16 @@ def train_sb3(
         raise RobolearnError(f"steps must be at least 1, got {steps}.")
     require_servable(algorithm, env)
     row = (hyper or row_for(algorithm, env.id)).within(steps)
-    began, clock = time.perf_counter(), Clock()
-    envs = _Timed(_make(env, row.num_envs, batch=batch), clock)
+    began, seconds = time.perf_counter(), {"env": 0.0, "update": 0.0}
+    envs = _Timed(_make(env, row.num_envs, batch=batch), seconds)
     try:
         with threads(cores), _known_warnings():
-            model, normaliser = _build(algorithm, envs, row, seed, device)
+            model, normalizer = _build(algorithm, envs, row, seed, device)
             envs.seed(SEED_SPACING * seed)  # as our agents: seeds 0, 1, ... share no stream
             if preload is not None:
                 _preload(model, preload)
-            agent = SB3Agent(model, normaliser, clock)
-            model.learn(steps, callback=_Watch(agent, clock, began, watch))
+            agent = SB3Agent(model, normalizer, seconds)
+            model.learn(steps, callback=_Watch(agent, seconds, began, watch))
     finally:
         envs.close()
     return agent
@@ -197,16 +198,18 @@ def _make(env: EnvConfig, num_envs: int, *, batch: bool) -> VecEnv:
 class _Timed(VecEnvWrapper):
     """Takes the time that environments need for their steps."""
 
-    def __init__(self, envs: VecEnv, clock: Clock) -> None:
+    def __init__(self, envs: VecEnv, seconds: dict[str, float]) -> None:
         super().__init__(envs)
-        self._clock = clock
+        self._seconds = seconds
 
     def reset(self) -> VecEnvObs:
         return self.venv.reset()
 
     def step_wait(self) -> VecEnvStepReturn:
-        with self._clock("env"):
-            return self.venv.step_wait()
+        began = time.perf_counter()
+        result = self.venv.step_wait()
+        self._seconds["env"] += time.perf_counter() - began
+        return result
 
 
 class _Watch(BaseCallback):
@@ -215,12 +218,12 @@ class _Watch(BaseCallback):
     def __init__(
         self,
         agent: SB3Agent,
-        clock: Clock,
+        seconds: dict[str, float],
         began: float,
         watch: Callable[[SB3Agent], bool] | None,
     ) -> None:
         super().__init__()
-        self._agent, self._clock, self._watch, self._go_on = agent, clock, watch, True
+        self._agent, self._seconds, self._watch, self._go_on = agent, seconds, watch, True
         self._began = began
         self._update_began: float | None = None
 
@@ -244,7 +247,7 @@ class _Watch(BaseCallback):
         now = time.perf_counter()
         self._agent.wall_s = now - self._began
         if self._update_began is not None:
-            self._clock.add("update", now - self._update_began)
+            self._seconds["update"] += now - self._update_began
             self._update_began = None
 
 
@@ -252,15 +255,15 @@ def _build(
     algorithm: Algorithm, envs: VecEnv, row: SB3Row, seed: int, device: str
 ) -> tuple[Model, VecNormalize | None]:
     arguments: dict[str, Any] = deepcopy(dict(row.arguments))
-    normaliser = None
-    if row.normalise and isinstance(envs.observation_space, spaces.Box | spaces.Dict):
-        normaliser = VecNormalize(envs, gamma=arguments["gamma"])
+    normalizer = None
+    if row.normalize and isinstance(envs.observation_space, spaces.Box | spaces.Dict):
+        normalizer = VecNormalize(envs, gamma=arguments["gamma"])
     policy = "MultiInputPolicy" if isinstance(envs.observation_space, spaces.Dict) else "MlpPolicy"
     model = {"a2c": A2C, "dqn": DQN, "ppo": PPO}[algorithm](
-        policy, normaliser or envs, seed=seed, device=choose_device(device), **arguments
+        policy, normalizer or envs, seed=seed, device=choose_device(device), **arguments
     )
     model.set_logger(Logger(folder=None, output_formats=[]))  # the default makes a folder in /tmp
-    return model, normaliser
+    return model, normalizer
 
 
 def _preload(model: Model, preload: Preload) -> None:

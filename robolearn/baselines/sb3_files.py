@@ -22,7 +22,7 @@ from robolearn.baselines.torch_files import read_state, stored_member
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.files import read_bytes, shown
-from robolearn.nn.images import find_images
+from robolearn.networks.encoders import find_images
 from robolearn.spaces import action_width, flat_size
 
 Activation: TypeAlias = Literal["tanh", "relu"]
@@ -164,7 +164,12 @@ def to_agent(policy: SB3Policy, env: EnvConfig, activation: Activation | None) -
             _copy(layers, net)
         return agent
     _check_actions(policy, envs.action_space, env.id)
-    config = PPOConfig(hidden=policy.hidden, activation=activation or "tanh", normalise=False)
+    config = PPOConfig(
+        hidden_sizes=policy.hidden,
+        activation=activation or "tanh",
+        normalize_obs=False,
+        normalize_value=False,
+    )
     agent = PPO(envs, config, device="cpu")
     actor, critic = policy.nets
     if isinstance(envs.action_space, spaces.Box) and policy.log_std is not None:
@@ -176,8 +181,8 @@ def to_agent(policy: SB3Policy, env: EnvConfig, activation: Activation | None) -
 
 
 def _plain_dqn(hidden: tuple[int, ...]) -> DQNConfig:
-    """Return the DQN that SB3 has, in as far as the network goes, and its targets."""
-    return DQNConfig(hidden=hidden, layer_norm=False, normalise=False, double=False, n_step=1)
+    """Return the settings of SB3's DQN, as far as the network and its targets go."""
+    return DQNConfig(hidden_sizes=hidden, normalize_obs=False)
 
 
 def _check_observations(policy: SB3Policy, space: gym.Space, env_id: str) -> None:

@@ -39,7 +39,8 @@ class CompareOptions:
     """
 
     agents: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Ours, e.g. ppo, and SB3's, e.g. sb3-ppo; `robolearn list` names them all."""
+    """Ours, e.g. ppo, and SB3's, e.g. sb3-ppo; `robolearn list` names them all. Your own as
+    module:Class."""
     where: Annotated[EnvOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=EnvOptions)
     steps: int = 100_000
     """Environment steps each agent learns from."""

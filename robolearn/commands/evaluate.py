@@ -30,7 +30,7 @@ class EvaluateOptions:
     engine: str | None = None
     """Another engine: mujoco, bullet or analytic."""
     randomize: float | None = None
-    """Other domain randomisation than it was trained with."""
+    """Other domain randomization than it was trained with."""
     level: int | None = None
     """Of navigation: another level than it was trained on."""
     split: str | None = None

@@ -79,6 +79,10 @@ class ImitateOptions(Generic[C, S]):
     """Folder of the run; without it runs/LEARNER-SET-TIME."""
     eval_every: int = 0
     """Steps between evaluations; 0 for ten in all."""
+    eval_episodes: int = 20
+    """Episodes of an evaluation on the way."""
+    test_episodes: int = 100
+    """Episodes of the final evaluation."""
     save_every: int = 0
     """Steps between checkpoints; 0 for one at each evaluation."""
     video_every: int = 0
@@ -120,6 +124,8 @@ def main(arguments: Sequence[str]) -> int:
         settings=asdict(options.settings),
         hyper=asdict(options.hyper),
         eval_every=options.eval_every,
+        eval_episodes=options.eval_episodes,
+        test_episodes=options.test_episodes,
         save_every=options.save_every,
         video_every=options.video_every,
     )

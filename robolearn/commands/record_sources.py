@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from robolearn.agents.base import Predictor
 from robolearn.agents.load import load_agent
+from robolearn.agents.protocols import Policy
 from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.files import shown
@@ -51,7 +51,7 @@ class _Actor(NamedTuple):
     """Somebody who acts, and where."""
 
     label: str
-    make: Callable[[VectorEnv], Predictor]
+    make: Callable[[VectorEnv], Policy]
     env: EnvConfig
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
-from robolearn.agents import AGENTS, agent_class
-from robolearn.agents.defaults import tuned, usual_steps
+from robolearn.agents import AGENTS, FROM_DEMONSTRATIONS, agent_class
+from robolearn.agents.defaults import default_total_steps, tuned
+from robolearn.agents.dqn import RAINBOW, DQNConfig, rainbow
 from robolearn.commands.common import parse, print_json
 from robolearn.commands.env_options import EnvOptions
 from robolearn.errors import RobolearnError
@@ -59,6 +60,10 @@ class TrainOptions(Generic[C]):
     """Folder of the run; without it runs/AGENT-ENV-TIME."""
     eval_every: int = 0
     """Steps between evaluations; 0 for ten in all."""
+    eval_episodes: int = 20
+    """Episodes of an evaluation on the way."""
+    test_episodes: int = 100
+    """Episodes of the final evaluation."""
     save_every: int = 0
     """Steps between checkpoints; 0 for one at each evaluation."""
     save_minutes: float = 10.0
@@ -69,22 +74,42 @@ class TrainOptions(Generic[C]):
     """Print one JSON object instead of words."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DQNOptions(TrainOptions[DQNConfig]):
+    """Train an agent and leave a run folder."""
+
+    rainbow: bool = False
+    """Rainbow: double Q-learning, dueling, prioritized replay, noisy networks, C51, n_step 3."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Train."""
     if not arguments or arguments[0].startswith("-"):
         names = ", ".join(AGENTS)
         if arguments and arguments[0] in ("-h", "--help"):
-            print(f"usage: robolearn train AGENT [OPTIONS]\n\nAGENT is one of: {names}.")
+            print(f"usage: robolearn train AGENT [OPTIONS]\n\nAGENT is one of: {names};")
+            print("or module:Class, a class of yours in the current folder or on PYTHONPATH.")
             print("robolearn train AGENT --help tells its options.")
             return 0
-        raise RobolearnError(f"Which agent? robolearn train AGENT, one of: {names}.")
+        raise RobolearnError(
+            f"Which agent? robolearn train AGENT, one of: {names}; or module:Class of your own."
+        )
     name, *rest = arguments
+    if name in FROM_DEMONSTRATIONS:
+        raise RobolearnError(
+            f"{name} needs demonstrations, which train does not read. Use: robolearn imitate "
+            f"{name} --demos SET."
+        )
     cls = agent_class(name)
     env_id = _asked_env(rest)
-    usual = TrainOptions[Any](
-        hyper=cls.Config(**tuned(name, env_id)), steps=usual_steps(name, env_id)
-    )
-    options = parse(TrainOptions[cls.Config], rest, f"train {name}", usual)
+    kind = DQNOptions if name == "dqn" else TrainOptions[cls.Config]
+    usual = kind(hyper=cls.Config(**tuned(name, env_id)), steps=default_total_steps(name, env_id))
+    options = parse(kind, rest, f"train {name}", usual)
+    if isinstance(options, DQNOptions) and options.rainbow:
+        overrides = {**tuned(name, env_id), **tuned("rainbow", env_id)}
+        usual = replace(usual, hyper=rainbow(**overrides))
+        options = parse(kind, rest, f"train {name}", usual)
+        _require_rainbow(options.hyper)
     env = replace(options.where.config(), **asdict(options.keeping))
     config, why = placed(
         TrainConfig(
@@ -97,6 +122,8 @@ def main(arguments: Sequence[str]) -> int:
             compile=options.compile,
             hyper=asdict(options.hyper),
             eval_every=options.eval_every,
+            eval_episodes=options.eval_episodes,
+            test_episodes=options.test_episodes,
             save_every=options.save_every,
             save_minutes=options.save_minutes,
             video_every=options.video_every,
@@ -112,6 +139,21 @@ def main(arguments: Sequence[str]) -> int:
     if not (options.json or results[0].interrupted):
         print(f"Computed on {why}.")
     return 0
+
+
+def _require_rainbow(config: DQNConfig) -> None:
+    """Refuse options that switch off a part of Rainbow; other numbers go with it.
+
+    Raises:
+        RobolearnError: One does.
+    """
+    for name, value in RAINBOW.items():
+        asked = getattr(config, name)
+        part = isinstance(value, bool | str) or (name, asked) == ("n_step", 1)
+        if part and asked != value:
+            raise RobolearnError(
+                f"--rainbow sets {name}={value}, got {name}={asked}. Leave out one of the two."
+            )
 
 
 def print_results(results: Sequence[TrainResult], *, as_json: bool) -> None:
@@ -160,4 +202,5 @@ def _asked_env(arguments: Sequence[str]) -> str:
 
 
 def _run_name(agent: str, env_id: str) -> Path:
+    agent = agent.rpartition(":")[2]
     return Path("runs") / f"{agent}-{env_id.split('/')[-1]}-{time.strftime('%Y%m%d-%H%M%S')}"

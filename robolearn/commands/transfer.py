@@ -17,14 +17,14 @@ from robolearn.runs.run import claim_folder
 
 @dataclass(frozen=True, kw_only=True)
 class TransferOptions:
-    """Test trained agents on other physics: every engine, Bullet's damping, randomised."""
+    """Test trained agents on other physics: every engine, Bullet's damping, randomized."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders of one task; those that differ in nothing but their seed are one row."""
     engines: tuple[str, ...] = ()
     """mujoco, bullet and analytic; without it all that are installed and the task is defined on."""
     randomize: float = 0.2
-    """How far the randomised physics of the last columns is from nominal; 0 leaves them out."""
+    """How far the randomized physics of the last columns is from nominal; 0 leaves them out."""
     episodes: int = 100
     """Of each run on each physics."""
     seed: int = 0

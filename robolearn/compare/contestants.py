@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from gymnasium import spaces
 
 from robolearn.accelerate import choose_device
-from robolearn.agents import AGENTS, agent_class
-from robolearn.agents.base import Predictor
+from robolearn.agents import AGENTS, agent_class, is_user_class
 from robolearn.agents.defaults import tuned
+from robolearn.agents.protocols import Policy, require_agent
 from robolearn.baselines.rows import ALGORITHMS, Algorithm, row_for
 from robolearn.baselines.servable import require_servable
 from robolearn.compare.cell import MOST_EPISODES
@@ -39,8 +39,8 @@ class CompareConfig:
     """What to compare, on what, and where to write it."""
 
     agents: tuple[str, ...]
-    """Agents, ours ('ppo', 'dqn', ...) and SB3's ('sb3-a2c', 'sb3-dqn', 'sb3-ppo'; with '-batch'
-    on our batch of environments)."""
+    """Agents, ours ('ppo', 'dqn', ...), the user's ('module:Class') and SB3's ('sb3-a2c',
+    'sb3-dqn', 'sb3-ppo'; with '-batch' on our batch of environments)."""
     env: EnvConfig
     """Where they learn and are evaluated; Q-learners with discrete actions where it offers them."""
     steps: int
@@ -61,7 +61,7 @@ class CompareConfig:
         if not self.agents:
             raise RobolearnError(f"Nothing to compare. Known agents: {', '.join(CONTESTANTS)}.")
         for name in self.agents:
-            if name not in CONTESTANTS:
+            if name not in CONTESTANTS and not is_user_class(name):
                 raise RobolearnError(did_you_mean("agent", name, CONTESTANTS))
             if self.agents.count(name) > 1:
                 raise RobolearnError(f"Agent '{name}' is listed twice; name each agent once.")
@@ -82,7 +82,7 @@ class CompareConfig:
 class Learned(NamedTuple):
     """How far a learner has come."""
 
-    agent: Predictor
+    agent: Policy
     steps: int
     seconds: float
     """Of learning."""
@@ -110,7 +110,10 @@ def contestant(name: str, config: CompareConfig) -> Contestant:
         RobolearnError: It cannot learn in this environment or on this device.
     """
     env = config.env
-    if name in _DISCRETE_ONLY and env.native and "action" not in env.kwargs:
+    discrete_only = (
+        agent_class(name).discrete_only if is_user_class(name) else name in _DISCRETE_ONLY
+    )
+    if discrete_only and env.native and "action" not in env.kwargs:
         env = replace(env, kwargs={**env.kwargs, "action": "discrete"})
     space = TrainingEnvs.of(env, None, {}).action_space
     actions = "continuous" if isinstance(space, spaces.Box) else "discrete"
@@ -123,6 +126,7 @@ def contestant(name: str, config: CompareConfig) -> Contestant:
 def _ours(name: str, env: EnvConfig, actions: str, device: str) -> Contestant:
     make = agent_class(name)
     trial = make(env, device=device)  # refuses what it cannot serve
+    require_agent(trial)
     trial.learn(1).close()  # loads what is late, untimed
 
     def train(steps: int, seed: int, show: Callable[[Learned], None]) -> Learned:
@@ -170,6 +174,6 @@ def _sb3(name: str, env: EnvConfig, actions: str, device: str, steps: int) -> Co
     train_sb3(algorithm, env, 1, 0, device=device, batch=batch)  # loads what is late, untimed
     row = row_for(algorithm, env.id).within(steps)
     envs = f"{row.num_envs} {'in a batch of ours' if batch else 'behind a DummyVecEnv'}"
-    hyper = {"num_envs": row.num_envs, "normalise": row.normalise, **row.arguments}
+    hyper = {"num_envs": row.num_envs, "normalize": row.normalize, **row.arguments}
     told = {name: str(value) if callable(value) else value for name, value in hyper.items()}
     return Contestant(name, env, actions, f"{row.source}; {envs}", told, train)

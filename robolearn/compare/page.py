@@ -24,7 +24,7 @@ from robolearn.compare.report import (
     texts,
 )
 from robolearn.compare.settings import settings
-from robolearn.compare.summary import Row, Verdict, by_agent, summarise, threshold, verdicts
+from robolearn.compare.summary import Row, Verdict, by_agent, summarize, threshold, verdicts
 from robolearn.pages.page import data_uri, render_page, svg
 from robolearn.runs.run import write_whole
 
@@ -66,7 +66,7 @@ def find(
     """
     rng = np.random.default_rng(0)
     bar = threshold(cells) if bar is None else bar
-    rows = summarise(cells, bar, rng)
+    rows = summarize(cells, bar, rng)
     return Findings(
         title=title,
         cells=cells,

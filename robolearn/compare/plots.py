@@ -14,8 +14,8 @@ from robolearn.compare.summary import Row
 
 Groups: TypeAlias = Mapping[str, Sequence[Cell]]
 
-# Okabe and Ito's colours, which also people who see red and green alike can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colors, which also people who see red and green alike can tell apart.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _PARTS = {
     "env": ("#0072B2", "environment"),
     "act": ("#E69F00", "acting"),
@@ -28,17 +28,17 @@ _LEVELS = 100  # thresholds of a profile
 class Look(NamedTuple):
     """How an agent is drawn."""
 
-    colour: str
+    color: str
     dashes: str
 
 
 def looks_of(agents: Sequence[str]) -> dict[str, Look]:
-    """Return each agent's look: ours solid, SB3's dashed in the colour of its counterpart."""
+    """Return each agent's look: ours solid, SB3's dashed in the color of its counterpart."""
     algorithms = [name.removeprefix("sb3-").removesuffix(BATCH) for name in agents]
     order = list(dict.fromkeys(algorithms))
     return {
         name: Look(
-            _COLOURS[order.index(algorithm) % len(_COLOURS)],
+            _COLORS[order.index(algorithm) % len(_COLORS)],
             ":" if name.endswith(BATCH) else "--" if name in SB3 else "-",
         )
         for name, algorithm in zip(agents, algorithms, strict=True)
@@ -70,12 +70,12 @@ def _curves(
             at,
             [each.mean for each in found],
             label=name,
-            color=looks[name].colour,
+            color=looks[name].color,
             linestyle=looks[name].dashes,
         )
         low = [each.mean if each.low is None else each.low for each in found]
         high = [each.mean if each.high is None else each.high for each in found]
-        axes.fill_between(at, low, high, alpha=0.15, color=looks[name].colour, linewidth=0)
+        axes.fill_between(at, low, high, alpha=0.15, color=looks[name].color, linewidth=0)
     axes.axhline(bar, color="0.6", linestyle="-.", linewidth=1, zorder=0)
     axes.set_xlabel(label)
     axes.set_xlim(left=0)
@@ -113,11 +113,11 @@ def profiles(groups: Groups) -> Figure:
             thresholds,
             found.share,
             label=name,
-            color=looks[name].colour,
+            color=looks[name].color,
             linestyle=looks[name].dashes,
         )
         band = (found.low, found.high)
-        axes.fill_between(thresholds, *band, alpha=0.15, color=looks[name].colour, linewidth=0)
+        axes.fill_between(thresholds, *band, alpha=0.15, color=looks[name].color, linewidth=0)
     axes.set_xlabel("return")
     axes.set_ylabel("part of episodes that return more")
     axes.set_ylim(-0.02, 1.02)
@@ -140,9 +140,9 @@ def intervals(rows: Sequence[Row]) -> Figure:
                 linewidth=9,
                 alpha=0.3,
                 solid_capstyle="butt",
-                color=looks[row.agent].colour,
+                color=looks[row.agent].color,
             )
-        axes.plot([middle], [k], "o", color=looks[row.agent].colour)
+        axes.plot([middle], [k], "o", color=looks[row.agent].color)
     axes.set_yticks(range(len(rows)), [row.agent for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("return: interquartile mean over seeds, 95 % interval")
@@ -157,10 +157,10 @@ def split(rows: Sequence[Row]) -> Figure:
     axes = figure.add_subplot()
     for k, row in enumerate(rows):
         begin = 0.0
-        for part, (colour, label) in _PARTS.items():
+        for part, (color, label) in _PARTS.items():
             width = max(row.split[part], 0.0) * 1e5 / row.steps_per_s
             axes.barh(
-                k, width, left=begin, color=colour, label=label if k == 0 else None, height=0.62
+                k, width, left=begin, color=color, label=label if k == 0 else None, height=0.62
             )
             begin += width
         axes.text(begin, k, f" {begin:.1f} s", va="center", fontsize="small")

@@ -103,7 +103,7 @@ def notes(rows: Sequence[Row], bar: float, failures: Sequence[Failure] = ()) -> 
     """Return what a reader must know about the figures, a sentence each.
 
     Args:
-        rows: Of ``summarise``.
+        rows: Of ``summarize``.
         bar: Return to be reached.
         failures: Trainings that broke down, which are in no row.
     """
@@ -141,7 +141,7 @@ def terminal_table(rows: Sequence[Row], title: str, told: Sequence[str]) -> Tabl
     """Return the table for a terminal of 80 columns: what does not fit is told beneath it.
 
     Args:
-        rows: Of ``summarise``.
+        rows: Of ``summarize``.
         title: What it is of.
         told: Sentences to put beneath it.
     """
@@ -175,7 +175,7 @@ def markdown(
     """Return the report as Markdown.
 
     Args:
-        rows: Of ``summarise``.
+        rows: Of ``summarize``.
         verdicts: On pairs of them.
         told: Notes on the figures.
         made: What to say of how it was made, e.g. command, versions, hardware, and its name.

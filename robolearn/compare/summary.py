@@ -78,7 +78,7 @@ def threshold(cells: Sequence[Cell]) -> float:
     return untrained + GOOD * (best - untrained)
 
 
-def summarise(cells: Sequence[Cell], bar: float, rng: np.random.Generator) -> list[Row]:
+def summarize(cells: Sequence[Cell], bar: float, rng: np.random.Generator) -> list[Row]:
     """Return a row for each agent, in the order of their first cells.
 
     Args:

@@ -39,7 +39,7 @@ class TransferConfig:
     engines: tuple[str, ...] = ()
     """To be tested on; () for all that are installed and the task is defined on."""
     randomize: float = 0.2
-    """How far physics is randomised in the last columns; 0 leaves those out."""
+    """How far physics is randomized in the last columns; 0 leaves those out."""
     episodes: int = 100
     """Of each run on each physics."""
     seed: int = 0
@@ -164,7 +164,7 @@ class Transfer:
 
 
 def _columns(task: type[Task], env_id: str, config: TransferConfig) -> tuple[Physics, ...]:
-    """Return matched physics on every engine, Bullet's default damping, and randomised physics.
+    """Return matched physics on every engine, Bullet's default damping, and randomized physics.
 
     Raises:
         RobolearnError: An engine that is not installed or that the task is not defined on.
@@ -179,7 +179,7 @@ def _columns(task: type[Task], env_id: str, config: TransferConfig) -> tuple[Phy
     columns = [Physics(engine=engine) for engine in engines]
     if "bullet" in engines:
         columns.append(Physics(engine="bullet", damping="default"))
-    if config.randomize and task().robot.randomised:
+    if config.randomize and task().robot.randomized:
         columns += [Physics(engine=engine, randomize=config.randomize) for engine in engines]
     return tuple(columns)
 

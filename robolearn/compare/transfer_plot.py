@@ -14,8 +14,8 @@ from robolearn.compare.statistics import Estimate
 from robolearn.compare.transfer import MEASURES, Matrix, Physics
 
 _FORMS = {"success": "{:.0%}", "return": "{:.1f}", "spl": "{:.2f}"}
-_COLOURS = colormaps["Blues"]
-_DARKEST = 0.88  # of the colours: black on it would be all there is
+_COLORS = colormaps["Blues"]
+_DARKEST = 0.88  # of the colors: black on it would be all there is
 _FRAME = "#e07b00"
 _GAP = 0.14  # between kinds of physics, in widths of a cell
 _CELL = (1.12, 0.74)  # inches
@@ -94,9 +94,9 @@ def _scale(matrix: Matrix, measure: str) -> Normalize:
 def _cell(
     axes: Axes, corner: tuple[float, float], measure: str, figure: Estimate, scale: Normalize
 ) -> None:
-    colour = _COLOURS(_DARKEST * float(scale(figure.mean)))
-    axes.add_patch(Rectangle(corner, 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
-    ink = "black" if _brightness(colour) > 0.5 else "white"
+    color = _COLORS(_DARKEST * float(scale(figure.mean)))
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="white", linewidth=1.5))
+    ink = "black" if _brightness(color) > 0.5 else "white"
     mean, interval = in_figure(measure, figure)
     x, y = corner[0] + 0.5, corner[1]
     _write(
@@ -105,9 +105,9 @@ def _cell(
     _write(axes, x, y + 0.72, interval, ha="center", va="center", size=7.5, color=ink)
 
 
-def _brightness(colour: tuple[float, ...]) -> float:
-    """Return how bright a colour is to the eye, in [0, 1] (Rec. 709)."""
-    return 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
+def _brightness(color: tuple[float, ...]) -> float:
+    """Return how bright a color is to the eye, in [0, 1] (Rec. 709)."""
+    return 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2]
 
 
 def _frame(left: float, row: int) -> Rectangle:

@@ -59,15 +59,15 @@ def notes(matrix: Matrix) -> list[str]:
             "Default damping: the drag that PyBullet gives every link unless it is told not to; "
             "matched physics has none."
         )
-    if not task().robot.randomised:
-        found.append("It is a fixed public definition, which cannot be randomised.")
-    randomised = max(physics.randomize for physics in matrix.tested)
-    if randomised:
-        fields = ", ".join(field.replace("_", " ") for field in task().robot.randomised)
+    if not task().robot.randomized:
+        found.append("It is a fixed public definition, which cannot be randomized.")
+    randomized = max(physics.randomize for physics in matrix.tested)
+    if randomized:
+        fields = ", ".join(field.replace("_", " ") for field in task().robot.randomized)
         sensors = "; sensors are disturbed" if task.sensor_draws else ""
         found.append(
-            f"Randomised {randomised:g}: {fields} and what actions command are drawn within "
-            f"{randomised:.0%} of nominal, anew each episode{sensors}."
+            f"Randomized {randomized:g}: {fields} and what actions command are drawn within "
+            f"{randomized:.0%} of nominal, anew each episode{sensors}."
         )
     return found
 

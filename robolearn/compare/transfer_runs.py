@@ -37,7 +37,7 @@ class Physics:
         """Return an environment's physics.
 
         Raises:
-            RobolearnError: Randomised by something that is no number.
+            RobolearnError: Randomized by something that is no number.
         """
         randomize = env.kwargs.get("randomize", 0.0)
         if not isinstance(randomize, int | float):
@@ -50,8 +50,8 @@ class Physics:
     def kind(self) -> str:
         """What is done to the engine, empty where it is as the robot's description says."""
         damped = "default damping" if self.damping == "default" else ""
-        randomised = f"randomised {self.randomize:g}" if self.randomize else ""
-        return ", ".join(filter(None, (damped, randomised)))
+        randomized = f"randomized {self.randomize:g}" if self.randomize else ""
+        return ", ".join(filter(None, (damped, randomized)))
 
     def __str__(self) -> str:
         """Return how people call it."""
@@ -104,8 +104,8 @@ def load(path: Path, device: str) -> Run:
         RobolearnError: No run or none with a checkpoint, or not of an environment with engines.
     """
     folder = RunFolder.open(path)
-    told = folder.config()
-    agent_class(str(told.get("agent")))
+    config = folder.config()
+    agent_class(str(config.get("agent")), outside=path)
     agent = load_agent(path, device=device)
     env = agent.envs.config
     if env is None or not env.native:
@@ -113,14 +113,14 @@ def load(path: Path, device: str) -> Run:
             f"{path} was trained in {agent.envs.id or 'environments of its owner'}, which has no "
             "engines to choose among. Transfer is for environments of robolearn with physics."
         )
-    if "steps" in told and not folder.evaluated:
+    if "steps" in config and not folder.evaluated:
         warnings.warn(
             f"{path} has not come to its end: what is tested is its best so far. "
             f"Go on with: robolearn resume {path}",
             RobolearnWarning,
             stacklevel=2,
         )
-    return Run(path, agent, env, told)
+    return Run(path, agent, env, config)
 
 
 def task_of(env: EnvConfig) -> type[Task]:

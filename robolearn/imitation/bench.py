@@ -18,7 +18,7 @@ from robolearn.imitation.defaults import imitating
 from robolearn.imitation.demos.episodes import Demonstrations
 from robolearn.imitation.demos.mirror import with_mirrored
 from robolearn.imitation.demos.storage import find_set, read_demos
-from robolearn.imitation.gains import Curve, normalised, read_curve
+from robolearn.imitation.gains import Curve, normalized, read_curve
 from robolearn.imitation.runs import ImitateConfig, imitate, learner
 from robolearn.runs.run import claim_folder, write_whole
 from robolearn.session import TrainConfig, TrainResult
@@ -123,7 +123,7 @@ def bench(config: BenchConfig, tell: Callable[[Outcome], None] = lambda _: None)
         )
     assert card.expert_score is not None
     assert card.random_score is not None
-    normalised(0.0, card.random_score, card.expert_score)  # refuses what is no scale
+    normalized(0.0, card.random_score, card.expert_score)  # refuses what is no scale
     claim_folder(config.out, "bench")
     outcomes = []
     for outcome in _outcomes(config, demos, demos.env):
@@ -148,15 +148,15 @@ def _outcomes(config: BenchConfig, demos: Demonstrations, env: EnvConfig) -> Ite
                 yield _imitated(config, name, shown, seed)
         if config.scratch_steps:
             yield _from_scratch(config, env, seed)
-        if config.sb3_steps and "dqn" in agents(config):
+        if config.sb3_steps and learns_q(config):
             shown = drawn(demos, max(config.counts), seed)
             yield _sb3(config, env, seed, None)
             yield _sb3(config, env, seed, shown)
 
 
-def agents(config: BenchConfig) -> set[str]:
-    """Return the agents that learn."""
-    return {learner(name).agent for name in config.learners}
+def learns_q(config: BenchConfig) -> bool:
+    """Return whether a learner is a DQN."""
+    return any(learner(name).agent in ("dqn", "dqfd") for name in config.learners)
 
 
 def drawn(demos: Demonstrations, count: int, seed: int) -> Demonstrations:
@@ -202,9 +202,9 @@ def _finished(result: TrainResult) -> Evaluation:
 
 def _from_scratch(config: BenchConfig, env: EnvConfig, seed: int) -> Outcome:
     """Train the learners' agent, its network as theirs, as it usually learns."""
-    agent = "dqn" if "dqn" in agents(config) else "ppo"
+    agent = "dqn" if learns_q(config) else "ppo"
     shaped = imitating("mixed" if agent == "dqn" else "bc", agent, env.id)
-    shaped.pop("shown_share", None)
+    shaped.pop("demo_ratio", None)
     run = config.out / "runs" / f"scratch-{seed}"
     asked = TrainConfig(
         agent=agent,

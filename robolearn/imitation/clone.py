@@ -1,4 +1,4 @@
-"""Behavioural cloning: a policy that does in each situation what the expert did there."""
+"""Behavioral cloning: a policy that does in each situation what the expert did there."""
 
 import math
 from collections.abc import Callable
@@ -14,8 +14,7 @@ from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
 from robolearn.imitation.demos.episodes import Shown
 from robolearn.imitation.fitting import TRIALS, Choice, choose, fit
-from robolearn.nn.actor_critic import ActorCritic
-from robolearn.nn.heads import CategoricalHead
+from robolearn.networks.actor_critic import ActorCritic, GaussianDistribution
 from robolearn.spaces import from_env_action
 
 Penalty = Callable[[Tensor], Tensor]
@@ -24,7 +23,7 @@ Penalty = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class CloneConfig:
-    """Settings of behavioural cloning."""
+    """Settings of behavioral cloning."""
 
     updates: int = 2_000
     """Gradient steps."""
@@ -55,7 +54,7 @@ def cloning_loss(net: ActorCritic, output: Tensor, action: Tensor) -> Tensor:
         output: Of the policy. Shape (B, width).
         action: The expert's, as policies have them. Shape (B,) int64 or (B, A).
     """
-    if isinstance(net.head, CategoricalHead):
+    if not isinstance(net.head, GaussianDistribution):
         return -net.head.log_prob(output, action).mean()
     told = net.head.executed(net.head.mode(output))
     return 0.5 * (told - action).square().sum(dim=-1).mean()
@@ -66,7 +65,7 @@ def clone(
 ) -> Choice:
     """Let an agent's policy do what demonstrations show; the one that does best in trials is kept.
 
-    Its normaliser learns the moments of what was observed, its critic nothing.
+    Its normalizer learns the moments of what was observed, its critic nothing.
 
     Args:
         agent: Made for the demonstrations' environment, with no memory.
@@ -81,18 +80,18 @@ def clone(
     """
     if agent.net.memory is not None:
         raise RobolearnError(
-            f"Cloning needs an agent without a memory, got memory={agent.config.memory}."
+            "Cloning needs an agent without a GRU, got gru_hidden_size="
+            f"{agent.config.gru_hidden_size}."
         )
     where = where or agent.envs.config
     if where is None:
         raise RobolearnError("Say where the clone is to be tried: its environments have no name.")
     trial = where.held_out("val")
     obs, action = tensors(agent, shown)
-    agent.net.perception.take_moments(obs)
-    prepared = agent.net.perception.prepare(obs)
+    agent.net.encoder.update_normalization(obs, even_frozen=True)
 
     def loss(rows: Tensor) -> Tensor:
-        output = agent.net.policy(agent.net.perception.features(prepared[rows]))
+        output = agent.net.policy(agent.net.encoder(obs[rows]))
         return cloning_loss(agent.net, output, action[rows])
 
     steps = fit(
@@ -110,7 +109,7 @@ def clone(
         lambda: evaluate(agent, trial, episodes=config.try_episodes, seed=TRIALS).mean,
         every=config.try_every,
     )
-    agent.begin_here()
+    agent.set_reference_policy()
     return choice
 
 

@@ -97,7 +97,7 @@ def learn_in_turn(
 ) -> Record:
     """Let an agent's policy learn tasks one after the other; it is measured on all after each.
 
-    Its normaliser learns the moments of the first task and stays: a change would be forgotten by
+    Its normalizer learns the moments of the first task and stays: a change would be forgotten by
     no penalty. Its critic learns nothing.
 
     Args:
@@ -112,9 +112,11 @@ def learn_in_turn(
         DivergedError: A loss or gradient is not finite.
     """
     if agent.net.memory is not None:
-        raise RobolearnError(f"The agent must have no memory, got memory={agent.config.memory}.")
+        raise RobolearnError(
+            f"The agent must have no GRU, got gru_hidden_size={agent.config.gru_hidden_size}."
+        )
     rng = torch.Generator(agent.device).manual_seed(seed)
-    agent.net.perception.take_moments(tasks[0].obs)
+    agent.net.encoder.update_normalization(tasks[0].obs, even_frozen=True)
     keeper = new_keeper(agent.net, config, rng)
 
     def measured() -> list[float]:
@@ -126,9 +128,9 @@ def learn_in_turn(
     for task in tasks:
         _learn(agent, task, keeper, config, rng)
         returns.append(measured())
-    agent.begin_here()
+    agent.set_reference_policy()
     expert = np.array([task.expert for task in tasks])
-    return Record(normalised(np.array(returns), np.array(untrained), expert), np.array(untrained))
+    return Record(normalized(np.array(returns), np.array(untrained), expert), np.array(untrained))
 
 
 def _learn(
@@ -136,10 +138,9 @@ def _learn(
 ) -> None:
     """Clone an expert with a penalty."""
     acting = Acting(agent.net)
-    obs = agent.net.perception.prepare(task.obs)
 
     def loss(rows: Tensor) -> Tensor:
-        cloning = cloning_loss(agent.net, acting(obs[rows]), task.action[rows])
+        cloning = cloning_loss(agent.net, acting(task.obs[rows]), task.action[rows])
         return cloning + keeper.penalty(acting)
 
     steps = fit(
@@ -153,10 +154,10 @@ def _learn(
     )
     for _ in steps:
         pass
-    keeper.remember(acting, obs)
+    keeper.remember(acting, task.obs)
 
 
-def normalised(returns: np.ndarray, untrained: np.ndarray, expert: np.ndarray) -> np.ndarray:
+def normalized(returns: np.ndarray, untrained: np.ndarray, expert: np.ndarray) -> np.ndarray:
     """Return scores that are 0 for the untrained and 1 for the expert's return of each task.
 
     Args:

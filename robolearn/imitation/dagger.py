@@ -8,9 +8,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.base import Predictor
 from robolearn.agents.ppo import PPO
-from robolearn.collect import Collector
+from robolearn.agents.protocols import Policy
+from robolearn.collect.collector import Collector
 from robolearn.config import check_ranges
 from robolearn.environments import SEED_SPACING, EnvConfig
 from robolearn.imitation.clone import CloneConfig, clone
@@ -46,7 +46,7 @@ class DAggerConfig(CloneConfig):
 
 def dagger(
     agent: PPO,
-    expert: Callable[[VectorEnv], Predictor],
+    expert: Callable[[VectorEnv], Policy],
     config: DAggerConfig,
     where: EnvConfig,
     seed: int,
@@ -90,20 +90,20 @@ def dagger(
     assert best is not None
     assert shown is not None
     agent.net.load_state_dict(weights)
-    agent.begin_here()
+    agent.set_reference_policy()
     return best._replace(curve=tuple(curve)), shown
 
 
 class _Teacher:
     """An expert, and what it remembers of the episodes under way, from round to round."""
 
-    def __init__(self, expert: Predictor) -> None:
+    def __init__(self, expert: Policy) -> None:
         self._expert, self._memory = expert, None
 
     def ask(self, collector: Collector) -> np.ndarray:
         """Return what it would do in the environments as they stand. Shape (N, ...)."""
         asked, self._memory = self._expert.predict(
-            collector.raw, self._memory, collector.starts, deterministic=True
+            collector.observations, self._memory, collector.starts, deterministic=True
         )
         return asked
 
@@ -124,7 +124,7 @@ def _ask(
             check_stop()
             leads = np.where(collector.starts, rng.random(collector.num_envs) < share, leads)
             asked = teacher.ask(collector)
-            own, _ = agent.predict(collector.raw, deterministic=True)
+            own, _ = agent.predict(collector.observations, deterministic=True)
             action = np.where(leads if own.ndim == 1 else leads[:, None], asked, own)
             steps.append(collector.step(action))
             wanted.append(asked)

@@ -2,52 +2,56 @@
 
 from typing import Any
 
-from robolearn.agents.defaults import tuned
+from robolearn.agents.defaults import DQN_SHARED, tuned
 
 _SWING_UP = "robolearn/CartPoleSwingUp-v0"
 _LIDAR = "robolearn/NavLidar-v0"
 
-_FINE: dict[str, Any] = {"keep_moments": True, "learning_rate": 1e-4}
+_FINE: dict[str, Any] = {"freeze_obs_norm": True, "learning_rate": 1e-4}
 
 LEARNERS: dict[str, dict[str, Any]] = {
-    "bc": {"memory": 0},
-    "dagger": {"memory": 0},
+    "bc": {"gru_hidden_size": 0},
+    "dagger": {"gru_hidden_size": 0},
     "ppo": {
         **_FINE,
-        "memory": 0,
-        "clone_kl": 1.0,
-        "clone_fraction": 1.0,
-        "critic_warmup": 0.25,
-        "initial_std": 0.2,
+        "gru_hidden_size": 0,
+        "bc_kl_coef": 1.0,
+        "bc_kl_anneal_fraction": 1.0,
+        "critic_warmup_fraction": 0.25,
+        "init_std": 0.2,
     },
     "dqfd": {
         **_FINE,
-        "margin_weight": 20.0,
-        "prioritised": True,
+        "margin_loss_coef": 20.0,
+        "prioritized_replay": True,
         "dueling": True,
         "n_step": 20,
-        "batch": 256,
-        "updates": 10,
-        "target_period": 1_000,
-        "epsilon_start": 0.01,
-        "epsilon_end": 0.01,
-        "returns": "mean",
+        "batch_size": 256,
+        "gradient_steps": 10,
+        "target_update_interval": 6_400,
+        "exploration_initial_eps": 0.01,
+        "exploration_final_eps": 0.01,
+        "value_distribution": "none",
     },
-    "mixed": {"shown_share": 0.5, "prioritised": False},
-    "sqil": {"shown_share": 0.5, "prioritised": False, "reward_free": True},
-    "jump-start": {"epsilon_start": 0.1},
+    "mixed": {"demo_ratio": 0.5, "prioritized_replay": False},
+    "sqil": {"demo_ratio": 0.5, "prioritized_replay": False, "sqil_rewards": True},
+    "jump-start": {"exploration_initial_eps": 0.1},
 }
 """By learner."""
 
 ENVIRONMENTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("ppo", _SWING_UP): {"hidden": (128, 128), "sharpness": 4.0},
-    ("ppo", _LIDAR): {"hidden": (256, 256)},
-    ("dqn", _SWING_UP): {"layer_norm": False, "sharpness": 8.0},
+    ("ppo", _SWING_UP): {"hidden_sizes": (128, 128), "first_layer_gain": 4.0},
+    ("ppo", _LIDAR): {"hidden_sizes": (256, 256)},
+    ("dqn", _SWING_UP): {"layer_norm": False, "first_layer_gain": 8.0},
+    ("dqfd", _LIDAR): {"target_update_interval": 12_800},  # of twice as many environments
 }
-"""By agent and environment."""
+"""By agent or learner, and environment."""
 
 
 def imitating(learner: str, agent: str, env_id: str) -> dict[str, Any]:
-    """Return what to override in an agent's config to learn from demonstrations somewhere."""
-    suiting = ENVIRONMENTS.get((agent, env_id), {})
-    return {**tuned(agent, env_id), **suiting, **LEARNERS[learner]}
+    """Return hyper-parameters of an agent to learn from demonstrations in an environment."""
+    name = "dqn" if agent == "dqfd" else agent
+    shared = DQN_SHARED if name == "dqn" else {}
+    suiting = ENVIRONMENTS.get((name, env_id), {})
+    last = ENVIRONMENTS.get((learner, env_id), {})
+    return {**shared, **tuned(name, env_id), **suiting, **LEARNERS[learner], **last}

@@ -9,21 +9,25 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
+from robolearn.agents.deep_q import random_actions
 from robolearn.agents.dqn import DQN
 from robolearn.agents.ppo import PPO
-from robolearn.agents.q_learner import draw_whims
-from robolearn.collect import Collector
+from robolearn.collect.collector import Collector
 from robolearn.config import check_ranges
 from robolearn.errors import RobolearnError
 from robolearn.imitation.fitting import fit
-from robolearn.nn.actor_critic import ActorCritic
-from robolearn.nn.heads import CategoricalHead, GaussianHead
-from robolearn.nn.q_network import QNetwork
+from robolearn.networks.actor_critic import (
+    ActorCritic,
+    Distribution,
+    GaussianDistribution,
+    MultiCategoricalDistribution,
+)
+from robolearn.networks.q_network import QNetwork
 from robolearn.runs.stopping import check_stop
 from robolearn.spaces import action_width, to_env_action
 from robolearn_envs.names import did_you_mean
 
-Head: TypeAlias = CategoricalHead | GaussianHead
+Head: TypeAlias = Distribution
 LOSSES = ("divergence", "regression")
 _WHIMS = 0.05
 """Part of a Q-learner's actions that are random while it is watched."""
@@ -108,25 +112,29 @@ def gaussian_kl(
 
 
 def policy_kl(
-    teacher: Head, taught: Tensor, student: Head, told: Tensor, temperature: float
+    teacher: Head, teacher_output: Tensor, student: Head, student_output: Tensor, temperature: float
 ) -> Tensor:
     """Return the divergence of a teacher's actions from a student's in nats.
 
     Squashing, being the same map for both, changes nothing of it.
 
     Args:
-        teacher: Makes actions of ``taught``.
-        taught: The teacher's outputs. Shape (..., width).
-        student: Makes actions of ``told``.
-        told: The student's outputs. Shape (..., width).
+        teacher: Makes actions of ``teacher_output``.
+        teacher_output: The teacher's outputs. Shape (..., width).
+        student: Makes actions of ``student_output``.
+        student_output: The student's outputs. Shape (..., width).
         temperature: Of both.
 
     Returns:
         Shape (...).
     """
-    if isinstance(teacher, GaussianHead) and isinstance(student, GaussianHead):
-        return gaussian_kl(teacher._moments(taught), student._moments(told), temperature)
-    return categorical_kl(taught, told, temperature)
+    if isinstance(teacher, GaussianDistribution) and isinstance(student, GaussianDistribution):
+        return gaussian_kl(
+            teacher._moments(teacher_output), student._moments(student_output), temperature
+        )
+    if isinstance(teacher, MultiCategoricalDistribution):
+        return teacher.kl_divergence(teacher_output / temperature, student_output / temperature)
+    return categorical_kl(teacher_output, student_output, temperature)
 
 
 def regression(taught: Tensor, told: Tensor) -> Tensor:
@@ -160,11 +168,11 @@ def model_of(net: ActorCritic | QNetwork, actions: int) -> Model:
             noise = net.head.draw_noise(len(output), generator=rng)
             return net.head.executed(net.head.sample(output, noise))
 
-        return Model(net, lambda obs: net.policy(net.perception(obs)), sampled)
+        return Model(net, lambda obs: net.policy(net.encoder(obs)), sampled)
 
     def whimsical(q: Tensor, rng: torch.Generator) -> Tensor:
-        fell, whim = draw_whims(len(q), actions=actions, epsilon=_WHIMS, rng=rng)
-        return torch.where(fell, whim, q.argmax(dim=-1))
+        fell, random_action = random_actions(len(q), actions=actions, epsilon=_WHIMS, rng=rng)
+        return torch.where(fell, random_action, q.argmax(dim=-1))
 
     return Model(net, net.q, whimsical)
 
@@ -179,7 +187,7 @@ def acting_size(agent: PPO | DQN) -> int:
     net = network_of(agent)
     modules: list[nn.Module] = [net]
     if isinstance(net, ActorCritic):
-        modules = [net.perception, net.policy, net.head, *([net.memory] if net.memory else [])]
+        modules = [net.encoder, net.policy, net.head, *([net.memory] if net.memory else [])]
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
@@ -189,13 +197,13 @@ def new_student(teacher: Distilled, config: DistillConfig, seed: int) -> Distill
     Raises:
         RobolearnError: A teacher with a memory, which a student without one cannot follow.
     """
-    changes: dict[str, Any] = {"hidden": config.hidden, "features": config.features}
+    changes: dict[str, Any] = {"hidden_sizes": config.hidden, "cnn_features_dim": config.features}
     if isinstance(teacher, PPO):
-        if teacher.config.memory:
+        if teacher.config.gru_hidden_size:
             raise RobolearnError(
-                f"A teacher must have no memory, got memory={teacher.config.memory}."
+                f"A teacher must have no GRU, got gru_hidden_size={teacher.config.gru_hidden_size}."
             )
-        changes |= {"adapter": "none", "frozen_encoder": False}
+        changes |= {"adapter": "none", "freeze_encoder": False}
     small: Any = replace(teacher.config, **changes)
     envs = teacher.envs.config or teacher.envs
     return type(teacher)(envs, small, seed=seed, device=str(teacher.device))
@@ -228,7 +236,7 @@ def distill(teacher: Distilled, config: DistillConfig, *, seed: int = 0) -> Dist
     _begin_alike(learner.net, master.net)
     seen: list[Tensor] = []
     told: list[Tensor] = []
-    for k in range(config.rounds):  # a copy learns: the student's optimiser holds its weights
+    for k in range(config.rounds):  # a copy learns: the student's optimizer holds its weights
         share = config.student_share if k else 0.0
         obs, taught = watch(student, master, learner, config.steps, share, rng)
         seen.append(obs)
@@ -242,7 +250,7 @@ def distill(teacher: Distilled, config: DistillConfig, *, seed: int = 0) -> Dist
 
 def _begin_alike(student: ActorCritic | QNetwork, teacher: ActorCritic | QNetwork) -> None:
     """Give a student what does not depend on its size: moments, deviations, atoms."""
-    student.perception.observations.load_state_dict(teacher.perception.observations.state_dict())
+    student.encoder.observations.load_state_dict(teacher.encoder.observations.state_dict())
     if isinstance(student, ActorCritic) and isinstance(teacher, ActorCritic):
         student.head.load_state_dict(teacher.head.state_dict())
     if isinstance(student, QNetwork) and isinstance(teacher, QNetwork):

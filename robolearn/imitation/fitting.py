@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robolearn.accelerate import one_thread
-from robolearn.nn.descent import Descent
+from robolearn.networks.flat_adam import FlatAdam
 from robolearn.runs.stopping import check_stop
 
 
@@ -25,7 +25,7 @@ def fit(
     """Take gradient steps on minibatches, each row once in an epoch; the learning rate falls to 0.
 
     Args:
-        module: Learns; its parameters come to lie side by side (see :class:`Descent`).
+        module: Learns; its parameters come to lie side by side (see :class:`FlatAdam`).
         loss: Mean loss of some rows, int64 of shape (B,). It depends on the module.
         rows: How many there are.
         updates: Gradient steps.
@@ -40,7 +40,7 @@ def fit(
     Raises:
         DivergedError: A loss or gradient is not finite.
     """
-    descent = Descent(module)
+    descent = FlatAdam(module)
     drawn = _epochs(rows, min(batch, rows), rng)
     for k in range(updates):
         check_stop()

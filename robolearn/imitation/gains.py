@@ -35,7 +35,9 @@ def read_curve(run: Path) -> list[tuple[int, float]]:
     """
     path = run / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    points = [(int(r["steps"]), float(r["eval_return"])) for r in rows if "eval_return" in r]
+    points = [
+        (int(r["steps"]), float(r["eval/mean_reward"])) for r in rows if "eval/mean_reward" in r
+    ]
     if not points:
         raise RobolearnError(f"{run} holds no evaluations. Name the folder of a run that ended.")
     return points
@@ -76,7 +78,7 @@ def saved(steps: float, scratch: float) -> float:
     return 1.0 if math.isinf(scratch) else max(0.0, 1 - _share(steps, scratch))
 
 
-def normalised(score: float, random: float, expert: float) -> float:
+def normalized(score: float, random: float, expert: float) -> float:
     """Return a return on the scale where random actions have 0 and the expert 1.
 
     Raises:

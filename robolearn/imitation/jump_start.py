@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.agents.base import Predictor, Progress
-from robolearn.collect import Collector, Episode
+from robolearn.agents.protocols import Policy, TrainingUpdate
+from robolearn.collect.collector import Collector, Episode
 from robolearn.config import check_ranges
 
 _JUDGED = 20  # episodes at one horizon before it is judged
@@ -33,9 +33,7 @@ class JumpStartConfig:
 class JumpStart:
     """The expert, and for how long it leads: a guide of Q-learners."""
 
-    def __init__(
-        self, expert: Predictor, horizon: int, score: float, config: JumpStartConfig
-    ) -> None:
+    def __init__(self, expert: Policy, horizon: int, score: float, config: JumpStartConfig) -> None:
         """Lead all of an episode at first.
 
         Args:
@@ -56,20 +54,20 @@ class JumpStart:
         if not self.horizon:
             return actions
         asked, self._memory = self._expert.predict(
-            collector.raw, self._memory, collector.starts, deterministic=True
+            collector.observations, self._memory, collector.starts, deterministic=True
         )
-        return np.where(collector.ages < self.horizon, asked, actions)
+        return np.where(collector.episode_steps < self.horizon, asked, actions)
 
-    def follow(self, reports: Iterator[Progress]) -> Iterator[Progress]:
+    def follow(self, reports: Iterator[TrainingUpdate]) -> Iterator[TrainingUpdate]:
         """Pass reports on; hand over where the episodes in them are good enough."""
         for report in reports:
             self._judge(report.episodes)
-            figures = {**report.metrics, "expert_steps": float(self.horizon)}
+            figures = {**report.metrics, "rollout/guide_horizon": float(self.horizon)}
             yield report._replace(metrics=figures)
 
     def _judge(self, episodes: list[Episode]) -> None:
         for episode in episodes:
-            self._latest.append(episode.total)
+            self._latest.append(episode.total_reward)
             if len(self._latest) == _JUDGED and float(np.mean(self._latest)) >= self._bar:
                 self.horizon = max(self.horizon - self._stage, 0)
                 self._latest.clear()

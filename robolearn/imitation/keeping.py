@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 from robolearn.config import check_ranges
 from robolearn.errors import RobolearnError
 from robolearn.imitation.distill import Head, policy_kl
-from robolearn.nn.actor_critic import ActorCritic
+from robolearn.networks.actor_critic import ActorCritic
 from robolearn_envs.names import did_you_mean
 
 METHODS = ("none", "l2", "ewc", "replay")
@@ -59,11 +59,11 @@ class Acting(nn.Module):
     def __init__(self, net: ActorCritic) -> None:
         """Share the parameters of ``net``, which has no memory."""
         super().__init__()
-        self.perception, self.policy = net.perception, net.policy
+        self.encoder, self.policy = net.encoder, net.policy
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Return the policy's outputs, shape (N, width), for prepared observations, (N, D)."""
-        return self.policy(self.perception.features(obs))
+        """Return the policy's outputs, shape (N, width), for flat observations, (N, D)."""
+        return self.policy(self.encoder(obs))
 
 
 Weights = Mapping[str, Tensor]

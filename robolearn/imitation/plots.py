@@ -17,7 +17,7 @@ def plot_returns(
     path: Path,
     comment: str,
 ) -> None:
-    """Draw normalised returns against the number of demonstrations: IQM and 95 % interval.
+    """Draw normalized returns against the number of demonstrations: IQM and 95 % interval.
 
     Args:
         by_count: Of each learner and number of demonstrations, one return per seed.

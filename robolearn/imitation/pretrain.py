@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.agents.dqn import DQN
+from robolearn.agents.dqfd import DQfD
+from robolearn.buffers.rollout_buffer import Step
 from robolearn.config import check_ranges
-from robolearn.data.rollout import Step
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import evaluate
 from robolearn.imitation.demos.episodes import Shown
@@ -38,19 +38,19 @@ class PretrainConfig:
         check_ranges(self, {**ranges, "pretrain_rate": (0, math.inf)})
 
 
-def show(agent: DQN, shown: Shown) -> None:
-    """Let an agent keep demonstrations for good.
+def add_demonstrations(agent: DQfD, shown: Shown) -> None:
+    """Store demonstrations in an agent's replay buffer.
 
     Args:
-        agent: With ``config.shown`` as many steps as there are.
+        agent: Its ``config.num_demo_transitions`` is the number of steps.
         shown: The demonstrations.
     """
     valid = np.ones(len(shown.reward), dtype=np.bool_)
     steps = Step(shown.obs, shown.reward, shown.next_obs, shown.terminated, shown.done, valid)
-    agent.show(steps, shown.action, shown.wanted)
+    agent.add_demonstrations(steps, shown.action, shown.wanted)
 
 
-def pretrain(agent: DQN, config: PretrainConfig, where: EnvConfig) -> Choice:
+def pretrain(agent: DQfD, config: PretrainConfig, where: EnvConfig) -> Choice:
     """Learn from the demonstrations an agent keeps; what does best in trials is kept.
 
     Args:
@@ -65,7 +65,7 @@ def pretrain(agent: DQN, config: PretrainConfig, where: EnvConfig) -> Choice:
     def steps() -> Iterator[int]:
         for _ in agent.pretrain(config.pretrain_updates, config.pretrain_rate):
             check_stop()
-            yield agent.updates
+            yield agent.num_updates
 
     choice = choose(
         agent.online,

@@ -10,7 +10,7 @@ from robolearn.compare.statistics import estimate_iqm
 from robolearn.errors import RobolearnError
 from robolearn.files import read_json
 from robolearn.imitation.bench import SCRATCH, Bench, Outcome, by_learner
-from robolearn.imitation.gains import gains, normalised, read_curve, saved, steps_to
+from robolearn.imitation.gains import gains, normalized, read_curve, saved, steps_to
 from robolearn.imitation.plots import plot_curves, plot_returns
 from robolearn.runs.meta import comment
 from robolearn.runs.run import write_whole
@@ -49,10 +49,10 @@ def _row(
         name,
         str(count),
         str(len(outcomes)),
-        _interval([normalised(each.start, found.random, found.expert) for each in told])
+        _interval([normalized(each.start, found.random, found.expert) for each in told])
         if shown
         else "-",
-        _interval([normalised(each.final, found.random, found.expert) for each in outcomes]),
+        _interval([normalized(each.final, found.random, found.expert) for each in outcomes]),
         f"{reached:,.0f}" if reached < float("inf") else "never",
         part,
         _interval([each.dip for each in told]) if shown else "-",
@@ -70,7 +70,7 @@ def write_bench(found: Bench) -> Path:
     """Write ``report.md``, ``returns.png`` and ``curves.png`` into the bench's folder."""
     out, groups = found.config.out, by_learner(found.outcomes)
     scores: dict[tuple[str, int], list[float]] = {
-        key: [normalised(each.final, found.random, found.expert) for each in outcomes]
+        key: [normalized(each.final, found.random, found.expert) for each in outcomes]
         for key, outcomes in groups.items()
     }
     with_demos: dict[str, dict[int, list[float]]] = {}

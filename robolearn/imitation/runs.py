@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robolearn.agents import agent_class
-from robolearn.agents.base import Progress
+from robolearn.agents.protocols import TrainingUpdate
 from robolearn.config import from_dict, to_dict
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
@@ -19,14 +19,14 @@ from robolearn.imitation.demos.mirror import with_mirrored
 from robolearn.imitation.demos.storage import read_demos, require_for
 from robolearn.imitation.fitting import Choice
 from robolearn.imitation.jump_start import JumpStart, JumpStartConfig
-from robolearn.imitation.pretrain import PretrainConfig, pretrain, show
+from robolearn.imitation.pretrain import PretrainConfig, add_demonstrations, pretrain
 from robolearn.runs.run import claim_folder
 from robolearn.session import TrainConfig, TrainResult
 from robolearn.train import carry_out
 from robolearn_envs.names import did_you_mean
 
 Name = Literal["bc", "dagger", "ppo", "dqfd", "mixed", "sqil", "jump-start"]
-Reports = Iterator[Progress]
+Reports = Iterator[TrainingUpdate]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,16 @@ class Kind:
 
 
 LEARNERS: dict[str, Kind] = {
-    "bc": Kind(agent="ppo", settings=CloneConfig, says="behavioural cloning"),
+    "bc": Kind(agent="ppo", settings=CloneConfig, says="behavioral cloning"),
     "dagger": Kind(agent="ppo", settings=DAggerConfig, says="cloning, the expert asked anew"),
     "ppo": Kind(agent="ppo", settings=CloneConfig, says="cloning, then PPO that does not unlearn"),
-    "dqfd": Kind(agent="dqn", settings=PretrainConfig, says="DQN pretrained by demonstrations"),
-    "mixed": Kind(agent="dqn", settings=NoSettings, says="DQN, half of each minibatch shown"),
-    "sqil": Kind(agent="dqn", settings=NoSettings, says="DQN that is told of no reward"),
+    "dqfd": Kind(agent="dqfd", settings=PretrainConfig, says="DQN pretrained by demonstrations"),
+    "mixed": Kind(
+        agent="dqfd", settings=NoSettings, says="DQN, half of each minibatch demonstrated"
+    ),
+    "sqil": Kind(
+        agent="dqfd", settings=NoSettings, says="DQN with rewards 1 for demonstrations, else 0"
+    ),
     "jump-start": Kind(agent="dqn", settings=JumpStartConfig, says="DQN, led by the expert first"),
 }
 """By name."""
@@ -97,6 +101,7 @@ class ImitateConfig:
     """Hyper-parameters of the agent, over what suits learner and environment."""
     eval_every: int = 0
     eval_episodes: int = 20
+    test_episodes: int = 100
     save_every: int = 0
     video_every: int = 0
 
@@ -134,6 +139,7 @@ def imitate(config: ImitateConfig, demos: Demonstrations | None = None) -> Train
         hyper=_hyper(kind, config, env, demos),
         eval_every=config.eval_every,
         eval_episodes=config.eval_episodes,
+        test_episodes=config.test_episodes,
         save_every=config.save_every,
         video_every=config.video_every,
         pretrained=f"{config.learner} {config.demos}",
@@ -152,7 +158,7 @@ def imitate(config: ImitateConfig, demos: Demonstrations | None = None) -> Train
 
 def learned_parameters(agent: Any) -> int:
     """Return how many numbers of what acts are learned: no critics, no target networks."""
-    acts = (agent.net.perception, agent.net.policy, agent.net.head) if agent.name == "ppo" else ()
+    acts = (agent.net.encoder, agent.net.policy, agent.net.head) if agent.name == "ppo" else ()
     parts = acts or (agent.online,)
     return sum(p.numel() for part in parts for p in part.parameters() if p.requires_grad)
 
@@ -168,12 +174,13 @@ def _hyper(
             did_you_mean("hyper-parameter", min(unknown), [one.name for one in fields(usual)])
         )
     chosen = {**to_dict(usual), **config.hyper}
-    if chosen.get("shown"):
+    if chosen.get("num_demo_transitions"):
         raise RobolearnError(
-            f"shown is how many steps the demonstrations have, got {chosen['shown']}. Leave it out."
+            "num_demo_transitions is the number of steps of the dataset, got "
+            f"{chosen['num_demo_transitions']}. Leave it out."
         )
-    if kind.agent == "dqn" and config.learner != "jump-start":
-        chosen["shown"] = sum(map(len, demos.episodes))
+    if kind.agent == "dqfd":
+        chosen["num_demo_transitions"] = sum(map(len, demos.episodes))
     return chosen
 
 
@@ -233,7 +240,7 @@ def _pretrained(
         )
         agent.guide = guide
         return {"horizon": guide.horizon}, guide.follow
-    show(agent, demos.steps())
+    add_demonstrations(agent, demos.steps())
     if config.learner == "dqfd":
         return _curve(pretrain(agent, settings, where.held_out("val"))), _alone
     return {}, _alone

@@ -13,19 +13,20 @@ from robolearn.config import from_dict, to_dict
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.files import fitting
-from robolearn.nn.actor_critic import ActorCritic
-from robolearn.nn.adapters import Adapter, adapter_state, frozen_state, merge
+from robolearn.networks.actor_critic import ActorCritic
+from robolearn.networks.adapters import Adapter, adapter_state, frozen_state, merge
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
 
 NETWORK = (
-    "hidden",
+    "hidden_sizes",
     "activation",
-    "logarithm",
-    "memory",
-    "features",
-    "state_std",
-    "squash",
-    "normalise",
+    "log_scale_obs",
+    "gru_hidden_size",
+    "cnn_features_dim",
+    "state_dependent_std",
+    "squash_output",
+    "normalize_obs",
+    "normalize_value",
 )
 """Hyper-parameters without which the weights of a network mean nothing."""
 
@@ -41,7 +42,7 @@ def fine_tuned(
 ) -> PPO:
     """Return an agent, still to learn, that begins with what another one knows.
 
-    Policy, critic, memory and normalisers are copied; the optimiser begins anew.
+    Policy, critic, memory and normalizers are copied; the optimizer begins anew.
 
     Args:
         base: The other one, which stays as it is. A low-rank adapter of its own becomes part of
@@ -68,7 +69,7 @@ def fine_tuned(
     require_same_spaces(base.envs, envs)
     agent = PPO(envs, from_dict(PPOConfig, own), seed=seed, device=str(base.device))
     agent.net.load_state_dict(plain_state(base.net), strict=False)  # all but an adapter's own
-    agent.begin_here()
+    agent.set_reference_policy()
     return agent
 
 
@@ -121,7 +122,7 @@ def learned_state(net: ActorCritic) -> dict[str, Tensor]:
 
 def base_digest(net: ActorCritic) -> str:
     """Return a sha256 of what an adapter leaves as it is: names, shapes and numbers."""
-    modules = {"perception": net.perception, "memory": net.memory, "policy": net.policy}
+    modules = {"encoder": net.encoder, "memory": net.memory, "policy": net.policy}
     digest = hashlib.sha256()
     for part, module in modules.items():
         for name, held in sorted(frozen_state(module).items() if module is not None else ()):
@@ -187,7 +188,7 @@ def load_adapter(base: PPO, folder: str | Path) -> PPO:
         if learned.keys() != expected.keys():
             raise ValueError(f"it holds {sorted(learned)}, expected {sorted(expected)}")
         agent.net.load_state_dict(learned, strict=False)
-    agent.begin_here()
+    agent.set_reference_policy()
     return agent
 
 
@@ -203,18 +204,18 @@ def use_encoder(agent: PPO, donor: PPO, *, freeze: bool) -> PPO:
     Raises:
         RobolearnError: The encoders differ, or there is none.
     """
-    eyes = donor.net.perception.images.state_dict()
-    theirs, ours = _shapes(eyes), _shapes(agent.net.perception.images.state_dict())
+    eyes = donor.net.encoder.images.state_dict()
+    theirs, ours = _shapes(eyes), _shapes(agent.net.encoder.images.state_dict())
     if ours != theirs or not ours:
         raise RobolearnError(
             f"The agent cannot use the donor's encoders of images: {_layers(theirs)} there, "
             f"{_layers(ours)} here. Both need images of one size, and equal features."
         )
-    config = replace(agent.config, frozen_encoder=freeze)
+    config = replace(agent.config, freeze_encoder=freeze)
     seeing = PPO(agent.envs, config, seed=agent.seed, device=str(agent.device))
     seeing.net.load_state_dict(agent.net.state_dict())
-    seeing.net.perception.images.load_state_dict(eyes)
-    seeing.begin_here()
+    seeing.net.encoder.images.load_state_dict(eyes)
+    seeing.set_reference_policy()
     seeing.steps = agent.steps
     return seeing
 

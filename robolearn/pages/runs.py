@@ -212,14 +212,14 @@ def _read_log(folder: Path, problems: list[str]) -> tuple[int | None, tuple[Poin
 
 def _matters(line: bytes, number: int, last: int) -> bool:
     """Return whether a line tells of an evaluation, or of the steps at last."""
-    return b'"eval_return"' in line or number == last
+    return b'"eval/mean_reward"' in line or number == last
 
 
 def _read_line(line: bytes) -> tuple[int, float | None] | None:
     """Return steps and an evaluation's return where there is one; None of a damaged line."""
     try:
         row = json.loads(line)
-        steps, score = int(row["steps"]), row.get("eval_return")
+        steps, score = int(row["steps"]), row.get("eval/mean_reward")
         score = None if score is None else float(score)
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
         return None

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from robolearn.errors import RobolearnError
 from robolearn.files import read_bytes, read_json, shown
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the folder layout; raised whenever an older one can no longer be read."""
 
 MANIFEST = "manifest.json"
@@ -39,8 +40,6 @@ def write_checkpoint(
         RobolearnError: The folder exists and is no checkpoint.
         OSError: Disk full or not writable; what was there before is untouched.
     """
-    from safetensors.torch import save  # not at the top: learning alone needs no files
-
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise RobolearnError(f"{folder} exists and is no checkpoint; choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -50,8 +49,7 @@ def write_checkpoint(
     try:
         (temporary / _STATE).write_text(json.dumps(state, indent=2))
         for name, group in tensors.items():
-            contiguous = {key: tensor.detach().contiguous() for key, tensor in group.items()}
-            (temporary / f"{name}.safetensors").write_bytes(save(contiguous))
+            _write_tensors(temporary / f"{name}.safetensors", group)
         files = sorted(temporary.iterdir())
         for path in files:
             _sync(path)
@@ -63,6 +61,39 @@ def write_checkpoint(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(folder.parent)
+
+
+_DTYPES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int64: "I64",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
+"""Types of tensors in the words of safetensors."""
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, tensor by tensor.
+
+    ``safetensors.torch.save`` would hold all of it in memory once more, ``save_file`` would hide
+    the ``OSError`` of a full disk.
+    """
+    largest_first = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in largest_first:  # so that each lies at a multiple of its element's size
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        kind = _DTYPES[tensor.dtype]
+        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in largest_first:
+            if tensor.numel():
+                flat = tensor.detach().cpu().contiguous().view(-1).numpy()
+                file.write(flat.data.cast("B"))
 
 
 def _manifest_text(files: Mapping[str, Any]) -> str:

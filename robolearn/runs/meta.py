@@ -1,4 +1,4 @@
-"""What made an artefact: command, versions, hardware, source."""
+"""What made an artifact: command, versions, hardware, source."""
 
 import importlib.metadata
 import os

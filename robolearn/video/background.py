@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from robolearn.agents.base import Agent
+from robolearn.agents.protocols import Agent
 from robolearn.errors import RobolearnWarning
 from robolearn.runs.stopping import check_stop
 from robolearn.video.rollout import Rollout
@@ -137,12 +137,12 @@ class BackgroundFilms:
         usual = self._spent / self._made if self._made else _GUESS
         return self._spent + usual <= SHARE * (time.monotonic() - self._began)
 
-    def _reap(self, *, cancelled: bool = False) -> None:
+    def _reap(self, *, canceled: bool = False) -> None:
         assert self._running is not None
         job, process, complaints, began = self._running
         self._spent += time.monotonic() - began
         self._made += 1
-        if process.wait() and not cancelled:
+        if process.wait() and not canceled:
             complaints.seek(0)
             reason = complaints.read().decode(errors="replace").strip().splitlines()
             self._fail(job.video, reason[-1] if reason else f"exit status {process.returncode}")
@@ -184,7 +184,7 @@ class BackgroundFilms:
                 self._running.process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 self._running.process.kill()
-            self._reap(cancelled=True)
+            self._reap(canceled=True)
             for half in (".part.mkv", ".part.mp4"):
                 job.video.with_suffix(half).unlink(missing_ok=True)
             job.rollout.with_name(f".{job.rollout.name}.tmp").unlink(missing_ok=True)

@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw
 from robolearn.video.overlay import font
 from robolearn.video.readings import Bars, Reading
 
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 
 _SHADE, _OPACITY = (16, 22, 32), 178
-_INK: Colour = (245, 248, 252)
-_FAINT: Colour = (168, 180, 196)
-_TRACK: Colour = (58, 68, 84)
-_BAR: Colour = (92, 158, 235)
-_CHOSEN: Colour = (255, 176, 66)
+_INK: Color = (245, 248, 252)
+_FAINT: Color = (168, 180, 196)
+_TRACK: Color = (58, 68, 84)
+_BAR: Color = (92, 158, 235)
+_CHOSEN: Color = (255, 176, 66)
 _GOOD, _BAD, _NEUTRAL = (24, 140, 82), (200, 52, 44), (70, 80, 96)
 _BANNERS = {"success": _GOOD, "collision": _BAD, "fell": _BAD}
 
@@ -88,17 +88,17 @@ class Panel:
         for k, (label, length, word) in enumerate(
             zip(bars.labels, bars.lengths, bars.words, strict=True)
         ):
-            colour = _CHOSEN if k == bars.chosen else _BAR
+            color = _CHOSEN if k == bars.chosen else _BAR
             ink = _INK if k == bars.chosen or bars.chosen is None else _FAINT
             box.text(pad, y, label, ink, size, "lm")
             box.bar(left, right, y, half, _TRACK)
             if bars.kind == "signed":
                 middle = (left + right) / 2
                 end = middle + float(length) * (right - left) / 2
-                box.bar(min(middle, end), max(middle, end), y, half, colour)
+                box.bar(min(middle, end), max(middle, end), y, half, color)
                 box.bar(middle - 0.5, middle + 0.5, y, 1.8 * half, _FAINT)
             elif length > 0:
-                box.bar(left, left + float(length) * (right - left), y, half, colour)
+                box.bar(left, left + float(length) * (right - left), y, half, color)
             box.text(box.width - pad, y, word, ink, size, "rm")
             y += line
 
@@ -143,7 +143,7 @@ class _Box:
         wide: int,
         tall: int,
         radius: int,
-        shade: Colour = _SHADE,
+        shade: Color = _SHADE,
         opacity: int = _OPACITY,
     ) -> None:
         self._part = picture[top : top + tall, left : left + wide]  # a view
@@ -153,14 +153,14 @@ class _Box:
         self._image.paste(shade, (0, 0, self.width, self.height), mask)
         self._canvas = ImageDraw.Draw(self._image)
 
-    def text(self, x: float, y: float, words: str, colour: Colour, size: int, anchor: str) -> None:
+    def text(self, x: float, y: float, words: str, color: Color, size: int, anchor: str) -> None:
         """Write words, anchored as Pillow does, in pixels from the box's corner."""
-        self._canvas.text((x, y), words, fill=colour, font=font(size), anchor=anchor)
+        self._canvas.text((x, y), words, fill=color, font=font(size), anchor=anchor)
 
-    def bar(self, left: float, right: float, y: float, half: float, colour: Colour) -> None:
+    def bar(self, left: float, right: float, y: float, half: float, color: Color) -> None:
         """Draw a bar around a height."""
         corners = (round(left), round(y - half), max(round(right), round(left)), round(y + half))
-        self._canvas.rectangle(corners, fill=colour)
+        self._canvas.rectangle(corners, fill=color)
 
     def put(self) -> None:
         """Put the box into the picture."""

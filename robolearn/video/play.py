@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from robolearn.agents.base import Predictor
+from robolearn.agents.protocols import Policy
 from robolearn.environments import HELD_OUT, EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.runs.stopping import check_stop
@@ -24,7 +24,7 @@ _OUTCOMES = ("success", "collision")
 
 
 def play(
-    agent: Predictor,
+    agent: Policy,
     env: EnvConfig,
     *,
     label: str,
@@ -48,7 +48,7 @@ def play(
 
 
 def play_made(
-    make: Callable[[VectorEnv], Predictor],
+    make: Callable[[VectorEnv], Policy],
     env: EnvConfig,
     *,
     label: str,
@@ -78,7 +78,7 @@ def play_made(
 
 
 def _played(
-    agent: Predictor, envs: VectorEnv, env: EnvConfig, label: str, seed: int, most: int
+    agent: Policy, envs: VectorEnv, env: EnvConfig, label: str, seed: int, most: int
 ) -> Rollout:
     base = envs.unwrapped
     native = base if isinstance(base, RoboVectorEnv) else None

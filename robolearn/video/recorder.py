@@ -11,7 +11,7 @@ from typing import IO, Self
 import imageio_ffmpeg
 import numpy as np
 
-_TO_BT709 = (  # or players guess the colours from the picture's size
+_TO_BT709 = (  # or players guess the colors from the picture's size
     "scale=out_color_matrix=bt709:out_range=tv,setparams=color_primaries=bt709:color_trc=bt709"
 )
 _PLAYABLE = ("-vf", _TO_BT709, "-pix_fmt", "yuv420p")

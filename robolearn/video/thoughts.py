@@ -4,7 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from robolearn.agents.base import Predictor
+from robolearn.agents.protocols import Policy
 
 THOUGHTS = ("value", "q", "probabilities")
 """Names of what a picture can show."""
@@ -37,7 +37,7 @@ class TellsProbabilities(Protocol):
         ...
 
 
-def thoughts_of(agent: Predictor, observation: Any, state: Any) -> dict[str, np.ndarray]:
+def thoughts_of(agent: Policy, observation: Any, state: Any) -> dict[str, np.ndarray]:
     """Return what an agent thinks of one observation, by name; only what it tells.
 
     Args:

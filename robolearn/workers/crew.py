@@ -137,7 +137,7 @@ class Crew:
         if len(self._lost_at) >= MOST_LOSSES:
             raise WorkerError(
                 f"Environments were lost {MOST_LOSSES} times within {WINDOW:g} s, the last time "
-                f"{worker.name}: {loss.why}. Mend the environment.{origin(loss)}"
+                f"{worker.name}: {loss.why}. Check the environment.{origin(loss)}"
             )
         # Numbered, because Python shows a warning of the same words only once.
         warnings.warn(

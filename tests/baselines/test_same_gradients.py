@@ -14,9 +14,8 @@ from stable_baselines3.common.logger import Logger
 
 from robolearn.agents.a2c import A2C, A2CConfig
 from robolearn.agents.dqn import DQN, DQNConfig
-from robolearn.agents.experience import Experience, Lesson
-from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.data.rollout import Rollout, Step
+from robolearn.agents.ppo import PPO, PPOBatch, PPOConfig, ppo_loss
+from robolearn.buffers.rollout_buffer import Rollout, Transition
 
 STEPS, ENVS = 16, 4
 BATCH = STEPS * ENVS
@@ -25,28 +24,25 @@ NO_LIMIT = 1e9
 
 COMMON = {
     "num_envs": ENVS,
-    "rollout_steps": STEPS,
+    "n_steps": STEPS,
     "gamma": 0.9,
     "gae_lambda": 0.8,
     "learning_rate": 0.0,
-    "entropy": ENTROPY,
+    "ent_coef": ENTROPY,
     "max_grad_norm": NO_LIMIT,
-    "normalise": False,
-    "whiten": False,  # SB3 divides by the deviation of n - 1, and by the minibatch
+    "normalize_obs": False,
+    "normalize_value": False,
+    "normalize_advantage": False,  # SB3 divides by the deviation of n - 1, and by the minibatch
 }
 
-# As SB3's: targets of one step, valued by the network that chooses, and no layer norm.
 PLAIN_DQN = DQNConfig(
     num_envs=1,
     gamma=0.9,
-    double=False,
-    n_step=1,
-    batch=BATCH,
-    capacity=BATCH,
+    batch_size=BATCH,
+    buffer_size=BATCH,
     max_grad_norm=NO_LIMIT,
-    hidden=(64, 64),
-    layer_norm=False,
-    normalise=False,
+    hidden_sizes=(64, 64),
+    normalize_obs=False,
 )
 
 every_policy = pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
@@ -121,7 +117,7 @@ def test_ppo_has_sb3s_gradient_of_policy_value_and_entropy(env_id):
     )
     ours = PPO(
         env_id,
-        PPOConfig(**COMMON, epochs=1, minibatch=BATCH, clip=0.2),
+        PPOConfig(**COMMON, n_epochs=1, batch_size=BATCH, clip_range=0.2),
         device="cpu",
     )
     pairs = paired(ours.net, theirs.policy)
@@ -141,15 +137,18 @@ def test_ppo_has_sb3s_gradient_of_policy_value_and_entropy(env_id):
     buffer.full = True
     theirs.train()
 
-    lesson = Lesson(
+    batch = PPOBatch(
+        obs=obs,
         action=action,
         advantage=advantage,
-        value=value,
-        target=target,
-        log_prob=log_prob,
-        cloned=log_prob[..., None][..., :0],
+        old_value=value,
+        returns=target,
+        old_log_prob=log_prob,
+        ref_params=log_prob[..., None][..., :0],
     )
-    ours._step(obs.flatten(0, 1), Lesson(*(field.flatten(0, 1) for field in lesson)))
+    flat = PPOBatch(*(field.flatten(0, 1) for field in batch))
+    loss, _ = ppo_loss(ours.net, ours.config, flat.obs, flat)
+    ours.optimizer.step(loss, max_norm=NO_LIMIT)
     ours.close()
     assert_same_gradients(pairs)
 
@@ -176,10 +175,11 @@ def test_a2c_has_sb3s_gradient_of_a_whole_rollout(env_id):
     theirs.rollout_buffer.compute_returns_and_advantage(value[-1], terminated[-1].numpy())
     theirs.train()
 
-    final_obs = torch.randn(int(terminated.sum()), obs.shape[-1])
-    valid = torch.ones_like(terminated)
-    rollout = Rollout(obs, start, action, reward, terminated, terminated, valid, final_obs)
-    ours._update(Experience(rollout, obs, final_obs, torch.zeros_like(obs[0])))
+    ended = terminated[..., None]
+    next_obs = torch.where(ended, torch.randn_like(obs[1:]), obs[1:])
+    flags, initial = (terminated, terminated, None), torch.zeros_like(obs[0])
+    seen = obs[:-1]
+    ours._update(Rollout(seen, start[:-1], action, reward, next_obs, *flags, seen, initial))
     ours.close()
     assert_same_gradients(pairs)
 
@@ -195,15 +195,16 @@ def test_dqn_has_sb3s_gradient_of_the_huber_loss(monkeypatch):
         reward = (3 * torch.randn(1)).numpy()  # errors on both sides of Huber's 1
         terminated = (torch.rand(1) < 0.3).numpy()
         theirs.replay_buffer.add(obs, next_obs, action.numpy(), reward, terminated, [{}])
-        step = Step(obs, reward, next_obs, terminated, done=terminated, valid=np.ones(1, bool))
-        ours._replay.put([step], action[None])
+        fields = map(torch.from_numpy, (obs, reward, next_obs, terminated, terminated))
+        step = Transition(*(field[None] for field in fields), valid=None)
+        ours._replay.add(step, action[None])
 
     # Each transition once, instead of some drawn at random.
     everything = np.arange(BATCH)
     samples = theirs.replay_buffer._get_samples
     monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, env: samples(everything, env))
-    monkeypatch.setattr(ours, "_draw", lambda *_: torch.from_numpy(everything)[None])
+    monkeypatch.setattr(ours, "sample_indices", lambda *_: torch.from_numpy(everything)[None])
     theirs.train(gradient_steps=1, batch_size=BATCH)
-    ours._descend(1, rate=0.0, beta=1.0)
+    ours._update(1.0, 0.0)
     ours.close()
     assert_same_gradients(pairs)

@@ -167,7 +167,7 @@ def test_bounds_with_no_middle_are_refused(tmp_path, bounds):
 def test_hidden_layers_are_told_from_shapes(tmp_path, algorithm, widths):
     model, path = saved(tmp_path, algorithm, "CartPole-v1", policy_kwargs={"net_arch": widths})
     agent = imported(path, "CartPole-v1")
-    assert agent.config.hidden == tuple(widths)
+    assert agent.config.hidden_sizes == tuple(widths)
     assert_same(agent, model)
 
 

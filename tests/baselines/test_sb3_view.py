@@ -248,12 +248,12 @@ def test_sb3_logs_the_episodes_of_the_view(view):
     assert len(model.ep_success_buffer) == len(buffer)
 
 
-def test_vecnormalize_normalises_the_last_observation_too(view):
-    normalised = VecNormalize(view(BALANCE), gamma=0.9)
-    normalised.seed(0)
-    normalised.reset()
+def test_vecnormalize_normalizes_the_last_observation_too(view):
+    normalized = VecNormalize(view(BALANCE), gamma=0.9)
+    normalized.seed(0)
+    normalized.reset()
     for _ in range(200):
-        _, _, dones, infos = normalised.step(np.zeros(3, dtype=np.int64))
+        _, _, dones, infos = normalized.step(np.zeros(3, dtype=np.int64))
         if dones.any():
             break
     first = int(np.flatnonzero(dones)[0])
@@ -264,9 +264,9 @@ def test_vecnormalize_normalises_the_last_observation_too(view):
 @pytest.mark.parametrize(
     ("agent", "config"),
     [
-        (PPO, PPOConfig(hidden=(8,))),
-        (PPO, PPOConfig(hidden=(8,), memory=4)),
-        (DQN, DQNConfig(hidden=(8,))),
+        (PPO, PPOConfig(hidden_sizes=(8,))),
+        (PPO, PPOConfig(hidden_sizes=(8,), gru_hidden_size=4)),
+        (DQN, DQNConfig(hidden_sizes=(8,))),
     ],
     ids=["ppo", "ppo-memory", "dqn"],
 )
@@ -286,7 +286,7 @@ def test_sb3s_evaluate_policy_runs_on_our_agents(agent, config, view):
 
 
 def test_evaluate_policy_carries_a_memory_through_each_episode_alone(view):
-    ours = PPO(BALANCE, PPOConfig(hidden=(8,), memory=4), seed=0, device="cpu")
+    ours = PPO(BALANCE, PPOConfig(hidden_sizes=(8,), gru_hidden_size=4), seed=0, device="cpu")
     with torch.no_grad():
         ours.net.policy[-1].weight.mul_(300.0)
     batch, by_hand = view(BALANCE, 2), BALANCE.make_vec(2)
@@ -307,7 +307,7 @@ def test_evaluate_policy_carries_a_memory_through_each_episode_alone(view):
 
 
 def test_evaluate_policy_has_nothing_to_warn_of(view):
-    ours = PPO(BALANCE, PPOConfig(hidden=(8,)), seed=0, device="cpu")
+    ours = PPO(BALANCE, PPOConfig(hidden_sizes=(8,)), seed=0, device="cpu")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         evaluate_policy(ours, view(BALANCE, 2), n_eval_episodes=2)

@@ -175,6 +175,20 @@ def test_an_unknown_agent_gets_the_nearest(capsys, tmp_path):
     assert "Unknown agent 'ppoo'. Did you mean 'ppo'?" in said
 
 
+def test_train_refuses_agents_that_need_demonstrations(capsys, tmp_path):
+    said = complaint(capsys, "train", "dqfd", "--run", str(tmp_path / "run"))
+    assert "dqfd needs demonstrations" in said
+    assert "robolearn imitate dqfd --demos SET" in said
+
+
+def test_train_dqn_has_no_options_of_demonstrations(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "dqn", "--help"])
+    said = capsys.readouterr().out
+    assert "--double-q" in said
+    assert not any(word in said for word in ("demo", "margin", "sqil"))
+
+
 def test_train_without_an_agent_lists_them(capsys):
     known = f"one of: {', '.join(AGENTS)}"
     assert known in complaint(capsys, "train")
@@ -210,7 +224,7 @@ def test_what_cannot_be_trained_is_said_in_a_line_and_leaves_nothing(
 def test_dqn_refuses_continuous_actions(capsys, tmp_path, env_id):
     options = ("train", "dqn", "--env", env_id, "--run", str(tmp_path / "run"))
     said = complaint(capsys, *options)
-    assert "DQN needs discrete actions" in said
+    assert "DQN needs Discrete actions" in said
     assert "PPO" in said
     assert list(tmp_path.iterdir()) == []
 
@@ -222,13 +236,13 @@ def test_dqn_refuses_continuous_actions(capsys, tmp_path, env_id):
         ["--gamma", "1.5"],
         ["--gamma", "-0.1"],
         ["--gae-lambda", "2"],
-        ["--rollout-steps", "0"],
-        ["--epochs", "0"],
-        ["--minibatch", "0"],
+        ["--n-steps", "0"],
+        ["--n-epochs", "0"],
+        ["--batch-size", "0"],
         ["--learning-rate", "-1"],
-        ["--clip", "-0.2"],
-        ["--initial-std", "0"],
-        ["--hidden", "0"],
+        ["--clip-range", "-0.2"],
+        ["--init-std", "0"],
+        ["--hidden-sizes", "0"],
     ],
     ids=" ".join,
 )
@@ -244,13 +258,13 @@ def test_senseless_hyper_parameters_are_refused(capsys, tmp_path, options):
     [
         ["--num-envs", "-1"],
         ["--n-step", "0"],
-        ["--batch", "0"],
-        ["--capacity", "0"],
-        ["--collect-steps", "0"],
-        ["--updates", "0"],
-        ["--target-period", "0"],
-        ["--epsilon-start", "1.5"],
-        ["--epsilon-fraction", "-1"],
+        ["--batch-size", "0"],
+        ["--buffer-size", "0"],
+        ["--train-freq", "0"],
+        ["--gradient-steps", "0"],
+        ["--target-update-interval", "0"],
+        ["--exploration-initial-eps", "1.5"],
+        ["--exploration-fraction", "-1"],
         ["--gamma", "nan"],
     ],
     ids=" ".join,

@@ -3,6 +3,7 @@
 import io
 import json
 from contextlib import redirect_stderr
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from robolearn.cli import main
 from robolearn.commands import compare as command
+from robolearn.compare import films
 from robolearn.compare.contestants import CompareConfig
 from robolearn.compare.errand import Failure
 from robolearn.compare.runner import read_cells
@@ -34,7 +36,9 @@ def refused(capsys, *arguments):
 def done(tmp_path_factory):
     """A finished comparison of one agent, and what was said meanwhile."""
     out, said = tmp_path_factory.mktemp("done") / "out", io.StringIO()
-    with redirect_stderr(said):
+    with redirect_stderr(said), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(films, "PANE", (96, 72))  # as large ones take longer to draw
+        patch.setattr(films, "film", partial(films.film, jobs=1))
         assert main(("compare", "dqn", *SMALL, "--seeds", "2", "--out", str(out))) == 0
     return out, said.getvalue()
 
@@ -42,8 +46,8 @@ def done(tmp_path_factory):
 @pytest.mark.slow
 def test_videos_are_in_the_report_unless_they_are_not_wanted(done, tmp_path):
     out, _ = done
-    films = {path.name for path in (out / "videos").iterdir()}
-    assert films == {"side-by-side.mp4", "progress.mp4", "seeds.mp4"}
+    videos = {path.name for path in (out / "videos").iterdir()}
+    assert videos == {"side-by-side.mp4", "progress.mp4", "seeds.mp4"}
     assert (out / "report.html").read_text().count("<video ") == 3
     bare = tmp_path / "bare"
     plain = ("compare", "dqn", *SMALL, "--seeds", "1", "--no-videos", "--out", str(bare))
@@ -83,7 +87,7 @@ def test_json_is_one_object_with_the_threshold_asked_for(done, capsys):
         (("ppo", "--seeds", "0"), "seeds must be at least 1, got 0."),
         (("ppo", "--jobs", "-2"), "jobs must be at least 1, got -2."),
         (("ppo", "--threshold", "nan"), "threshold must be a number, got nan."),
-        (("ppo", "dqn", "--env", "Pendulum-v1"), "needs discrete actions, got Box"),
+        (("ppo", "dqn", "--env", "Pendulum-v1"), "needs Discrete actions, got Box"),
         (("ppo", "--env", "CartPole-v9"), "CartPole-v9"),
     ],
 )

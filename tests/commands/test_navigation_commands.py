@@ -29,7 +29,8 @@ def test_the_expert_is_evaluated_by_name(capsys):
 def test_training_takes_a_level_and_is_judged_on_layouts_held_out(capsys, tmp_path):
     folder = tmp_path / "run"
     options = ["--level", "1", "--steps", "256", "--run", str(folder), "--curriculum"]
-    small = ["--num-envs", "4", "--rollout-steps", "32", "--minibatch", "64"]
+    small = ["--num-envs", "4", "--n-steps", "32", "--batch-size", "64"]
+    small += ["--test-episodes", "5"]
     code, out, _ = run(capsys, "train", "ppo", *NAV, *options, *small, "--json")
     assert code == 0
     assert "mean_spl" in json.loads(out)

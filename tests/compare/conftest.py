@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from small_cells import short_episodes
 
 from robolearn.cli import main
 from robolearn.commands.compare import Board
@@ -40,14 +41,19 @@ def compared(tmp_path_factory):
         hear(board, report)
 
     def watched(rollouts, path, **how):
-        filmed[path.stem] = (rollouts, film(rollouts, path, **how))
+        filmed[path.stem] = (rollouts, film(rollouts, path, jobs=1, **how))
         return filmed[path.stem][1]
 
     command = ["compare", "ppo", "sb3-ppo", "dqn", "--engine", "analytic", "--steps", "512"]
     said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said),
+        short_episodes(),
+    ):
         patch.setattr(Board, "hear", heard)
         patch.setattr(films, "film", watched)
+        patch.setattr(films, "PANE", (96, 72))  # as large ones take longer to draw
         few = ["--seeds", "2", "--episodes", "3", "--device", "cpu", "--threshold", "12.5"]
         code = main([*command, *few, "--out", str(out), "--json"])
     return Compared(out, code, json.loads(said.getvalue()), read_cells(out), on_disk, filmed)

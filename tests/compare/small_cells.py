@@ -1,11 +1,25 @@
 """Cells made by hand, and who is in the comparison that is not."""
 
+from contextlib import contextmanager
+
+import pytest
+
 from robolearn.compare.cell import Cell, Point
+from robolearn_envs.tasks import TASKS
 
 AGENTS = ("ppo", "sb3-ppo", "sb3-ppo-batch", "dqn")
 """Of the comparison all tests here share."""
 CURVE = ((0, 0.0, 10.0), (1000, 2.0, 100.0))
 """Steps, seconds and return of evaluations on the way."""
+
+
+@contextmanager
+def short_episodes():
+    """Let episodes of CartPoleBalance-v0 end after 200 steps; SB3's agents balance untrained."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("max_steps", "hold_steps"):
+            patch.setattr(TASKS["CartPoleBalance-v0"], name, 200)
+        yield
 
 
 def cell(agent="ppo", seed=0, *, curve=CURVE, **figures):
@@ -23,7 +37,7 @@ def cell(agent="ppo", seed=0, *, curve=CURVE, **figures):
         "success_rate": None,
         "details": {},
         "source": "nowhere",
-        "hyper": {"gamma": 0.99, "hidden": [64, 64]},
+        "hyper": {"gamma": 0.99, "hidden_sizes": [64, 64]},
         "split": {"env": 0.5, "update": 1.0},
         "returns": (90.0, 110.0),
     }

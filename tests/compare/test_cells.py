@@ -53,7 +53,7 @@ def test_a_cell_comes_back_as_it_was():
         (line(agent=7), "agent must be a string, got 7"),
         (line(seed="0"), "seed must be an integer, got '0'"),
         (line(seed=2**70), "seed must be an integer of 64 bits"),
-        (line(colour="red"), "key of Cell 'colour'"),
+        (line(color="red"), "key of Cell 'color'"),
         (line(mean_return=float("nan")), "mean_return must be a number"),
         (line(mean_return=float("inf")), "a figure that is none: inf"),
         (line(wall_s=1e300), "a figure that is none: 1e"),

@@ -28,7 +28,7 @@ def test_side_by_side_are_all_but_twins_on_our_batch_and_the_expert(compared):
 
 def test_progress_begins_untrained_and_in_the_same_state_at_every_stage(compared):
     rollouts, recording = compared.films["progress"]
-    assert [each.label for each in rollouts] == ["ppo, 0 steps", "ppo, 512 steps"]
+    assert [each.label for each in rollouts] == ["ppo, 0 steps", "ppo, 2,048 steps"]
     assert len({each.state.tobytes() for each in recording.shown[0]}) == 1
 
 

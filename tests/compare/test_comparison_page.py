@@ -166,9 +166,9 @@ def test_settings_that_differ_are_shown_before_all_others(opened):
     opened.execute_script("document.querySelector('details').open = true")
     differing = column(tables[0], "hyper-parameter")
     others = column(tables[1], "hyper-parameter")
-    assert {"learning_rate", "rollout_steps", "num_envs"} <= set(differing)
+    assert {"learning_rate", "n_steps", "num_envs"} <= set(differing)
     assert not set(differing) & set(others)
-    at = differing.index("rollout_steps")
+    at = differing.index("n_steps")
     assert column(tables[0], "ppo")[at] == "64"
     assert column(tables[0], "sb3-ppo")[at] == "32"
 

@@ -22,7 +22,7 @@ from robolearn.compare.report import (
     terminal_table,
     texts,
 )
-from robolearn.compare.summary import summarise, verdicts
+from robolearn.compare.summary import summarize, verdicts
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def rows(rng):
     told = {"success_rate": 0.5, "details": {"spl": 0.25}}
     ours = cells("ppo", [10.0, 40.0, 40.0], **told)
     theirs = cells("sb3-ppo", [70.0, 70.0, 70.0], actions="continuous", source="a|b\n[zoo] ppo")
-    return summarise(ours + theirs, 100.0, rng)
+    return summarize(ours + theirs, 100.0, rng)
 
 
 def test_a_row_as_people_read_it(rows):
@@ -59,10 +59,10 @@ def test_a_row_as_people_read_it(rows):
 def test_runs_that_did_not_reach_the_bar_are_counted(rng):
     flat_curve = ((0, 0.0, 10.0), (1000, 2.0, 99.0))
     both = [cell("ppo", 0), cell("ppo", 1), cell("ppo", 2, curve=flat_curve)]
-    (row,) = summarise(both, 100.0, rng)
+    (row,) = summarize(both, 100.0, rng)
     shown = dict(zip(HEADINGS, texts(row), strict=True))
     assert (shown["steps to bar"], shown["s to bar"]) == ("1,000 (2 of 3)", "2.0 (2 of 3)")
-    (row,) = summarise(both[1:], 100.0, rng)
+    (row,) = summarize(both[1:], 100.0, rng)
     assert dict(zip(HEADINGS, texts(row), strict=True))["steps to bar"] == "later (1 of 2)"
 
 
@@ -107,7 +107,7 @@ def printed(table):
 def test_80_columns_show_the_longest_names_and_figures_whole(rng):
     wide = [-1500.0, -1100.5, -1234.5, -1111.5]
     long = {"success_rate": 1.0, "wall_s": 1234.5, "steps_per_s": 123456.0}
-    rows = summarise(
+    rows = summarize(
         [*cells("sb3-dqn-batch", wide, **long), *cells("sb3-ppo-batch", wide, **long)], 0.0, rng
     )
     shown = printed(terminal_table(rows, "A title", []))
@@ -127,7 +127,7 @@ def test_what_the_terminal_has_no_column_for_is_told_beneath(rows):
 
 def test_rows_and_verdicts_are_json(rng):
     both = cells("ppo", [1.0, 2.0]) + cells("sb3-ppo", [3.0, 5.0])
-    (row, _), (verdict,) = summarise(both, 1e6, rng), verdicts(both, rng)
+    (row, _), (verdict,) = summarize(both, 1e6, rng), verdicts(both, rng)
     told = json.loads(json.dumps(flat(row), allow_nan=False))
     assert (told["mean_return"], told["success"], told["steps_to_bar"]) == (1.5, None, None)
     said = json.loads(json.dumps(flat_verdict(verdict), allow_nan=False))

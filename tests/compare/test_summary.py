@@ -9,7 +9,7 @@ from robolearn.compare.summary import (
     by_agent,
     pairs_of,
     seeds_needed,
-    summarise,
+    summarize,
     threshold,
     verdicts,
 )
@@ -47,7 +47,7 @@ def test_a_row_sums_up_an_agents_seeds(rng):
         (40.0, 0.5, 2.0, 500.0, 1000, {"spl": 0.3}, {"env": 0.2, "update": 1.0}),
     ]
     made = [cell("ppo", k, **dict(zip(names, each, strict=True))) for k, each in enumerate(figures)]
-    (row,) = summarise(made, 1000.0, rng)
+    (row,) = summarize(made, 1000.0, rng)
     assert (row.agent, row.seeds) == ("ppo", 3)
     assert row.mean_return == pytest.approx(30.0)
     assert row.iqm_return.mean == pytest.approx(30.0)  # a quarter of three seeds is none
@@ -60,12 +60,12 @@ def test_a_row_sums_up_an_agents_seeds(rng):
 
 
 def test_an_outlier_counts_for_the_mean_and_not_for_the_iqm(rng):
-    (row,) = summarise(cells("ppo", [1.0, 2.0, 3.0, 4.0, 90.0]), 1000.0, rng)
+    (row,) = summarize(cells("ppo", [1.0, 2.0, 3.0, 4.0, 90.0]), 1000.0, rng)
     assert (row.mean_return, row.iqm_return.mean) == (20.0, 3.0)
 
 
 def test_what_the_environment_does_not_say_is_in_no_row(rng):
-    (row,) = summarise([cell()], 1000.0, rng)
+    (row,) = summarize([cell()], 1000.0, rng)
     assert (row.success, row.spl) == (None, None)
 
 
@@ -91,7 +91,7 @@ def reaching(*when):
     ],
 )
 def test_runs_that_never_reached_the_bar_count_as_later_ones(when, runs, steps, seconds, rng):
-    (row,) = summarise(reaching(*when), 50.0, rng)
+    (row,) = summarize(reaching(*when), 50.0, rng)
     assert row.to_steps == (runs, len(when), steps)
     assert row.to_seconds == (runs, len(when), seconds)
 
@@ -189,7 +189,7 @@ def test_without_a_seed_in_common_there_is_no_word_of_time(rng):
 
 
 def said_of(made, rng, failures=()):
-    return " ".join(notes(summarise(made, 50.0, rng), 50.0, failures))
+    return " ".join(notes(summarize(made, 50.0, rng), 50.0, failures))
 
 
 def test_one_seed_is_said_to_have_no_interval(rng):

@@ -25,7 +25,7 @@ from robolearn.session import TrainConfig
 
 BALANCE, SWINGUP = "robolearn/CartPoleBalance-v0", "robolearn/CartPoleSwingUp-v0"
 LIDAR, ROVER = "robolearn/NavLidar-v0", "robolearn/NavRover-v0"
-SMALL = PPOConfig(num_envs=2, rollout_steps=32, minibatch=64, hidden=(8,))
+SMALL = PPOConfig(num_envs=2, n_steps=32, batch_size=64, hidden_sizes=(8,))
 
 
 def make_run(path, env_id=BALANCE, engine="mujoco", seed=0, hyper=SMALL, **kwargs):
@@ -46,30 +46,42 @@ def measure(*runs, **options):
     return Transfer(TransferConfig(runs=runs, device="cpu", **options)).measure()
 
 
+RUNS = {
+    "zero": {},
+    "one": {"seed": 1},
+    "bullet": {"engine": "bullet"},
+    "other": {"engine": "bullet", "damping": "default", "randomize": 0.1},
+    "swingup": {"env_id": SWINGUP},
+    "lidar": {"env_id": LIDAR, "level": 0},
+    "lidar 1": {"env_id": LIDAR, "level": 1},
+    "rover": {"env_id": ROVER, "level": 0},
+    "foreign": {"env_id": "CartPole-v1", "engine": None},
+}
+
+
+class Runs(dict):
+    """Folders of runs by name, each made when it is first asked for."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __missing__(self, name):
+        self[name] = make_run(self.folder / name.replace(" ", ""), **RUNS[name])
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two seeds on MuJoCo, one on Bullet, one on damped and randomised Bullet, one with level 2."""
-    folder = tmp_path_factory.mktemp("runs")
-    return {
-        "zero": make_run(folder / "zero"),
-        "one": make_run(folder / "one", seed=1),
-        "bullet": make_run(folder / "bullet", engine="bullet"),
-        "other": make_run(folder / "other", engine="bullet", damping="default", randomize=0.1),
-        "swingup": make_run(folder / "swingup", SWINGUP),
-        "lidar": make_run(folder / "lidar", LIDAR, level=0),
-        "lidar 1": make_run(folder / "lidar1", LIDAR, level=1),
-        "rover": make_run(folder / "rover", ROVER, level=0),
-        "foreign": make_run(folder / "foreign", "CartPole-v1", engine=None),
-    }
+    return Runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
 def matrix(runs):
     """Two rows and all seven columns of the balance task."""
-    return measure(runs["zero"], runs["bullet"], runs["one"], episodes=8, seed=3)
+    return measure(runs["zero"], runs["bullet"], runs["one"], episodes=6, seed=3)
 
 
-def alone(path, engine, episodes=8, seed=3, **kwargs):
+def alone(path, engine, episodes=6, seed=3, **kwargs):
     """Return what an agent does in an environment made by hand."""
     agent = load_agent(path, device="cpu")
     env = EnvConfig(id=agent.envs.id, engine=engine, kwargs=kwargs)
@@ -77,15 +89,15 @@ def alone(path, engine, episodes=8, seed=3, **kwargs):
 
 
 @pytest.mark.slow
-def test_columns_are_matched_physics_then_default_damping_then_randomised(matrix):
+def test_columns_are_matched_physics_then_default_damping_then_randomized(matrix):
     assert [str(physics) for physics in matrix.tested] == [
         "mujoco",
         "bullet",
         "analytic",
         "bullet, default damping",
-        "mujoco, randomised 0.2",
-        "bullet, randomised 0.2",
-        "analytic, randomised 0.2",
+        "mujoco, randomized 0.2",
+        "bullet, randomized 0.2",
+        "analytic, randomized 0.2",
     ]
 
 
@@ -100,7 +112,7 @@ def test_a_cell_of_two_seeds_is_their_mean_with_the_interval_from_one_to_the_oth
     # Of two seeds a resample is twice the same one in half of all cases: the interval is both.
     one, two = (alone(runs[name], "analytic", randomize=0.2).mean for name in ("zero", "one"))
     cell = matrix.cell(0, 6)
-    assert str(cell.tested) == "analytic, randomised 0.2"
+    assert str(cell.tested) == "analytic, randomized 0.2"
     assert cell.by_run["return"] == (one, two)
     assert one != two
     assert cell.figures["return"] == pytest.approx(((one + two) / 2, min(one, two), max(one, two)))
@@ -112,17 +124,17 @@ def test_a_cell_of_one_seed_has_an_interval_over_its_episodes(matrix, runs):
     mean, low, high = matrix.cell(1, 0).figures["return"]
     assert matrix.cell(1, 0).interval_over == "episodes"
     assert mean == pytest.approx(found.mean)
-    # Student's 95 % of 8 values is 2.36 standard errors; a resample of 8 does not reach further
+    # Student's 95 % of 6 values is 2.57 standard errors; a resample of 6 does not reach further
     # than the least and the greatest.
-    error = found.returns.std(ddof=1) / np.sqrt(8)
-    assert low == pytest.approx(mean - 2.36 * error, abs=error)
-    assert high == pytest.approx(mean + 2.36 * error, abs=error)
+    error = found.returns.std(ddof=1) / np.sqrt(6)
+    assert low == pytest.approx(mean - 2.57 * error, abs=error)
+    assert high == pytest.approx(mean + 2.57 * error, abs=error)
     assert found.returns.min() <= low < mean < high <= found.returns.max()
 
 
 def test_success_of_one_seed_has_an_interval_even_if_none_of_its_episodes_was_one(matrix):
-    # Wilson's, of 0 of 8 with z = 1.96: from 0 to z^2 / (8 + z^2) = 3.842 / 11.842 = 0.3244.
-    assert matrix.cell(1, 0).figures["success"] == pytest.approx((0.0, 0.0, 0.3244), abs=1e-4)
+    # Wilson's, of 0 of 6 with z = 1.96: from 0 to z^2 / (6 + z^2) = 3.8415 / 9.8415 = 0.3903.
+    assert matrix.cell(1, 0).figures["success"] == pytest.approx((0.0, 0.0, 0.3903), abs=1e-4)
 
 
 def test_a_run_that_was_stopped_is_pointed_out(runs, tmp_path):
@@ -145,7 +157,7 @@ def test_default_damping_and_matched_physics_are_what_they_are_called(runs):
 
 def test_what_an_agent_was_trained_on_does_not_follow_it_elsewhere(runs):
     matrix = measure(runs["other"], engines=("mujoco", "bullet"), randomize=0.0, episodes=2)
-    assert matrix.trained[0].label == "ppo on bullet, default damping, randomised 0.1 (1 seed)"
+    assert matrix.trained[0].label == "ppo on bullet, default damping, randomized 0.1 (1 seed)"
     assert matrix.trained[0].physics == Physics(engine="bullet", damping="default", randomize=0.1)
     assert not any(cell.at_home for cell in matrix.cells)
     expected = [
@@ -168,7 +180,7 @@ def test_navigation_is_tested_on_test_layouts_and_told_by_spl(runs):
 def test_a_public_definition_has_the_one_physics_it_is_defined_on(tmp_path):
     matrix = measure(make_run(tmp_path / "run", "robolearn/CartPoleDMC-v0"), episodes=1)
     assert matrix.tested == (Physics(engine="mujoco"),)
-    assert "It is a fixed public definition, which cannot be randomised." in notes(matrix)
+    assert "It is a fixed public definition, which cannot be randomized." in notes(matrix)
 
 
 def test_rows_alike_in_name_are_told_apart_by_their_runs(runs, tmp_path):
@@ -247,7 +259,7 @@ def test_the_command_writes_a_report_and_prints_the_same_figures(runs, tmp_path,
     assert [line["interval_over"] for line in lines] == ["seeds"] * 2 + ["episodes"] * 2
     report = (out / "report.html").read_text()
     assert report.count("<svg") == 1
-    assert "analytic, randomised 0.3" in report
+    assert "analytic, randomized 0.3" in report
     assert main(command) == 2
     assert "already holds something" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from scenes import at_time, gap, layouts
 
 from robolearn_envs.arenas import bank as bank_module
 from robolearn_envs.arenas.bank import SIZES, bank, check_level
-from robolearn_envs.arenas.grid import CENTRES, clearance, filled, free_cells, geodesic, lookup
+from robolearn_envs.arenas.grid import CENTERS, clearance, filled, free_cells, geodesic, lookup
 from robolearn_envs.arenas.layouts import LEVELS, SPLITS, Layout, generate, parked
 
 every_level = pytest.mark.parametrize("level", range(5))
@@ -24,7 +24,7 @@ def lookup_all(layout, points):
 
 
 def furniture(layout):
-    """Return goal and obstacles in centimetres (and centiradians), without parked ones."""
+    """Return goal and obstacles in centimeters (and centiradians), without parked ones."""
     parts = (layout.goal, layout.cylinders, layout.boxes)
     return tuple(np.rint(100 * part).astype(np.int64).tobytes() for part in parts)
 
@@ -40,7 +40,7 @@ def test_a_level_has_the_obstacles_of_the_data_sheet(level):
 
 
 @every_level
-def test_every_coordinate_is_a_whole_centimetre(level):
+def test_every_coordinate_is_a_whole_centimeter(level):
     for layout in layouts(level):
         for part in (layout.goal, layout.cylinders, layout.boxes):
             np.testing.assert_allclose(100 * part, np.rint(100 * part), atol=1e-9)
@@ -48,12 +48,12 @@ def test_every_coordinate_is_a_whole_centimetre(level):
 
 @every_level
 def test_no_two_splits_share_a_goal_cell_or_a_layout(level):
-    colours = {
+    colors = {
         # Goals lie in the middle of cells of 0.1 m, the first from -5 to -4.9 m.
         split: {round((one.goal.sum() + 9.9) / 0.1) % 4 for one in layouts(level, split, 10)}
         for split in SPLITS
     }
-    for one, other in itertools.combinations(colours.values(), 2):
+    for one, other in itertools.combinations(colors.values(), 2):
         assert not one & other
     drawn = [furniture(one) for split in SPLITS for one in layouts(level, split, 10)]
     assert len(set(drawn)) == len(drawn) if level else True  # empty arenas differ in their goals
@@ -69,7 +69,7 @@ def test_a_goal_is_well_clear_of_everything(level):
 
 
 @every_level
-def test_every_start_has_2_to_8_metres_to_go_and_room_to_stand(level):
+def test_every_start_has_2_to_8_meters_to_go_and_room_to_stand(level):
     for layout in layouts(level):
         assert layout.starts.shape == (256, 2)
         way = lookup_all(layout, layout.starts)
@@ -117,7 +117,7 @@ MOVES = [
 
 
 def slow_dijkstra(free, goal):
-    """Dijkstra with a heap over the 16-neighbour grid. A knight's move passes two more cells."""
+    """Dijkstra with a heap over the 16-neighbor grid. A knight's move passes two more cells."""
     distance, queue = {goal: 0.0}, [(0.0, goal)]
     while queue:
         so_far, (x, y) = heapq.heappop(queue)
@@ -162,10 +162,10 @@ def test_in_an_empty_arena_the_way_is_straight_to_within_2_8_percent():
     goal = (30, 60)
     free = free_cells(np.zeros((0, 7)), np.zeros((0, 4)))
     way = geodesic(free, goal)
-    # Centres 0.3 m or more from the walls: 94 of 100 cells along each side.
+    # Centers 0.3 m or more from the walls: 94 of 100 cells along each side.
     assert free.sum() == 94**2
-    x, y = np.meshgrid(CENTRES, CENTRES, indexing="ij")
-    straight = np.hypot(x - CENTRES[30], y - CENTRES[60])
+    x, y = np.meshgrid(CENTERS, CENTERS, indexing="ij")
+    straight = np.hypot(x - CENTERS[30], y - CENTERS[60])
     inside = free & (straight > 0)
     assert (way[inside] >= straight[inside] - 1e-9).all()
     assert (way[inside] / straight[inside]).max() <= 1.028
@@ -185,9 +185,9 @@ def test_cells_without_a_way_count_on_from_the_nearest_that_has_one():
     np.testing.assert_allclose(filled(way), [[0.0, 0.1, 0.2, 0.3]], rtol=1e-6)
 
 
-def test_a_field_is_read_bilinearly_between_the_cells_centres():
+def test_a_field_is_read_bilinearly_between_the_cells_centers():
     field = np.zeros((100, 100), dtype=np.float32)
-    field[50:52, 50:52] = [[1.0, 2.0], [3.0, 5.0]]  # centres at 0.05 and 0.15 m
+    field[50:52, 50:52] = [[1.0, 2.0], [3.0, 5.0]]  # centers at 0.05 and 0.15 m
     points = np.array([[0.05, 0.05], [0.15, 0.05], [0.1, 0.05], [0.05, 0.1], [0.125, 0.1]])
     # The last: 3/4 of the way in x, half in y: (1 + 2) / 2 / 4 + 3 (3 + 5) / 2 / 4 = 3.375.
     expected = [1.0, 3.0, 2.0, 1.5, 3.375]

@@ -92,15 +92,15 @@ def test_only_swing_up_has_bumpers(task):
         ({}, -0.5, 0.95),  # (4 + 0.75) / 5
         ({"theta_dot": -5.0}, 0.0, 0.55),  # (1 + 0.1) / 2
         ({"x_dot": 9.0}, 0.0, 1.0),  # the cart's speed is free
-        # 1/2 upright * 0.55 centred * 0.95 gentle * 0.55 slow
+        # 1/2 upright * 0.55 centered * 0.95 gentle * 0.55 slow
         ({"theta": math.pi / 2, "x": 1.0, "theta_dot": 5.0}, 0.5, 0.1436875),
     ],
 )
-def test_smooth_reward_is_upright_centred_gentle_and_slow(
+def test_smooth_reward_is_upright_centered_gentle_and_slow(
     task, far, coordinates, command, expected
 ):
-    metres = {**coordinates, "x": far * coordinates.get("x", 0.0)}
-    got = reward(task, command, **metres)
+    meters = {**coordinates, "x": far * coordinates.get("x", 0.0)}
+    got = reward(task, command, **meters)
     assert got == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
@@ -120,7 +120,7 @@ def test_balance_earns_one_a_step_even_for_the_last():
         (0.0, -0.20945, True),
     ],
 )
-def test_balance_ends_past_2_4_metres_or_12_degrees(x, theta, expected):
+def test_balance_ends_past_2_4_meters_or_12_degrees(x, theta, expected):
     task = CartPoleBalance()
     assert task.terminated(*state(x=x, theta=theta), {})[0] == expected
     assert task.holds(*state(x=x, theta=theta))[0] != expected

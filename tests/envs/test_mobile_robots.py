@@ -21,7 +21,7 @@ def drive(name, robot, timestep, commands, start=(0.0, 0.0, 0.0), factors=None):
 
     Args:
         commands: One for each step and copy. Shape (T, N, 2).
-        factors: Of the randomised mass. Shape (N,).
+        factors: Of the randomized mass. Shape (N,).
     """
     copies = commands.shape[1]
     engine = make_engine(name, robot, timestep, copies, threads=1)
@@ -47,7 +47,7 @@ def steady(left, right, steps, copies=1):
     return np.tile([float(left), float(right)], (steps, copies, 1))
 
 
-@pytest.fixture(scope="module", params=[None, (0.8, 1.0, 1.1, 1.2)], ids=["nominal", "randomised"])
+@pytest.fixture(scope="module", params=[None, (0.8, 1.0, 1.1, 1.2)], ids=["nominal", "randomized"])
 def ten_seconds(request):
     """Discs under random commands for 10 s, on every engine."""
     commands = held(seed=0, hold=5, steps=500, copies=4)
@@ -196,7 +196,7 @@ def test_a_rover_has_tipped_when_it_leans_more_than_45_degrees(lean, expected, a
 @pytest.mark.slow
 @both_engines
 def test_a_rover_stays_upright_and_finite_under_random_actions(name):
-    env = make_vec("robolearn/NavRover-v0", 8, engine=name, level=3, autoreset_mode="SameStep")
+    env = make_vec("robolearn/NavRover-v0", 4, engine=name, level=3, autoreset_mode="SameStep")
     env.reset(seed=0)
     env.action_space.seed(0)
     for _ in range(250):

@@ -17,7 +17,7 @@ LIDAR, DEPTH, ROVER = (f"robolearn/Nav{kind}-v0" for kind in ("Lidar", "Depth", 
 every_engine = pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])
 every_mode = pytest.mark.parametrize("mode", list(AutoresetMode))
 
-# From start to goal it is 3 m along a row of the grid, whose cells' centres are at 0.05 + 0.1 k.
+# From start to goal it is 3 m along a row of the grid, whose cells' centers are at 0.05 + 0.1 k.
 STRAIGHT = {"goal": [3.05, 0.05], "start": [0.05, 0.05, 0.0], "cylinders": [[1.55, 1.05, 0.3]]}
 BLOCKED = {"goal": [3.05, 0.05], "start": [0.05, 0.05, 0.0], "cylinders": [[1.05, 0.05, 0.3]]}
 AHEAD, BACK, STAND = (np.array([v, 0.0], dtype=np.float32) for v in (1, -1, 0))
@@ -276,7 +276,7 @@ def test_a_mover_that_does_not_swing_stands_where_its_phase_puts_it():
 
 
 @pytest.mark.parametrize("level", range(5))
-def test_episodes_begin_at_rest_2_to_8_metres_from_the_goal_and_clear_of_all(level):
+def test_episodes_begin_at_rest_2_to_8_meters_from_the_goal_and_clear_of_all(level):
     env = make_vec(LIDAR, 200, engine="analytic", level=level)
     observation, _ = env.reset(seed=1)
     xy, memory = env.state()[0][:, :2], env.memory
@@ -299,8 +299,8 @@ def test_episodes_begin_at_rest_2_to_8_metres_from_the_goal_and_clear_of_all(lev
 def test_layouts_come_from_the_split_asked_for(split):
     env = make_vec(LIDAR, 50, engine="analytic", level=1, split=split)
     env.reset(seed=0)
-    colours = {round((goal.sum() + 9.9) / 0.1) % 4 for goal in env.memory["goal"]}
-    assert colours <= {"train": {0, 1}, "val": {2}, "test": {3}}[split]
+    colors = {round((goal.sum() + 9.9) / 0.1) % 4 for goal in env.memory["goal"]}
+    assert colors <= {"train": {0, 1}, "val": {2}, "test": {3}}[split]
     assert len(np.unique(env.memory["goal"], axis=0)) > 8  # of 16
     env.close()
 
@@ -329,22 +329,22 @@ def test_a_start_can_be_asked_for_in_every_layout():
 def test_discrete_actions_are_the_listed_commands(task, env_id):
     engine = "bullet" if env_id == ROVER else "analytic"
     kwargs = {"engine": engine, "level": 0}
-    discrete = make_vec(env_id, 5, action="discrete", **kwargs)
-    continuous = make_vec(env_id, 5, action="continuous", **kwargs)
-    discrete.reset(seed=0, options={"start": [0.0, 0.0, 0.0], "layout_index": 3})
-    continuous.reset(seed=0, options={"start": [0.0, 0.0, 0.0], "layout_index": 3})
-    for _ in range(5):
-        discrete.step(np.arange(5))
-        continuous.step(np.array(task.choices))
-    moved = discrete.state()
-    np.testing.assert_array_equal(moved[0], continuous.state()[0])
-    v, omega = discrete.unwrapped.task.robot.twist(*moved)
+    states = []
+    for kind, action in (("discrete", np.arange(5)), ("continuous", np.array(task.choices))):
+        env = make_vec(env_id, 5, action=kind, **kwargs)
+        robot = env.unwrapped.task.robot
+        env.reset(seed=0, options={"start": [0.0, 0.0, 0.0], "layout_index": 3})
+        for _ in range(5):
+            env.step(action)
+        states.append(env.state())
+        env.close()
+    moved, expected = states
+    np.testing.assert_array_equal(moved[0], expected[0])
+    v, omega = robot.twist(*moved)
     # Ahead; ahead and left; ahead and right; left and right on the spot.
     assert v[:3].min() > 0.4
     assert np.abs(v[3:]).max() < 0.05
     np.testing.assert_array_equal(np.sign(omega.round(1)), [0, 1, -1, 1, -1])
-    discrete.close()
-    continuous.close()
 
 
 NOISY = 0.5
@@ -367,7 +367,7 @@ def noisy(num_envs, steps=2, env_id=LIDAR, randomize=NOISY):
 
 
 @pytest.mark.parametrize(("env_id", "num_envs"), [(LIDAR, 400), (DEPTH, 8)])
-def test_randomised_readings_are_noisy_and_some_are_lost(env_id, num_envs):
+def test_randomized_readings_are_noisy_and_some_are_lost(env_id, num_envs):
     (seen, *_), exact = noisy(num_envs, 1, env_id)
     clear = (exact > 0.1) & (exact < 0.9)  # noise cannot clip these
     lost = seen == 1.0
@@ -382,7 +382,7 @@ def test_randomised_readings_are_noisy_and_some_are_lost(env_id, num_envs):
     assert np.abs(np.corrcoef(error[:-1], error[1:])[0, 1]) < 5 / math.sqrt(count)
 
 
-def test_randomised_readings_are_a_step_late_in_some_episodes():
+def test_randomized_readings_are_a_step_late_in_some_episodes():
     (first, second, third), _ = noisy(400, 3)
     late = (first == second).all(axis=1)
     # Half of the episodes, give or take sqrt(1 / 4 / 400) = 0.025.
@@ -402,7 +402,7 @@ def test_goal_and_speeds_are_not_disturbed():
     disturbed.close()
 
 
-def test_without_randomisation_readings_are_exact():
+def test_without_randomization_readings_are_exact():
     seen, exact = noisy(50, 2, randomize=0.0)
     np.testing.assert_array_equal(seen, np.stack([exact, exact]).astype(np.float32))
 
@@ -424,7 +424,7 @@ def test_a_masked_reset_leaves_what_others_read_as_it_was():
     twin.close()
 
 
-def test_randomised_robots_weigh_and_pull_differently():
+def test_randomized_robots_weigh_and_pull_differently():
     env = make_vec(LIDAR, 50, engine="analytic", level=0, randomize=0.2)
     env.reset(seed=0)
     masses = np.array([env.robot(i).mass for i in range(50)])
@@ -434,7 +434,7 @@ def test_randomised_robots_weigh_and_pull_differently():
     assert 5.6 < masses.max() <= 6.0
 
 
-def test_a_randomised_robot_goes_as_fast_as_its_motor_is_strong():
+def test_a_randomized_robot_goes_as_fast_as_its_motor_is_strong():
     env = make_vec(LIDAR, 50, engine="analytic", randomize=0.2).unwrapped
     # 3 s at up to 1.2 m/s are less than the 8 m to the wall.
     env.reset(seed=0, options={"layout": {"goal": [3.05, 3.05], "start": [-3.05, 0.05, 0.0]}})

@@ -23,13 +23,13 @@ every_nav_and_engine = pytest.mark.parametrize(
     ("name", "engine"), [(name, engine) for name in NAVIGATION for engine in TASKS[name].engines]
 )
 
-# The map of 480 x 480 pixels shows 10.4 x 10.4 m, so a metre is 46.15 pixels; its middle is the
+# The map of 480 x 480 pixels shows 10.4 x 10.4 m, so a meter is 46.15 pixels; its middle is the
 # arena's, +x is right and +y is up: (x, y) is at column (x + 5.2) * 46.15, row (5.2 - y) * 46.15.
 FLOOR = (246, 248, 251)
 SENSED = (20, 150, 190)
 
 
-def colour(words: str) -> np.ndarray:
+def color(words: str) -> np.ndarray:
     return np.array([round(255 * float(word)) for word in words.split()[:3]])
 
 
@@ -50,7 +50,7 @@ def top_view(name="NavLidar-v0", start=(-4.0, -4.0, 0.0), steps=0, action=(0.0, 
 
 
 def near(picture, x, y, expected, size=0, tolerance=3) -> bool:
-    """Return whether some pixel within ``size`` pixels of a place has a colour."""
+    """Return whether some pixel within ``size`` pixels of a place has a color."""
     column, row = int((x + 5.2) * 480 / 10.4), int((5.2 - y) * 480 / 10.4)
     patch = picture[row - size : row + size + 1, column - size : column + size + 1]
     return bool((np.abs(patch - expected).max(axis=-1) <= tolerance).any())
@@ -59,17 +59,17 @@ def near(picture, x, y, expected, size=0, tolerance=3) -> bool:
 def test_the_map_shows_the_goal_at_its_place():
     # (2, 1) is at column 7.2 * 46.15 = 332 and row 4.2 * 46.15 = 193.
     picture = top_view(goal=[2.0, 1.0])
-    np.testing.assert_allclose(picture[193, 332], colour(stage.GOAL), atol=2)
-    assert not near(top_view(goal=[2.0, -1.0]), 2.0, 1.0, colour(stage.GOAL), size=3)
+    np.testing.assert_allclose(picture[193, 332], color(stage.GOAL), atol=2)
+    assert not near(top_view(goal=[2.0, -1.0]), 2.0, 1.0, color(stage.GOAL), size=3)
 
 
 def test_the_map_shows_obstacles_at_their_places_and_floor_between():
     picture = top_view(cylinders=[[-3.0, 2.0, 0.5]], boxes=[[1.0, -2.0, 0.1, 1.0]])
     # (-3, 2): column 101, row 147. (1, -2): column 286, row 332; the box is 9 x 92 pixels.
-    grey = colour(stage.OBSTACLE)
-    np.testing.assert_allclose(picture[147, 101], grey, atol=2)
-    np.testing.assert_allclose(picture[[332 - 42, 332, 332 + 42], 286], [grey] * 3, atol=2)
-    assert np.abs(picture[[332 - 50, 332 + 50], 286] - grey).max(axis=-1).min() > 60
+    gray = color(stage.OBSTACLE)
+    np.testing.assert_allclose(picture[147, 101], gray, atol=2)
+    np.testing.assert_allclose(picture[[332 - 42, 332, 332 + 42], 286], [gray] * 3, atol=2)
+    assert np.abs(picture[[332 - 50, 332 + 50], 286] - gray).max(axis=-1).min() > 60
     np.testing.assert_allclose(picture[180, 110], FLOOR, atol=2)  # (-2.8, 1.3)
 
 
@@ -94,7 +94,7 @@ def test_what_is_parked_is_not_drawn():
 def test_movers_are_drawn_where_they_are_now():
     # x = -1 + sin(t / 2 + pi / 2): at 0 when it begins, at -0.98 after 31 steps or 3.1 s.
     mover = [-1.0, -3.0, 0.3, 1.0, 0.0, 0.5, np.pi / 2]
-    orange = colour(stage.MOVER)
+    orange = color(stage.MOVER)
     before, after = top_view(movers=[mover]), top_view(movers=[mover], steps=31)
     # (0, -3) is at column 240, (-1, -3) at column 193, both at row 378.
     np.testing.assert_allclose(before[378, 240], orange, atol=2)
@@ -480,7 +480,7 @@ def test_the_map_is_the_same_on_every_engine(name):
         assert np.mean(np.abs(maps[engine] - maps["analytic"]).max(axis=-1) > 8) < 1e-3
 
 
-def test_a_randomised_robot_is_drawn(renderer):
+def test_a_randomized_robot_is_drawn(renderer):
     env = make(view="chase", randomize=0.3, level=1, width=64, height=48)
     env.reset(seed=0)
     assert env.render().std() > 10

@@ -22,7 +22,7 @@ MAKERS = {
 if torch is not None:
     MAKERS["torch"] = lambda *args: AnalyticEngine(*args, xp=torch_arrays)
 PAIRS = list(itertools.combinations(MAKERS, 2))
-NOMINAL = {name: np.ones(STARTS) for name in CartPole.randomised}
+NOMINAL = {name: np.ones(STARTS) for name in CartPole.randomized}
 FLOAT32 = {"rtol": 2.0**-23, "atol": 1e-9}  # one unit in the last place
 
 
@@ -32,7 +32,7 @@ def problem():
     qpos = rng.uniform([-1.0, -np.pi], [1.0, np.pi], (STARTS, 2))
     qvel = rng.uniform([-1.0, -3.0], [1.0, 3.0], (STARTS, 2))
     forces = rng.uniform(-10.0, 10.0, (STEPS, STARTS, 1))
-    factors = {name: rng.uniform(0.7, 1.3, STARTS) for name in CartPole.randomised}
+    factors = {name: rng.uniform(0.7, 1.3, STARTS) for name in CartPole.randomized}
     return qpos, qvel, forces, factors
 
 
@@ -92,7 +92,7 @@ def test_factors_of_one_are_the_nominal_robot(nominal, name):
     assert np.abs(simulate(name, NOMINAL) - nominal[name]).max() <= TOLERANCE
 
 
-def test_a_randomised_copy_moves_like_a_robot_built_with_those_numbers(varied):
+def test_a_randomized_copy_moves_like_a_robot_built_with_those_numbers(varied):
     qpos, qvel, forces, factors = problem()
     index = 7
     robot = CartPole(
@@ -109,7 +109,7 @@ def test_a_randomised_copy_moves_like_a_robot_built_with_those_numbers(varied):
             assert np.abs(state - varied[name][step, index]).max() <= TOLERANCE, name
 
 
-@pytest.mark.parametrize("field", CartPole.randomised)
+@pytest.mark.parametrize("field", CartPole.randomized)
 def test_each_factor_alone_changes_the_motion(nominal, field):
     changed = simulate("numpy", {**NOMINAL, field: np.full(STARTS, 1.1)})
     assert np.abs(changed - nominal["numpy"]).max() > 1e-2

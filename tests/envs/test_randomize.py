@@ -1,4 +1,4 @@
-"""Domain randomisation: what ``randomize=r`` draws, and for how long."""
+"""Domain randomization: what ``randomize=r`` draws, and for how long."""
 
 import numpy as np
 import pytest
@@ -83,20 +83,20 @@ def test_the_motors_strength_scales_its_command_in_proportion():
     env.close()
 
 
-def test_the_bumper_is_not_randomised():
+def test_the_bumper_is_not_randomized():
     # In the bumper the motor is still off by its own factor, the spring's push by none.
     env = make(num_envs=20)
     np.testing.assert_allclose(strength(env, x=2.05), strength(env), rtol=1e-6)
     env.close()
 
 
-def test_gravity_is_not_randomised():
+def test_gravity_is_not_randomized():
     env = make(num_envs=5)
     assert all(env.robot(i).gravity == 9.81 for i in range(5))
     env.close()
 
 
-def test_no_randomisation_is_the_nominal_robot_and_motor():
+def test_no_randomization_is_the_nominal_robot_and_motor():
     env = make(num_envs=5, randomize=0.0)
     assert all(env.robot(i) == CartPole(rail=2.0) for i in range(5))
     np.testing.assert_allclose(strength(env), 1.0, rtol=1e-9)
@@ -135,7 +135,7 @@ def test_every_engine_draws_the_same_robots_and_starts(engine):
     other.close()
 
 
-def test_randomising_does_not_change_where_episodes_start():
+def test_randomizing_does_not_change_where_episodes_start():
     fixed, varied = make(num_envs=4, randomize=0.0), make(num_envs=4)
     for one, two in zip(fixed.state(), varied.state(), strict=True):
         np.testing.assert_array_equal(one, two)

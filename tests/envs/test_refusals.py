@@ -72,7 +72,7 @@ def test_dmc_is_refused_on_other_engines_with_the_reason(engine):
         gym.make(DMC, engine=engine)
 
 
-def test_dmc_is_refused_randomised_with_the_reason():
+def test_dmc_is_refused_randomized_with_the_reason():
     with pytest.raises(ValueError, match="fixed public definition"):
         gym.make(DMC, randomize=0.1)
 

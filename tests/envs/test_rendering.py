@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import gymnasium as gym
 import numpy as np
@@ -13,9 +14,9 @@ from robolearn_envs.rendering import RENDERERS, Renderer, Window, egl_problem, m
 from robolearn_envs.robots import CartPole, ControlSuiteCartPole
 
 # Of the camera: 7.6 m in front of the rail and 0.6 m above it, fovy 35 degrees. At 640 x 480 a
-# pixel at distance d is 2 d tan(17.5 deg) / 480 = 0.001314 d metres; the cart's face is at
-# y = -0.1, so d = 7.5 m and a metre is 101.5 pixels there; at the tip (y = -0.13) it is 102.
-PIXELS_PER_METRE = 101.5
+# pixel at distance d is 2 d tan(17.5 deg) / 480 = 0.001314 d meters; the cart's face is at
+# y = -0.1, so d = 7.5 m and a meter is 101.5 pixels there; at the tip (y = -0.13) it is 102.
+PIXELS_PER_METER = 101.5
 ROUNDING = 1  # of 255: OpenGL in software rounds a few pixels now up, now down
 
 
@@ -31,7 +32,7 @@ def renderer(request):
 def where(picture: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Column and row of the middle of the pixels where ``seen``."""
     rows, columns = np.nonzero(seen)
-    assert len(rows) > 20, "Nothing of that colour in the picture."
+    assert len(rows) > 20, "Nothing of that color in the picture."
     return np.array([columns.mean(), rows.mean()])
 
 
@@ -67,12 +68,36 @@ def test_the_same_state_gives_the_same_picture(renderer):
 
 
 @pytest.mark.slow
+def test_renderers_do_not_disturb_each_other(renderer):
+    alone = draw(renderer, 0.3, 0.4)
+    other = make_renderer("mujoco", 320, 200, prefer=renderer.name)
+    small = draw(other, -1.0, 2.0, pole_length=0.6)
+    np.testing.assert_allclose(draw(renderer, 0.3, 0.4), alone, atol=ROUNDING, rtol=0)
+    np.testing.assert_allclose(
+        draw(other, -1.0, 2.0, pole_length=0.6), small, atol=ROUNDING, rtol=0
+    )
+    other.close()
+    np.testing.assert_allclose(draw(renderer, 0.3, 0.4), alone, atol=ROUNDING, rtol=0)
+    with ThreadPoolExecutor(1) as pool:
+        apart = pool.submit(picture_of_another, renderer.name).result()
+    np.testing.assert_allclose(apart, alone, atol=ROUNDING, rtol=0)
+
+
+def picture_of_another(name):
+    made = make_renderer("mujoco", 640, 480, prefer=name)
+    try:
+        return draw(made, 0.3, 0.4)
+    finally:
+        made.close()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [-2.2, -1.0, 0.5, 2.2])
 def test_the_cart_moves_along_the_picture_with_x(renderer, x):
     # The picture's middle is column 319.5, to which the camera has x = 0.
     # At the sides the cart's inner end is seen too, which moves the middle inwards: the end is at
     # x = 2 and 0.2 m deep, 761 * 2 * (1 / 7.5 - 1 / 7.7) = 5.3 pixels wide, so by 2.6 at most.
-    assert cart(draw(renderer, x, 0.0))[0] == pytest.approx(319.5 + PIXELS_PER_METRE * x, abs=6)
+    assert cart(draw(renderer, x, 0.0))[0] == pytest.approx(319.5 + PIXELS_PER_METER * x, abs=6)
 
 
 @pytest.mark.slow
@@ -90,14 +115,14 @@ def test_the_tip_is_above_the_hinge_at_0_to_the_right_at_90_degrees_below_at_180
     renderer, theta, right, up
 ):
     picture = draw(renderer, 0.5, theta)
-    seen = (tip(picture) - cart(draw(renderer, 0.5, 0.0))) / PIXELS_PER_METRE
+    seen = (tip(picture) - cart(draw(renderer, 0.5, 0.0))) / PIXELS_PER_METER
     # Up is towards smaller rows. 0.06 m is for the pole's offset in front of the cart.
     np.testing.assert_allclose(seen, [right, -up], atol=0.06)
 
 
 @pytest.mark.slow
 def test_a_longer_pole_is_drawn_longer(renderer):
-    # Half a metre more is 0.5 * 102 = 51 pixels more, and nothing else changes.
+    # Half a meter more is 0.5 * 102 = 51 pixels more, and nothing else changes.
     long, short = draw(renderer, 0.0, 0.0, pole_length=1.5), draw(renderer, 0.0, 0.0)
     assert tip(short)[1] - tip(long)[1] == pytest.approx(51, abs=3)
 
@@ -136,7 +161,7 @@ def test_the_control_suite_cart_pole_is_drawn_by_every_mujoco_renderer(renderer)
         with pytest.raises(ValueError, match="ControlSuiteCartPole has not"):
             renderer.render(robot, qpos)
     else:
-        # Its face is at y = -0.15: 7.45 m away, where a metre is 102 pixels.
+        # Its face is at y = -0.15: 7.45 m away, where a meter is 102 pixels.
         assert cart(renderer.render(robot, qpos))[0] == pytest.approx(319.5 + 102, abs=3)
 
 

@@ -9,7 +9,7 @@ from robolearn_envs.robots import CartPole, ControlSuiteCartPole
 
 def test_a_pole_is_a_uniform_thin_rod():
     pole = CartPole(pole_mass=0.3, pole_length=2.0).links()["pole"]
-    # Centre at 2 / 2 = 1 m; about it 0.3 * 2^2 / 12 = 0.1 kg m^2.
+    # Center at 2 / 2 = 1 m; about it 0.3 * 2^2 / 12 = 0.1 kg m^2.
     assert (pole.mass, pole.com) == (0.3, 1.0)
     assert pole.inertia == pytest.approx(0.1)
 
@@ -48,7 +48,7 @@ def test_scaling_multiplies_the_named_fields_only():
 
 def test_a_batch_of_robots_is_one_robot_with_array_fields():
     factor = np.array([0.5, 2.0])
-    batch = CartPole().scaled({name: factor for name in CartPole.randomised})
+    batch = CartPole().scaled({name: factor for name in CartPole.randomized})
     assert batch.at(1) == CartPole(cart_mass=2.0, pole_mass=0.2, pole_length=2.0)
     assert type(batch.at(1).cart_mass) is float
 

@@ -69,7 +69,7 @@ def test_a_ray_stops_at_the_surface_of_what_it_meets_first(engine):
 
 
 @every_engine
-def test_no_ray_goes_farther_than_five_metres(engine):
+def test_no_ray_goes_farther_than_five_meters(engine):
     far = scan(engine, scene(x=-4.5, y=-4.5, heading=math.pi / 4))
     assert far.max() == 5.0
     assert far[0] == 5.0  # along the diagonal: 9.5 sqrt(2) m to the corner
@@ -106,7 +106,7 @@ def test_a_robot_does_not_see_itself(name, robot):
 
 
 @pytest.mark.parametrize("name", ["mujoco", "bullet"])
-def test_lidar_is_the_closed_form_to_a_micrometre_in_99_of_100_rays(engine):
+def test_lidar_is_the_closed_form_to_a_micrometer_in_99_of_100_rays(engine):
     scenes = random_scenes(levels=(1, 2, 3, 4), count=100, seed=0)
     expected = np.array([sensors.scan(*one)[0] for one in scenes])
     error = np.abs(np.array([scan(engine, one) for one in scenes]) - expected)
@@ -136,7 +136,7 @@ def edges(image):
 
 
 @pytest.mark.parametrize("name", ["mujoco", "bullet"])
-def test_depth_is_the_closed_form_to_a_centimetre_but_at_edges(engine):
+def test_depth_is_the_closed_form_to_a_centimeter_but_at_edges(engine):
     errors = []
     for one in random_scenes(levels=(0, 1, 2, 3, 4), count=20, seed=3):
         expected = sensors.depth(*one)[0]
@@ -167,7 +167,7 @@ def test_an_image_has_the_floor_below_and_left_on_its_left(engine):
     # it at 0.3 / (63 / 64) = 0.304762 m, row 40 at 0.3 / (17 / 64) = 1.129412 m.
     assert image[63] == pytest.approx(np.full(64, 0.304762), abs=0.005)
     assert image[40] == pytest.approx(np.full(64, 1.129412), abs=0.01)
-    # Half a metre left at 1 m lie columns 15 and 16. The ray of column 16, 31 / 64 to the left,
+    # Half a meter left at 1 m lie columns 15 and 16. The ray of column 16, 31 / 64 to the left,
     # meets the post where (d - 2)^2 + (31/64 d - 1)^2 = 0.3^2: d = 1.743455.
     assert image[32, 16] == pytest.approx(1.743455, abs=0.01)
     assert image[32, 15] < 1.8

@@ -91,7 +91,7 @@ def test_draws_of_one_episode_are_uncorrelated(many):
     assert np.abs(off_diagonal).max() < 0.04
 
 
-def test_neighbouring_keys_and_episodes_are_uncorrelated(many):
+def test_neighboring_keys_and_episodes_are_uncorrelated(many):
     grid = many.reshape(20, 500, 6)
     keys = np.corrcoef(grid[:, :-1].ravel(), grid[:, 1:].ravel())[0, 1]
     episodes = np.corrcoef(grid[:-1].ravel(), grid[1:].ravel())[0, 1]

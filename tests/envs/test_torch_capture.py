@@ -50,7 +50,7 @@ def storage(env):
     own |= {"qpos": engine.qpos, "qvel": engine.qvel, "broken": engine.broken}
     own |= {"cylinders": engine._cylinders, "boxes": engine._boxes}
     own |= {f"memory/{name}": rows for name, rows in env.memory.items()}
-    fields = env.task.robot.randomised if env._randomize else ()
+    fields = env.task.robot.randomized if env._randomize else ()
     own |= {f"field/{name}": getattr(engine._robot, name) for name in fields}
     return {name: (part.data_ptr(), part.shape, part.stride()) for name, part in own.items()}
 

@@ -123,9 +123,8 @@ CART_CASES = [
 @pytest.mark.parametrize(("task", "mode", "options"), CART_CASES)
 def test_cart_poles_on_a_device_are_those_on_the_host(task, mode, options):
     host, device = pair(task, mode, **options)
-    counts = compare(
-        host, device, steps=520, within=1e-6
-    )  # whole episodes of 500, env 0's in Balance as well
+    # Whole episodes of 500, env 0's in Balance as well.
+    counts = compare(host, device, steps=520, within=1e-6)
     assert counts["truncated"] >= (1 if task == BALANCE else N)
     assert (counts["terminated"] > 10 * N) == (task == BALANCE)
     assert (counts["success"] > 0) == (task == BALANCE)

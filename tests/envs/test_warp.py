@@ -96,7 +96,7 @@ def trajectory(engine, sequence):
 STARTS, STEPS = 20, 300  # 3 s of a cart-pole
 FACTORS = {
     field: rounded(np.random.default_rng(1).uniform(0.7, 1.3, STARTS))
-    for field in CartPole.randomised
+    for field in CartPole.randomized
 }
 
 
@@ -212,7 +212,7 @@ def test_the_state_stays_in_the_same_storage(name):
     break_copy_1(engine, "force", np.nan)
     assert (np.hstack([qpos, qvel]) != before).any(axis=1).all()  # seen through the old tensors
     assert broken.tolist() == [False, True, False, False]
-    put(engine, *start(name, 4, seed=3), {f: np.full(4, 1.1) for f in ROBOTS[name][0].randomised})
+    put(engine, *start(name, 4, seed=3), {f: np.full(4, 1.1) for f in ROBOTS[name][0].randomized})
     engine.restore(kept)
     for now, then in zip((engine.qpos, engine.qvel, engine.broken), tensors, strict=True):
         assert now.data_ptr() == then.data_ptr()
@@ -221,13 +221,13 @@ def test_the_state_stays_in_the_same_storage(name):
 
 
 @every_robot
-@pytest.mark.parametrize("randomised", [False, True])
-def test_replace_touches_only_the_copies_in_the_mask(name, randomised):
+@pytest.mark.parametrize("randomized", [False, True])
+def test_replace_touches_only_the_copies_in_the_mask(name, randomized):
     engine, untouched = running(name), running(name)
     robot = ROBOTS[name][0]
     qpos, qvel = (tensor(each) for each in start(name, 4, seed=3))
     qpos[0] = qvel[3] = torch.nan  # what is given for the others does not matter
-    factors = {f: tensor([0.5, 1.5, 0.6, 0.5]) for f in robot.randomised} if randomised else None
+    factors = {f: tensor([0.5, 1.5, 0.6, 0.5]) for f in robot.randomized} if randomized else None
     engine.replace(torch.tensor([False, True, True, False]), qpos, qvel, factors)
     np.testing.assert_array_equal(engine.qpos[1:3], qpos[1:3])
     np.testing.assert_array_equal(engine.qvel[1:3], qvel[1:3])
@@ -273,7 +273,7 @@ def test_a_snapshot_continues_bitwise_also_in_another_engine(name):
     robot, timestep = ROBOTS[name]
     engine = running(name, steps=30)
     mask = torch.tensor([False, True, False, False])
-    factors = {field: torch.full((4,), 1.2) for field in robot.randomised}
+    factors = {field: torch.full((4,), 1.2) for field in robot.randomized}
     engine.replace(mask, *(tensor(each) for each in start(name, 4, seed=3)), factors)
     engine.step(forces(name, 1, 4, seed=6)[0])
     kept = engine.snapshot()
@@ -410,7 +410,7 @@ def test_a_captured_graph_does_what_single_steps_do(name):
     robot, timestep = ROBOTS[name]
     engine, eager = (make(robot, 64, timestep, device="cuda") for _ in range(2))
     qpos, qvel = (tensor(each).cuda() for each in start(name, 64))
-    factors = {field: torch.linspace(0.8, 1.2, 64, device="cuda") for field in robot.randomised}
+    factors = {field: torch.linspace(0.8, 1.2, 64, device="cuda") for field in robot.randomized}
     mask = (torch.arange(64) % 2 == 0).cuda()
     force = forces(name, 1, 64)[0].cuda()
 

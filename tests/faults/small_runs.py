@@ -10,15 +10,19 @@ from pathlib import Path
 
 import torch
 
-from robolearn.collect import Collector
+from robolearn.agents.defaults import DQN_SHARED
+from robolearn.agents.dqn import RAINBOW
+from robolearn.collect.collector import Collector
 from robolearn.environments import EnvConfig
 from robolearn.runs.checkpoint import read_checkpoint
 from robolearn.train import TrainConfig
 
 BALANCE, SWINGUP = "robolearn/CartPoleBalance-v0", "robolearn/CartPoleSwingUp-v0"
-REPLAY = {"capacity": 600, "warmup": 200, "hidden": (16,), "num_envs": 4}
-FEW = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}
-SHORT = {"num_envs": 4, "rollout_steps": 8, "hidden": (16,)}
+REPLAY = {"buffer_size": 600, "learning_starts": 200, "hidden_sizes": (16,), "num_envs": 4}
+FEW = {"num_envs": 4, "n_steps": 32, "batch_size": 64, "hidden_sizes": (16,)}
+SHORT = {"num_envs": 4, "n_steps": 8, "hidden_sizes": (16,)}
+
+EPISODES = {"eval_episodes": 2, "test_episodes": 2}
 
 RUNS = {
     "ppo mujoco": ("ppo", EnvConfig(id=SWINGUP, engine="mujoco", kwargs={"randomize": 0.2}), FEW),
@@ -26,12 +30,12 @@ RUNS = {
     "dqn mujoco": (
         "dqn",
         EnvConfig(id=BALANCE, engine="mujoco"),
-        {**REPLAY, "prioritised": True, "n_step": 3},
+        {**DQN_SHARED, **REPLAY, "prioritized_replay": True},
     ),
     "rainbow analytic": (
         "dqn",
         EnvConfig(id=BALANCE, engine="analytic"),
-        {**REPLAY, "rainbow": True, "atoms": 11},
+        {**REPLAY, **RAINBOW, "n_atoms": 11},
     ),
     "a2c mujoco": ("a2c", EnvConfig(id=SWINGUP, engine="mujoco"), SHORT),
     "a2c analytic": ("a2c", EnvConfig(id=BALANCE, engine="analytic"), SHORT),
@@ -45,12 +49,12 @@ RUNS = {
     "pqn foreign": (
         "pqn",
         EnvConfig(id="Acrobot-v1"),
-        {"num_envs": 4, "minibatch": 64, "hidden": (16,)},
+        {"num_envs": 4, "batch_size": 64, "hidden_sizes": (16,)},
     ),
     "reinforce foreign": (
         "reinforce",
         EnvConfig(id="InvertedPendulum-v5"),
-        {"num_envs": 4, "rollout_steps": 100, "hidden": (16,)},
+        {"num_envs": 4, "n_steps": 100, "hidden_sizes": (16,)},
     ),
     "sarsa foreign workers": ("sarsa", EnvConfig(id="FrozenLake-v1", workers=2), {"num_envs": 4}),
 }
@@ -59,7 +63,7 @@ RUNS = {
 def config(name, run, steps=1500, **changes):
     agent, env, hyper = RUNS[name]
     return TrainConfig(
-        agent=agent, env=env, hyper=hyper, steps=steps, run=run, eval_episodes=2, seed=3, **changes
+        agent=agent, env=env, hyper=hyper, steps=steps, run=run, seed=3, **{**EPISODES, **changes}
     )
 
 
@@ -114,7 +118,7 @@ def metrics(run):
     """Return the lines of the log without times."""
     lines = (Path(run) / "metrics.jsonl").read_text().splitlines()
     told = [json.loads(line) for line in lines]
-    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in told]
+    return [{k: v for k, v in line.items() if k != "time/fps"} for line in told]
 
 
 def assert_same(run, other):

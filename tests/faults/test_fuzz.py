@@ -197,7 +197,7 @@ def test_models_of_sb3_with_a_damaged_pickle_are_read_or_refused(tmp_path):
 @pytest.fixture
 def run(tmp_path):
     """A run folder with a small agent, as a training leaves it."""
-    config = PPOConfig(hidden=(8,), num_envs=2, rollout_steps=4, minibatch=8)
+    config = PPOConfig(hidden_sizes=(8,), num_envs=2, n_steps=4, batch_size=8)
     agent = PPO("CartPole-v1", config, device="cpu")
     folder = tmp_path / "run" / "checkpoints" / "000000000"
     agent.save(folder)

@@ -47,7 +47,7 @@ def trap(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("trained") / "run"
-    config = PPOConfig(hidden=(8,), num_envs=2, rollout_steps=4, minibatch=8)
+    config = PPOConfig(hidden_sizes=(8,), num_envs=2, n_steps=4, batch_size=8)
     agent = PPO("CartPole-v1", config, device="cpu")
     env = EnvConfig(id="CartPole-v1")
     folder = RunFolder.create(path, TrainConfig(agent="ppo", env=env, steps=8, run=path))
@@ -263,11 +263,11 @@ HUGE_BOX = {"kind": "Box", "dtype": "float32", "shape": [10**9], "low": 0, "high
 @pytest.mark.parametrize(
     "changes",
     [
-        {"config": {"hidden": [100_000, 100_000]}},
-        {"config": {"hidden": [1] * 100_000}},
-        {"config": {"hidden": [10**18]}},
-        {"config": {"memory": 10**9}},
-        {"config": {"memory": 100_000}},
+        {"config": {"hidden_sizes": [100_000, 100_000]}},
+        {"config": {"hidden_sizes": [1] * 100_000}},
+        {"config": {"hidden_sizes": [10**18]}},
+        {"config": {"gru_hidden_size": 10**9}},
+        {"config": {"gru_hidden_size": 100_000}},
         {"config": {"activation": "a\nb"}},
         {"config": {"nonsense\nkey": 1}},
         {"config": {"gamma": None}},
@@ -415,7 +415,7 @@ def test_arrays_of_other_shapes_are_not_spread_over_what_they_do_not_fit(
 def test_a_memory_larger_than_what_is_stored_of_it_takes_no_room(stopped, refuse):
     import resource
 
-    change(newest(stopped), config={"capacity": 2_000_000_000})
+    change(newest(stopped), config={"buffer_size": 2_000_000_000})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refuse("resume", stopped)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB

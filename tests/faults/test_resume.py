@@ -81,7 +81,7 @@ def test_tensorboard_is_cut_to_the_checkpoint_and_not_told_twice(whole, tmp_path
     with signal_at(150):
         train(config("ppo analytic", tmp_path / "run"))
     resume(tmp_path / "run")
-    for tag in ("policy_loss", "eval_return"):
+    for tag in ("train/policy_gradient_loss", "eval/mean_reward"):
         ours, theirs = (scalars(run, tag) for run in (tmp_path / "run", whole("ppo analytic")))
         assert ours == theirs
         assert len({step for step, _ in ours}) == len(ours) > 5
@@ -168,12 +168,21 @@ def wait_for_growth(run, process):
 @pytest.mark.parametrize("part", range(often(1, 10)))
 def test_killed_at_random_moments_of_training_and_saving_a_run_ends_bitwise_alike(part, tmp_path):
     """SIGKILL, then resume, again and again; checkpoints after every rollout of 128 steps."""
-    asked = config("dqn mujoco", tmp_path / "whole", steps=2000, save_every=128)
-    whole = train(replace(asked, eval_episodes=20)).run.path
+    whole = train(config("dqn mujoco", tmp_path / "whole", steps=2000, save_every=128)).run.path
     asked = ["dqn", "--env", RUNS["dqn mujoco"][1].id, "--engine", "mujoco", "--seed", 3]
     asked += ["--steps", 2000, "--save-every", 128, "--num-envs", 4]
-    asked += ["--capacity", 600, "--warmup", 200, "--hidden", 16, "--prioritised", "--n-step", 3]
-    asked += ["--returns", "mean"]
+    asked += [
+        "--buffer-size",
+        600,
+        "--learning-starts",
+        200,
+        "--hidden-sizes",
+        16,
+        "--prioritized-replay",
+        "--n-step",
+        3,
+    ]
+    asked += ["--value-distribution", "none", "--eval-episodes", 2, "--test-episodes", 2]
     rng, kills, runs = random.Random(part), 0, 0
     while kills < often(2, 20):
         run = tmp_path / f"run{runs}"

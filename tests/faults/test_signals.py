@@ -82,7 +82,7 @@ def test_a_signal_to_the_whole_group_leaves_workers_to_the_training(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     code, _, complaints = finished(process, 60)
     assert (code, complaints) == (0, "")
-    assert read_checkpoint(newest(run))[0]["learning"]["collector"]["lost"] == 0
+    assert read_checkpoint(newest(run))[0]["learning"]["collector"]["num_dropped"] == 0
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from gymnasium.vector import AutoresetMode
 from often import often
 from troubled import BREAK, DIE, GO, HANG, LEAVE, LENGTH, PAUSE, RAISE, Troubled, sync
 
-from robolearn.collect import Collector
+from robolearn.collect.collector import Collector
 from robolearn.errors import RobolearnError
 from robolearn.making import make_foreign
 from robolearn.workers import crew
@@ -485,7 +485,7 @@ def test_it_gives_up_after_five_losses_in_a_minute(workers):
     first, *rest = str(gave_up.value).splitlines()
     assert first == (
         "Environments were lost 5 times within 60 s, the last time envs 2 to 3: they raised "
-        "ValueError: the motor is on fire. Mend the environment."
+        "ValueError: the motor is on fire. Check the environment."
     )
     assert any("troubled.py" in line and "in act" in line for line in rest)  # the traceback
     assert gave_up.value.exit_code == 4

@@ -108,7 +108,9 @@ def test_a_bench_that_cannot_be_is_refused_and_leaves_nothing(demos, tmp_path, c
 def test_a_run_reports_what_its_demonstrations_bought(demos, tmp_path, capsys):
     run = tmp_path / "run"
     asked = ("--demos", str(demos), "--steps", "64", "--updates", "50", "--run", str(run))
-    assert main(("imitate", "ppo", *asked, "--num-envs", "4", "--minibatch", "64", "--report")) == 0
+    assert (
+        main(("imitate", "ppo", *asked, "--num-envs", "4", "--batch-size", "64", "--report")) == 0
+    )
     assert "return at 0 steps" in capsys.readouterr().out
     assert (run / "curve.png").is_file()
     text = (run / "report.md").read_text()

@@ -21,7 +21,7 @@ from robolearn.imitation.fitting import TRIALS
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 FORCED = replace(BALANCE, kwargs={"action": "continuous"})
-SMALL = PPOConfig(num_envs=4, rollout_steps=16, minibatch=32, epochs=2, hidden=(16,))
+SMALL = PPOConfig(num_envs=4, n_steps=16, batch_size=32, n_epochs=2, hidden_sizes=(16,))
 FEW = CloneConfig(updates=30, try_every=30, try_episodes=2)
 
 
@@ -59,14 +59,14 @@ def test_the_loss_of_continuous_actions_is_half_the_squared_error_by_hand(squash
     told = torch.tensor([[0.5, -0.9], [0.25, 0.75]])
     output = told.atanh() if squash else told
     action = told - torch.tensor([[1.0, -2.0], [0.5, 0.0]])
-    net = agent_for(FORCED, squash=squash).net
+    net = agent_for(FORCED, squash_output=squash).net
     loss = cloning_loss(net, output, action)
     assert loss.item() == pytest.approx(1.3125, rel=1e-5)
 
 
 @pytest.mark.slow
 def test_a_clone_of_a_single_demonstration_and_its_mirror_image_balances(one):
-    agent = agent_for(hidden=(64, 64))
+    agent = agent_for(hidden_sizes=(64, 64))
     config = CloneConfig(updates=600, clone_rate=3e-3, try_every=300, try_episodes=10)
     choice = clone(agent, one.steps(), config, 0)
     assert evaluate(agent, BALANCE, episodes=10, seed=TRIALS).mean == choice.score
@@ -91,17 +91,17 @@ def test_continuous_actions_are_learned_too():
     assert np.abs(error).max() < 0.1 < force.std()
 
 
-def test_the_normaliser_learns_what_was_observed():
+def test_the_normalizer_learns_what_was_observed():
     agent, shown = agent_for(), invented()
     clone(agent, shown, FEW, 0)
-    norm = agent.net.perception.observations
+    norm = agent.net.encoder.observations
     np.testing.assert_allclose(norm.mean, shown.obs.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(norm.variance, shown.obs.var(axis=0), rtol=1e-5)
     assert norm.count.item() == 64
 
 
 def test_the_critic_learns_nothing_and_the_deviation_neither():
-    agent = agent_for(FORCED, initial_std=0.3)
+    agent = agent_for(FORCED, init_std=0.3)
     critic = [p.clone() for p in agent.net.critic.parameters()]
     policy = [p.clone() for p in agent.net.policy.parameters()]
     force = invented().obs[:, 1:2] - 5
@@ -111,20 +111,18 @@ def test_the_critic_learns_nothing_and_the_deviation_neither():
     assert agent.net.head.log_std.item() == pytest.approx(np.log(0.3))
 
 
-def test_after_cloning_learning_changes_the_network_with_a_fresh_optimiser():
-    agent = agent_for(clone_kl=1.0)
+def test_after_cloning_learning_changes_the_network_with_a_fresh_optimizer():
+    agent = agent_for(bc_kl_coef=1.0)
     clone(agent, invented(), FEW, 0)
-    adam = agent.parts().optimizer
-    assert not adam.state_dict()["state"]
+    assert agent.parts().optimizer.moments["step"] == 0
     before = {name: tensor.clone() for name, tensor in agent.net.state_dict().items()}
-    kept = agent.clone.state_dict()
+    kept = agent.ref_policy.state_dict()
     assert all(torch.equal(kept[name], tensor) for name, tensor in before.items())
     agent.learn(64)
     agent.close()
     after = agent.net.state_dict()
     assert [name for name in before if torch.equal(before[name], after[name])] == []
-    [state] = adam.state_dict()["state"].values()
-    assert state["step"].item() == 4  # two epochs of two minibatches
+    assert agent.parts().optimizer.moments["step"] == 4  # two epochs of two minibatches
     assert all(torch.equal(kept[name], tensor) for name, tensor in before.items())
 
 
@@ -139,8 +137,8 @@ def test_the_same_seed_makes_the_same_clone_and_another_one_another():
 
 
 def test_an_agent_with_a_memory_is_refused():
-    with pytest.raises(RobolearnError, match="agent without a memory, got memory=8"):
-        clone(agent_for(memory=8), invented(), FEW, 0)
+    with pytest.raises(RobolearnError, match="agent without a GRU, got gru_hidden_size=8"):
+        clone(agent_for(gru_hidden_size=8), invented(), FEW, 0)
 
 
 def test_numbers_that_are_not_finite_are_not_learned():

@@ -14,7 +14,7 @@ from robolearn.imitation.continual import (
     forgetting,
     forward_transfer,
     learn_in_turn,
-    normalised,
+    normalized,
     shown_by_expert,
 )
 from robolearn.imitation.keeping import (
@@ -27,13 +27,13 @@ from robolearn.imitation.keeping import (
     new_keeper,
     weight_penalty,
 )
-from robolearn.nn.encoders import mlp
-from robolearn.nn.heads import CategoricalHead, GaussianHead
+from robolearn.networks.actor_critic import CategoricalDistribution, GaussianDistribution
+from robolearn.networks.encoders import mlp
 
 PUSHED = EnvConfig(
     id="robolearn/CartPoleBalance-v0", engine="analytic", kwargs={"action": "continuous"}
 )
-SMALL = PPOConfig(num_envs=4, rollout_steps=16, minibatch=32, hidden=(24,))
+SMALL = PPOConfig(num_envs=4, n_steps=16, batch_size=32, hidden_sizes=(24,))
 
 # [i, j]: of task j after learning task i.
 SCORES = np.array([[0.9, 0.2, 0.1], [0.95, 0.8, 0.3], [0.5, 0.7, 1.0]])
@@ -64,7 +64,7 @@ def test_what_is_learned_for_later_tasks_is_counted_just_before_they_are():
 def test_scores_lie_between_the_untrained_and_the_expert():
     # (5 - 1) / (9 - 1) and (-1 - 2) / (4 - 2).
     returns = np.array([[5.0, -1.0]])
-    assert normalised(returns, np.array([1.0, 2.0]), np.array([9.0, 4.0])).tolist() == [[0.5, -1.5]]
+    assert normalized(returns, np.array([1.0, 2.0]), np.array([9.0, 4.0])).tolist() == [[0.5, -1.5]]
 
 
 # Penalties.
@@ -93,13 +93,15 @@ def test_the_distance_of_weights_by_hand():
 def test_the_fisher_diagonal_of_a_line_by_hand():
     # log N(a; w x + b, s): its slope in w is x z / s for a standard normal z, whose square has the
     # mean x^2 / s^2: 4 / 0.25 = 16 for x = 2 and s = 0.5; and 1 / s^2 = 4 for b.
-    head = GaussianHead(1, initial_std=0.5)
+    head = GaussianDistribution(1, init_std=0.5)
     fisher = fisher_diagonal(line(), head, torch.full((40_000, 1), 2.0), rng())
     assert fisher["weight"].item() == pytest.approx(16.0, rel=0.03)
     assert fisher["bias"].item() == pytest.approx(4.0, rel=0.03)
 
 
-@pytest.mark.parametrize("head", [GaussianHead(2, initial_std=0.7), CategoricalHead(2)])
+@pytest.mark.parametrize(
+    "head", [GaussianDistribution(2, init_std=0.7), CategoricalDistribution(2)]
+)
 def test_the_fisher_diagonal_is_that_of_one_gradient_after_the_other(head):
     net, obs = mlp(3, (5,), 2, generator=rng()), randn(7, 3)
     net[0].bias.requires_grad_(False)  # what is frozen does not count
@@ -204,7 +206,7 @@ def error_on_the_first(method, weight=None):
     config = ContinualConfig(**how, updates=300, batch=64, continual_rate=1e-2)
     learn_in_turn(agent, tasks, config, seed=0, episodes=1)
     with torch.no_grad():
-        told = agent.net.policy(agent.net.perception(tasks[0].obs))
+        told = agent.net.policy(agent.net.encoder(tasks[0].obs))
     return (told - tasks[0].action).square().mean().item()
 
 
@@ -230,7 +232,7 @@ def test_tasks_are_learned_in_turn_and_measured_after_each():
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
     np.testing.assert_array_equal(record.scores, same.scores)
-    assert agent.net.perception.observations.count.item() == 2_000  # of the first task alone
+    assert agent.net.encoder.observations.count.item() == 2_000  # of the first task alone
 
 
 def test_who_has_learned_in_turn_goes_on_learning_by_itself():
@@ -279,6 +281,6 @@ def test_settings_that_make_no_sense_are_refused(changes, words):
 
 
 def test_a_memory_is_refused():
-    agent = PPO(PUSHED, PPOConfig(num_envs=4, memory=8, minibatch=64))
-    with pytest.raises(RobolearnError, match="must have no memory, got memory=8"):
+    agent = PPO(PUSHED, PPOConfig(num_envs=4, gru_hidden_size=8, batch_size=64))
+    with pytest.raises(RobolearnError, match="must have no GRU, got gru_hidden_size=8"):
         learn_in_turn(agent, conflicting(), ContinualConfig(), seed=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robolearn.agents.ppo import PPO, PPOConfig
-from robolearn.collect import Collector
+from robolearn.collect.collector import Collector
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.evaluation import evaluate
@@ -19,7 +19,7 @@ from robolearn_envs.tasks import make_task
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 FORCED = replace(BALANCE, kwargs={"action": "continuous"})
-SMALL = PPOConfig(num_envs=4, rollout_steps=16, minibatch=32, epochs=2, hidden=(16,))
+SMALL = PPOConfig(num_envs=4, n_steps=16, batch_size=32, n_epochs=2, hidden_sizes=(16,))
 FEW = DAggerConfig(updates=5, try_every=5, try_episodes=2, rounds=1, round_steps=400, round_envs=4)
 
 
@@ -151,12 +151,12 @@ def test_what_was_learned_from_is_all_that_was_shown_and_asked():
     assert found.done[:7].all()
     assert [made for made, _ in choice.curve] == [5, 10, 15]
     # The moments of a round's clone are of all there was: 7 + 12, then 12 and again 12 more.
-    assert agent.net.perception.observations.count.item() in (19, 19 + 31, 19 + 31 + 43)
+    assert agent.net.encoder.observations.count.item() in (19, 19 + 31, 19 + 31 + 43)
 
 
 @pytest.mark.slow
 def test_an_expert_asked_again_is_followed_and_the_best_round_kept():
-    agent = PPO(BALANCE, replace(SMALL, hidden=(32, 32)))
+    agent = PPO(BALANCE, replace(SMALL, hidden_sizes=(32, 32)))
     config = replace(
         FEW, updates=150, try_every=150, clone_rate=1e-2, try_episodes=5, rounds=4, round_envs=8
     )
@@ -166,7 +166,7 @@ def test_an_expert_asked_again_is_followed_and_the_best_round_kept():
     assert len(choice.curve) == 4
     assert evaluate(agent, BALANCE, episodes=5, seed=TRIALS).mean == choice.score
     assert len(found.obs) == 1600
-    assert not agent.parts().optimizer.state_dict()["state"]
+    assert agent.parts().optimizer.moments["step"] == 0
 
 
 def test_the_same_seed_asks_the_same_and_another_seed_else():

@@ -185,12 +185,21 @@ def bytes_of(folder):
     return [(folder / "data" / name).read_bytes() for name in ("main_data.hdf5", "metadata.json")]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("when", [15, 45, 53, 70, 110])
-def test_a_recording_that_was_stopped_becomes_the_same_as_one_that_was_not(tmp_path, when):
-    episodes = WIDEST + 20  # two waves, of 52 and 62 steps
-    whole = recorded(tmp_path / "whole" / "set", episodes=episodes)
+@pytest.fixture(scope="module")
+def two_waves(tmp_path_factory):
+    """A recording that was not stopped, of two waves of 52 and 62 steps."""
+    whole = recorded(tmp_path_factory.mktemp("whole") / "set", episodes=WIDEST + 20)
     assert not whole.stopped
+    return whole
+
+
+# In the first wave, as the second begins, and near the end.
+@pytest.mark.slow
+@pytest.mark.parametrize("when", [15, 53, 110])
+def test_a_recording_that_was_stopped_becomes_the_same_as_one_that_was_not(
+    two_waves, tmp_path, when
+):
+    episodes = two_waves.card.episodes
     with signal_at_step(gym.vector.SyncVectorEnv, when):
         part = recorded(tmp_path / "part" / "set", episodes=episodes)
     assert part.stopped
@@ -199,7 +208,7 @@ def test_a_recording_that_was_stopped_becomes_the_same_as_one_that_was_not(tmp_p
     assert list(kept) == sorted(kept)
     again = recorded(tmp_path / "part" / "set", episodes=episodes, resume=True)
     assert not again.stopped
-    assert bytes_of(again.folder) == bytes_of(whole.folder)
+    assert bytes_of(again.folder) == bytes_of(two_waves.folder)
     assert [path.name for path in part.folder.parent.iterdir()] == ["set-v0"]
 
 
@@ -342,7 +351,7 @@ def test_who_does_not_suit_is_refused(tmp_path, name, env, message):
 def agent(tmp_path_factory):
     """A checkpoint of an agent for CartPole-v1 that has learned next to nothing."""
     folder = tmp_path_factory.mktemp("agent") / "checkpoint"
-    config = PPOConfig(hidden=(8,), num_envs=2, rollout_steps=4, minibatch=8)
+    config = PPOConfig(hidden_sizes=(8,), num_envs=2, n_steps=4, batch_size=8)
     PPO("CartPole-v1", config, device="cpu").save(folder)
     return folder
 

@@ -24,13 +24,15 @@ from robolearn.imitation.distill import (
     regression,
     watch,
 )
-from robolearn.nn.heads import CategoricalHead, GaussianHead
+from robolearn.networks.actor_critic import CategoricalDistribution, GaussianDistribution
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 PUSHED = replace(BALANCE, kwargs={"action": "continuous"})
 LARGE = {
-    "ppo": PPOConfig(num_envs=8, rollout_steps=8, minibatch=32, hidden=(32, 32)),
-    "dqn": DQNConfig(num_envs=8, warmup=64, batch=32, hidden=(32, 32), capacity=512),
+    "ppo": PPOConfig(num_envs=8, n_steps=8, batch_size=32, hidden_sizes=(32, 32)),
+    "dqn": DQNConfig(
+        num_envs=8, learning_starts=64, batch_size=32, hidden_sizes=(32, 32), buffer_size=512
+    ),
 }
 QUICK = DistillConfig(
     hidden=(12,), rounds=2, steps=400, updates=150, batch=64, distill_rate=1e-2, temperature=1.0
@@ -79,14 +81,18 @@ def test_the_divergence_of_normals_is_that_of_normals_with_larger_deviations(tem
 
 
 def test_heads_say_what_their_outputs_mean():
-    teacher = GaussianHead(2, initial_std=0.5)
-    student = GaussianHead(2, initial_std=2.0, state_std=True)  # of deviations, after the means
+    teacher = GaussianDistribution(2, init_std=0.5)
+    student = GaussianDistribution(
+        2, init_std=2.0, state_dependent_std=True
+    )  # of deviations, after the means
     taught, told = randn(4, 2), randn(4, 4, seed=1)
     normals = Normal(taught, torch.tensor(0.5)), Normal(told[:, :2], 2.0 * told[:, 2:].exp())
     ours = policy_kl(teacher, taught, student, told, 1.0)
     torch.testing.assert_close(ours, kl_divergence(*normals).sum(-1), rtol=1e-4, atol=1e-5)
     logits, others = randn(4, 3), randn(4, 3, seed=2)
-    discrete = policy_kl(CategoricalHead(3), logits, CategoricalHead(3), others, 2.0)
+    discrete = policy_kl(
+        CategoricalDistribution(3), logits, CategoricalDistribution(3), others, 2.0
+    )
     assert torch.equal(discrete, categorical_kl(logits, others, 2.0))
 
 
@@ -120,7 +126,7 @@ def outputs(agent):
         obs = torch.from_numpy(OBS)
         if isinstance(agent, DQN):
             return agent.online.q(obs)
-        output = agent.net.policy(agent.net.perception(obs))
+        output = agent.net.policy(agent.net.encoder(obs))
     return output.log_softmax(dim=-1) if output.shape[-1] > 1 else output
 
 
@@ -198,7 +204,7 @@ def test_a_student_is_saved_read_back_and_goes_on_learning(teachers, kind, tmp_p
     student.save(tmp_path / "student")
     again = load_agent(tmp_path / "student")
     assert same(weights(student), weights(again))
-    assert again.config.hidden == QUICK.hidden
+    assert again.config.hidden_sizes == QUICK.hidden
     for agent in (student, again):
         agent.learn(128)
         agent.close()
@@ -212,24 +218,25 @@ def test_a_q_learners_student_bootstraps_from_what_it_was_taught(teachers):
 
 
 def test_the_atoms_of_the_teacher_are_the_students():
-    config = replace(LARGE["dqn"], returns="categorical", atoms=11)
+    config = replace(LARGE["dqn"], value_distribution="c51", n_atoms=11, v_min=0.0, v_max=40.0)
     teacher = DQN(BALANCE, config, seed=1).learn(256)
     teacher.close()
     student = distill(teacher, replace(QUICK, updates=20, loss="regression"), seed=3)
     assert torch.equal(student.online.returns.support, teacher.online.returns.support)
-    assert teacher.online.returns.support[0] != -100  # as the config alone would have it
+    assert student.online.returns.support[-1] == 40.0
 
 
 def test_who_decides_on_actions_is_counted():
     # 4 observations, 2 actions. 4*32+32 + 32*32+32 + 32*2+2 = 1282 of a policy.
     assert acting_size(PPO(BALANCE, LARGE["ppo"])) == 1282
-    # A Q-network has a gain and a bias for each of its 64 normalised hidden units besides.
-    assert acting_size(DQN(BALANCE, LARGE["dqn"])) == 1282 + 128
+    # A Q-network has a gain and a bias for each of its 64 normalized hidden units besides.
+    normalized = replace(LARGE["dqn"], layer_norm=True)
+    assert acting_size(DQN(BALANCE, normalized)) == 1282 + 128
 
 
 def test_a_teacher_with_a_memory_is_refused():
-    teacher = PPO(BALANCE, replace(LARGE["ppo"], memory=8))
-    with pytest.raises(RobolearnError, match="must have no memory, got memory=8"):
+    teacher = PPO(BALANCE, replace(LARGE["ppo"], gru_hidden_size=8))
+    with pytest.raises(RobolearnError, match="must have no GRU, got gru_hidden_size=8"):
         distill(teacher, QUICK)
 
 

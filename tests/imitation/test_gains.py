@@ -6,7 +6,7 @@ import math
 import pytest
 
 from robolearn.errors import RobolearnError
-from robolearn.imitation.gains import dip, gains, normalised, read_curve, saved, steps_to
+from robolearn.imitation.gains import dip, gains, normalized, read_curve, saved, steps_to
 
 CURVE = [(0, 80.0), (100, 60.0), (200, 90.0), (300, 100.0)]
 
@@ -50,19 +50,19 @@ def test_what_is_saved_is_a_part_of_the_steps_from_scratch(steps, scratch, expec
 
 def test_returns_are_put_between_random_actions_and_the_expert():
     # 30 is a quarter of the way from 10 to 90.
-    assert normalised(30.0, random=10.0, expert=90.0) == 0.25
+    assert normalized(30.0, random=10.0, expert=90.0) == 0.25
 
 
 def test_an_expert_no_better_than_chance_is_no_scale():
     with pytest.raises(RobolearnError, match="must be above that of random actions, got 5 and 5"):
-        normalised(1.0, random=5.0, expert=5.0)
+        normalized(1.0, random=5.0, expert=5.0)
 
 
 def test_a_curve_is_read_from_the_evaluations_of_a_run(tmp_path):
     rows = [
-        {"steps": 0, "eval_return": 2.5},
-        {"steps": 64, "td_loss": 0.1},
-        {"steps": 128, "eval_return": 3.5, "eval_success": 0.5},
+        {"steps": 0, "eval/mean_reward": 2.5},
+        {"steps": 64, "train/loss": 0.1},
+        {"steps": 128, "eval/mean_reward": 3.5, "eval/success_rate": 0.5},
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_curve(tmp_path) == [(0, 2.5), (128, 3.5)]

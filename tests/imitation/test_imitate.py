@@ -16,11 +16,12 @@ import torch
 import yaml
 from minari.data_collector import EpisodeBuffer
 
-from robolearn.agents.dqn import DQNConfig
+from robolearn.agents.defaults import DQN_SHARED
+from robolearn.agents.dqfd import DQfDConfig
 from robolearn.agents.load import load_agent
 from robolearn.agents.ppo import PPOConfig
 from robolearn.cli import main
-from robolearn.collect import Collector
+from robolearn.collect.collector import Collector
 from robolearn.commands.imitate import ElsewhereOptions
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
@@ -33,8 +34,14 @@ from robolearn.runs.checkpoint import read_checkpoint
 from robolearn.train import resume
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
-PPO = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (16,)}
-DQN = {"num_envs": 4, "batch": 32, "capacity": 600, "hidden": (16,), "returns": "mean"}
+PPO = {"num_envs": 4, "n_steps": 32, "batch_size": 64, "hidden_sizes": (16,)}
+DQN = {
+    "num_envs": 4,
+    "batch_size": 32,
+    "buffer_size": 600,
+    "hidden_sizes": (16,),
+    "value_distribution": "none",
+}
 TRIALS = {"try_every": 10, "try_episodes": 2}
 LITTLE = {"updates": 10, "clone_rate": 1e-6, **TRIALS}
 """So little that poles soon fall, which is quick to measure: test_clone.py has who learns more."""
@@ -67,7 +74,7 @@ def asked_for(name, demos, run, *, hyper=None, settings=None, **changes):
         run=run,
         hyper={**usual, **(hyper or {})},
         settings={**SETTINGS[name], **(settings or {})},
-        **{"eval_every": 10_000, "eval_episodes": 2, "episodes": 1, **changes},
+        **{"eval_every": 10_000, "eval_episodes": 2, "test_episodes": 5, "episodes": 1, **changes},
     )
 
 
@@ -83,7 +90,7 @@ def cloned(demos, tmp_path_factory):
 def metrics(run):
     """Return the lines of the log without times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
+    return [{k: v for k, v in line.items() if k != "time/fps"} for line in lines]
 
 
 def meta(run):
@@ -105,8 +112,11 @@ def test_every_learner_leaves_a_run_that_acts_as_it_was_judged(name, demos, tmp_
     run = tmp_path / "run"
     assert result.steps == 256
     lines = metrics(run)
-    assert (lines[0]["steps"], set(lines[0])) == (0, {"steps", "eval_return", "eval_success"})
-    assert "final_return" in lines[-1]
+    assert (lines[0]["steps"], set(lines[0])) == (
+        0,
+        {"steps", "eval/mean_reward", "eval/success_rate"},
+    )
+    assert "test/mean_reward" in lines[-1]
     told = {path.name for path in run.iterdir()}
     assert {"config.yaml", "meta.json", "metrics.jsonl", "checkpoints", "eval.json"} <= told
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -115,13 +125,13 @@ def test_every_learner_leaves_a_run_that_acts_as_it_was_judged(name, demos, tmp_
     assert (pretraining["learner"], pretraining["demos"]) == (name, str(demos))
     assert pretraining["settings"].items() >= SETTINGS[name].items()
     agent = load_agent(run / "checkpoints" / "000000256")
-    again = evaluate(agent, BALANCE, episodes=100)
+    again = evaluate(agent, BALANCE, episodes=5)
     assert again.mean == json.loads((run / "eval.json").read_text())["mean_return"]
     if name in ("mixed", "sqil", "dqfd"):
-        assert agent.config.shown == 1000  # an episode and its mirror image
-        assert tensors(run, 256)["replay", "shown.reward"].shape == (1000,)
+        assert agent.config.num_demo_transitions == 1000  # an episode and its mirror image
+        assert tensors(run, 256)["replay", "demo.reward"].shape == (1000,)
     if name == "jump-start":
-        assert any("expert_steps" in line for line in lines)
+        assert any("rollout/guide_horizon" in line for line in lines)
         assert pretraining["horizon"] == 30
     if name == "dagger":
         assert pretraining["asked"] == 2 * 40
@@ -141,8 +151,8 @@ def test_cloning_alone_is_measured_and_saved_at_no_steps(cloned):
     assert (told["updates"], told["score"]) == (updates, score) == (10, score)
     agent = load_agent(cloned)
     assert agent.steps == 0
-    assert last["final_return"] == evaluate(agent, BALANCE, episodes=100).mean
-    assert first["eval_return"] == evaluate(agent, BALANCE, episodes=2, seed=1).mean
+    assert last["test/mean_reward"] == evaluate(agent, BALANCE, episodes=5).mean
+    assert first["eval/mean_reward"] == evaluate(agent, BALANCE, episodes=2, seed=1).mean
 
 
 @pytest.mark.slow
@@ -171,7 +181,7 @@ def test_the_same_seed_makes_the_same_run_and_another_one_another(demos, cloned,
 def test_mirror_images_are_learned_from_only_if_wanted(demos, tmp_path):
     asked = asked_for("mixed", demos, tmp_path / "run", steps=16, mirror=False, episodes=2)
     imitate(asked)
-    assert load_agent(tmp_path / "run").config.shown == 1000  # two episodes
+    assert load_agent(tmp_path / "run").config.num_demo_transitions == 1000  # two episodes
 
 
 def test_it_may_be_learned_elsewhere_with_the_same_spaces(demos, tmp_path):
@@ -206,7 +216,7 @@ def test_stopped_after_pretraining_and_resumed_a_run_ends_bitwise_alike(
     name, step, demos, tmp_path
 ):
     whole, run = tmp_path / "whole", tmp_path / "run"
-    hyper = {"margin_fraction": 0.5} if name == "dqfd" else {}
+    hyper = {"margin_anneal_fraction": 0.5} if name == "dqfd" else {}
     asked = asked_for(name, demos, whole, steps=640, eval_every=320, hyper=hyper)
     imitate(asked)
     with stop_at(step):
@@ -233,7 +243,7 @@ OTHER = "robolearn/CartPoleSwingUp-v0"
         ({"env": replace(BALANCE, kwargs={"action": "continuous"})}, "action_space is Discrete"),
         ({"learner": "bd"}, "Unknown learner 'bd'. Did you mean 'bc'"),
         ({"hyper": {"learning_rat": 1e-3}}, "Did you mean 'learning_rate'"),
-        ({"hyper": {"minibatch": 10_000}}, "minibatch must be at most"),
+        ({"hyper": {"batch_size": 10_000}}, "batch_size must be at most"),
         ({"settings": {"updatse": 3}}, "updatse"),
         ({"settings": {"updates": 0}}, "updates must"),
         ({"episodes": 4}, "has 3 episodes, 4 were asked for"),
@@ -242,7 +252,7 @@ OTHER = "robolearn/CartPoleSwingUp-v0"
         ({"seed": -1}, "seed must lie"),
         ({"learner": "dagger", "settings": {}, "expert": "planner"}, "is no expert for"),
         ({"learner": "dagger", "settings": {}, "expert": "nobody"}, "nobody"),
-        ({"hyper": {"memory": 8}}, "agent without a memory, got memory=8"),
+        ({"hyper": {"gru_hidden_size": 8}}, "agent without a GRU, got gru_hidden_size=8"),
     ],
     ids=lambda item: next(iter(item)) if isinstance(item, dict) else "",
 )
@@ -322,7 +332,7 @@ def test_the_command_too_leaves_no_run_if_it_is_stopped_before_it_began(
     number, code, demos, tmp_path, capsys
 ):
     run = tmp_path / "run"
-    options = ["--updates", "10000000", "--try-every", "10000000", "--hidden", "16"]
+    options = ["--updates", "10000000", "--try-every", "10000000", "--hidden-sizes", "16"]
     with interrupted_in(run, number):
         assert main(["imitate", "bc", "--demos", str(demos), "--run", str(run), *options]) == code
     assert capsys.readouterr().err.count("\n") == 1
@@ -331,7 +341,8 @@ def test_the_command_too_leaves_no_run_if_it_is_stopped_before_it_began(
 
 # The command.
 
-FEW = ("--updates", "10", "--try-every", "10", "--try-episodes", "2", "--hidden", "16")
+FEW = ("--updates", "10", "--try-every", "10", "--try-episodes", "2", "--hidden-sizes", "16")
+FEW = (*FEW, "--test-episodes", "5")
 FEW = (*FEW, "--clone-rate", "1e-6")
 
 
@@ -351,24 +362,30 @@ def test_the_command_tells_where_the_run_is_and_how_to_see_it(demos, tmp_path, c
         "try_episodes": 2,
     }
     config = load_agent(run).config
-    assert config == PPOConfig(hidden=(16,), learning_rate=3e-3, epochs=10)  # tuned for Balance
+    assert config == PPOConfig(
+        hidden_sizes=(16,), learning_rate=3e-3, n_epochs=10
+    )  # tuned for Balance
 
 
 def test_the_command_prints_one_json_object(demos, tmp_path, capsys):
     run = tmp_path / "run"
-    options = ["--steps", "32", "--num-envs", "4", "--hidden", "16", "--json", "--no-mirror"]
+    options = ["--steps", "32", "--num-envs", "4", "--hidden-sizes", "16", "--json", "--no-mirror"]
+    options += ["--test-episodes", "5"]
     line = ["imitate", "sqil", "--demos", str(demos), "--run", str(run), *options]
     assert main(line) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["run"], told["steps"], told["interrupted"]) == (str(run), 32, False)
-    assert told["episodes"] == 100
-    expected = DQNConfig(
+    assert told["episodes"] == 5
+    expected = DQfDConfig(
+        **DQN_SHARED,
         num_envs=4,
-        hidden=(16,),
-        shown=1500,
-        shown_share=0.5,
-        reward_free=True,
-        returns="categorical",  # tuned for Balance
+        hidden_sizes=(16,),
+        num_demo_transitions=1500,
+        demo_ratio=0.5,
+        sqil_rewards=True,
+        value_distribution="c51",  # tuned for Balance
+        v_min=0.0,
+        v_max=1 / (1 - 0.99),  # of rewards of 0 and 1
     )
     assert load_agent(run).config == expected
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from robolearn.agents.base import Progress
 from robolearn.agents.dqn import DQN, DQNConfig
-from robolearn.collect import Collector, Episode
+from robolearn.agents.protocols import TrainingUpdate
+from robolearn.collect.collector import Collector, Episode
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.imitation.experts import expert_for
@@ -15,7 +15,9 @@ from robolearn.imitation.jump_start import JumpStart, JumpStartConfig
 from robolearn_envs.tasks import make_task
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
-SMALL = DQNConfig(num_envs=4, warmup=64, batch=32, hidden=(16,), capacity=4000)
+SMALL = DQNConfig(
+    num_envs=4, learning_starts=64, batch_size=32, hidden_sizes=(16,), buffer_size=4000
+)
 
 
 class Counting:
@@ -64,7 +66,9 @@ def test_who_leads_no_steps_is_not_asked(collector):
 
 def reports(*totals):
     """Return a report of episodes of these returns."""
-    return iter([Progress(0, {"loss": 1.0}, [Episode(0, one, 1, None, {}) for one in totals])])
+    return iter(
+        [TrainingUpdate(0, {"loss": 1.0}, [Episode(0, one, 1, None, {}) for one in totals])]
+    )
 
 
 def horizons(guide, *batches):
@@ -74,7 +78,7 @@ def horizons(guide, *batches):
         [report] = guide.follow(reports(*totals))
         assert report.metrics["loss"] == 1.0
         assert len(report.episodes) == len(totals)
-        found.append(report.metrics["expert_steps"])
+        found.append(report.metrics["rollout/guide_horizon"])
         assert guide.horizon == found[-1]
     return found
 
@@ -107,13 +111,13 @@ def test_a_learner_remembers_what_was_done_in_its_place():
     agent.learn(400)
     task = make_task("CartPoleBalance-v0", {})
     gain = regulate(task, task.robot).gain[[0, 2, 1, 3]]  # of x, x_dot, theta, theta_dot
-    led = agent._replay.read(torch.arange(400), 1, 0.9)
+    led = agent._replay.get(torch.arange(400), 1, 0.9)
     assert led.action.tolist() == (-(led.obs.numpy() @ gain) > 0).astype(int).tolist()
     assert not (led.discount == 0).any()  # the learner, random at first, would have let all fall
     agent.guide = None
     agent.learn(400)
     agent.close()
-    own = agent._replay.read(400 + torch.arange(400), 1, 0.9)
+    own = agent._replay.get(400 + torch.arange(400), 1, 0.9)
     assert own.action.tolist() != (-(own.obs.numpy() @ gain) > 0).astype(int).tolist()
     assert (own.discount == 0).any()
 

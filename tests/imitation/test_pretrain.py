@@ -7,16 +7,18 @@ import pytest
 import torch
 from recorded import recorded
 
-from robolearn.agents.dqn import DQN, DQNConfig
+from robolearn.agents.dqfd import DQfD, DQfDConfig
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import evaluate
 from robolearn.imitation.demos.mirror import with_mirrored
 from robolearn.imitation.fitting import TRIALS
-from robolearn.imitation.pretrain import PretrainConfig, pretrain, show
+from robolearn.imitation.pretrain import PretrainConfig, add_demonstrations, pretrain
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
-SMALL = DQNConfig(num_envs=4, hidden=(32, 32), batch=64, updates=10, margin_weight=20.0)
+SMALL = DQfDConfig(
+    num_envs=4, hidden_sizes=(32, 32), batch_size=64, gradient_steps=10, margin_loss_coef=20.0
+)
 FEW = PretrainConfig(pretrain_updates=60, try_every=20, try_episodes=3)
 
 
@@ -27,16 +29,16 @@ def shown():
 
 
 def shown_to(shown, **changes):
-    agent = DQN(BALANCE, replace(SMALL, shown=len(shown.reward), **changes))
-    show(agent, shown)
+    agent = DQfD(BALANCE, replace(SMALL, num_demo_transitions=len(shown.reward), **changes))
+    add_demonstrations(agent, shown)
     return agent
 
 
 def test_all_demonstrated_steps_are_kept_as_they_were(shown):
     agent = shown_to(shown)
-    assert (len(agent._replay), agent._replay.shown) == (1000, 1000)
+    assert (len(agent._replay), agent._replay.num_demos) == (1000, 1000)
     where = agent._replay.capacity + torch.arange(1000)
-    batch = agent._replay.read(where, 1, 0.9)
+    batch = agent._replay.get(where, 1, 0.9)
     np.testing.assert_array_equal(batch.obs, shown.obs)
     np.testing.assert_array_equal(batch.next_obs, shown.next_obs)
     np.testing.assert_array_equal(batch.action, shown.action)
@@ -44,9 +46,9 @@ def test_all_demonstrated_steps_are_kept_as_they_were(shown):
     assert batch.weight.tolist() == [1.0] * 1000
     # Both episodes end by the time limit: nothing terminates, and no return goes beyond an end.
     assert batch.discount.tolist() == [pytest.approx(0.9)] * 1000
-    far = agent._replay.read(where, 500, 1.0).reward
+    far = agent._replay.get(where, 500, 1.0).reward
     assert far.tolist() == [*range(500, 0, -1)] * 2
-    np.testing.assert_array_equal(agent._replay.wanted(where), shown.wanted)
+    np.testing.assert_array_equal(agent._replay.expert_actions(where), shown.wanted)
 
 
 def test_pretraining_by_a_single_demonstration_balances_before_a_step_is_made(shown):
@@ -61,7 +63,7 @@ def test_the_best_of_all_trials_is_kept_in_both_networks(shown):
     agent = shown_to(shown)
     choice = pretrain(agent, FEW, BALANCE)
     assert [made for made, _ in choice.curve] == [20, 40, 60]
-    assert agent.updates == 60
+    assert agent.num_updates == 60
     assert choice.score == max(score for _, score in choice.curve)
     assert evaluate(agent, BALANCE, episodes=3, seed=TRIALS).mean == choice.score
     online, target = agent.online.state_dict(), agent.target.state_dict()
@@ -71,16 +73,16 @@ def test_the_best_of_all_trials_is_kept_in_both_networks(shown):
 def test_what_is_enough_ends_it(shown):
     agent = shown_to(shown)
     choice = pretrain(agent, replace(FEW, enough=-1.0), BALANCE)
-    assert (agent.updates, len(choice.curve)) == (20, 1)
+    assert (agent.num_updates, len(choice.curve)) == (20, 1)
 
 
 def test_reinforcement_goes_on_from_there(shown):
-    agent = shown_to(shown, epsilon_start=0.0, epsilon_end=0.0)
+    agent = shown_to(shown, exploration_initial_eps=0.0, exploration_final_eps=0.0)
     pretrain(agent, FEW, BALANCE)
     before = agent.online.state_dict()["advantage.layers.0.weight"].clone()
     agent.learn(64)
     agent.close()
-    assert (agent.steps, agent.updates) == (64, 60 + 4 * 10)
+    assert (agent.steps, agent.num_updates) == (64, 60 + 4 * 10)
     assert not torch.equal(agent.online.state_dict()["advantage.layers.0.weight"], before)
 
 

@@ -26,9 +26,9 @@ BALANCE = "robolearn/CartPoleBalance-v0"
 SCRIPT = "\"'><script>alert(1)</script>"
 FINAL = {"steps": 90, "mean_return": 12.5, "std_return": 1.5, "success_rate": 0.25}
 CURVE = (
-    {"steps": 40, "eval_return": 3.0},
-    {"steps": 64, "td_loss": 1.0},
-    {"steps": 80, "eval_return": 9.0},
+    {"steps": 40, "eval/mean_reward": 3.0},
+    {"steps": 64, "train/loss": 1.0},
+    {"steps": 80, "eval/mean_reward": 9.0},
 )
 
 
@@ -62,9 +62,13 @@ def refused(folder, capsys, *options):
 def trained(tmp_path_factory):
     """A run of a real, tiny training."""
     path = tmp_path_factory.mktemp("trained") / "run"
-    few = {"num_envs": 4, "rollout_steps": 32, "minibatch": 64, "hidden": (8,)}
+    few = {"num_envs": 4, "n_steps": 32, "batch_size": 64, "hidden_sizes": (8,)}
     env = EnvConfig(id=BALANCE, engine="analytic")
-    train(TrainConfig(agent="ppo", env=env, steps=512, run=path, hyper=few, eval_episodes=2))
+    train(
+        TrainConfig(
+            agent="ppo", env=env, steps=512, run=path, hyper=few, eval_episodes=2, test_episodes=5
+        )
+    )
     return path
 
 
@@ -136,9 +140,9 @@ def test_a_line_of_the_log_still_being_written_is_no_damage(tmp_path):
         ("eval.json", "[]", "eval.json must hold a JSON object"),
         ("eval.json", '{"mean_return": "x"}', "eval.json: mean_return must be a number, got 'x'."),
         ("eval.json", f'{{"mean_return": 1{"0" * 400}}}', "mean_return must be a number"),
-        ("metrics.jsonl", '"eval_return"\n', "metrics.jsonl: line 1 cannot be read."),
-        ("metrics.jsonl", '{"steps": 1, "eval_return": NaN}\n' * 2, "line 1 and 1 others"),
-        ("metrics.jsonl", f'{{"eval_return": {"[" * 10**5}\n', "line 1 cannot be read"),
+        ("metrics.jsonl", '"eval/mean_reward"\n', "metrics.jsonl: line 1 cannot be read."),
+        ("metrics.jsonl", '{"steps": 1, "eval/mean_reward": NaN}\n' * 2, "line 1 and 1 others"),
+        ("metrics.jsonl", f'{{"eval/mean_reward": {"[" * 10**5}\n', "line 1 cannot be read"),
     ],
 )
 def test_damage_is_a_line_on_the_card_and_the_page_is_made(

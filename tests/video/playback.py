@@ -43,16 +43,24 @@ def properties(path: Path) -> Properties:
     )
 
 
+def _decode(path: Path, *output: str) -> bytes:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path)]
+    command += ["-fps_mode", "passthrough", *output, "pipe:"]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
 def frames(path: Path) -> np.ndarray:
-    """All frames. Shape (frames, height, width, 3), int64, so that differences do not wrap."""
-    command = [
-        *(imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path)),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-fps_mode", "passthrough", "pipe:"),
-    ]
-    content = subprocess.run(command, capture_output=True, check=True).stdout
+    """All frames. Shape (frames, height, width, 3), int16, so that differences do not wrap."""
+    content = _decode(path, "-f", "rawvideo", "-pix_fmt", "rgb24")
     size = properties(path)
     shape = (-1, size.height, size.width, 3)
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape).astype(np.int64)
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape).astype(np.int16)
+
+
+def number_of_frames(path: Path) -> int:
+    """As many as ``frames`` returns, without holding them in memory."""
+    checksums = _decode(path, "-f", "framecrc").decode().splitlines()
+    return sum(not line.startswith("#") for line in checksums)
 
 
 def picture(path: Path) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from controllers import IDLE, RIGHT, Constant
 from PIL import Image
-from playback import frames, picture, properties
+from playback import frames, number_of_frames, picture, properties
 
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
@@ -89,7 +89,7 @@ def test_a_finished_pane_holds_its_last_picture(tmp_path, idle, right):
 def test_frames_show_these_steps_at_this_rate(tmp_path, idle, options, steps, rate):
     result = film([idle], tmp_path / "a.mp4", **{**SMALL, **options})
     assert [pane.step for (pane,) in result.shown] == steps
-    assert result.frames == len(frames(result.path)) == len(steps)
+    assert result.frames == number_of_frames(result.path) == len(steps)
     # Times in the file are whole milliseconds, so of few frames the rate is not exact.
     assert properties(result.path).fps == pytest.approx(rate, rel=0.02)
 
@@ -180,7 +180,7 @@ def test_a_webm_is_vp9(tmp_path, idle):
     assert (video.codec, video.width, video.height) == ("vp9", 128, 96)
     assert video.pixels.startswith("yuv420p(")
     assert video.comment == "made so"
-    assert len(frames(result.path)) == 11
+    assert number_of_frames(result.path) == 11
 
 
 @pytest.mark.slow

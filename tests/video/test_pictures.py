@@ -28,7 +28,7 @@ def test_every_label_is_written_above_its_pane():
     written = np.flatnonzero((bar > 150).any(axis=0))
     assert written.size > 20
     assert written.max() < 160
-    # Centred over the first pane, whose middle is column 80.
+    # Centered over the first pane, whose middle is column 80.
     assert (written.min() + written.max()) / 2 == pytest.approx(80, abs=3)
 
 
@@ -59,7 +59,7 @@ def reading(**changes) -> Reading:
 
 
 def drawn(told: Reading, height: int = 480, left: int = 0) -> np.ndarray:
-    """Return where a panel changes a grey frame of four by three. Shape (height, width), bool."""
+    """Return where a panel changes a gray frame of four by three. Shape (height, width), bool."""
     frame = flat(200, height, height * 4 // 3)
     picture = Panel(height, left).draw(frame, told)
     assert (frame == 200).all()  # the frame itself is left as it is
@@ -98,10 +98,10 @@ def test_what_has_no_room_is_not_told(shape, left):
 
 
 def test_a_signed_bar_grows_from_its_middle_and_the_chosen_one_is_highlighted():
-    def pixels(kind, lengths, chosen, colour):
+    def pixels(kind, lengths, chosen, color):
         bars = Bars(kind, [""] * len(lengths), np.array(lengths), [""] * len(lengths), chosen)
         picture = Panel(480, 0).draw(flat(200, 480, 640), reading(bars=bars))
-        return np.nonzero((picture == colour).all(axis=2))
+        return np.nonzero((picture == color).all(axis=2))
 
     blue, orange = (92, 158, 235), (255, 176, 66)
     _, right = pixels("signed", [1.0], None, blue)

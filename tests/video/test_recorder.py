@@ -2,21 +2,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playback import frames, properties
+from playback import frames, number_of_frames, properties
 
 from robolearn.video import RecordingError, VideoWriter
 
 WIDTH, HEIGHT = 64, 48
 
 
-def grey(level: int) -> np.ndarray:
+def gray(level: int) -> np.ndarray:
     return np.full((HEIGHT, WIDTH, 3), level, dtype=np.uint8)
 
 
 def write(path: Path, count: int = 3, **options) -> Path:
     with VideoWriter(path, WIDTH, HEIGHT, 20, **options) as video:
         for k in range(count):
-            video.add(grey(40 * k))
+            video.add(gray(40 * k))
     return path
 
 
@@ -30,10 +30,10 @@ def test_a_video_has_the_frames_size_rate_and_encoding_that_every_player_knows(t
     assert (video.width, video.height, video.fps) == (WIDTH, HEIGHT, 20)
     assert video.seconds == pytest.approx(7 / 20, abs=0.01)
     assert (video.codec, video.pixels) == ("h264", "yuv420p(tv, bt709, progressive)")
-    assert len(frames(path)) == 7
+    assert number_of_frames(path) == 7
 
 
-def test_frames_keep_their_order_orientation_and_colours(tmp_path):
+def test_frames_keep_their_order_orientation_and_colors(tmp_path):
     picture = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     picture[:24, :32] = 200, 40, 40  # red in the upper left quarter
     picture[24:, 32:] = 40, 40, 200  # blue in the lower right
@@ -41,7 +41,7 @@ def test_frames_keep_their_order_orientation_and_colours(tmp_path):
         video.add(picture)
         video.add(255 - picture)
     first, second = frames(tmp_path / "a.mp4")
-    # Lossy, with colour at half resolution: exact only to some levels, away from the edges.
+    # Lossy, with color at half resolution: exact only to some levels, away from the edges.
     assert np.abs(first[8:16, 8:24] - [200, 40, 40]).max() <= 12
     assert np.abs(first[32:40, 40:56] - [40, 40, 200]).max() <= 12
     assert first[32:40, 8:24].max() <= 12
@@ -65,7 +65,7 @@ def test_only_the_video_is_left_in_the_folder(tmp_path):
 
 def test_until_it_is_finished_the_video_has_another_name(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", WIDTH, HEIGHT, 20) as video:
-        video.add(grey(0))
+        video.add(gray(0))
         assert "a.mp4" not in names(tmp_path)
     assert names(tmp_path) == ["a.mp4"]
 
@@ -76,7 +76,7 @@ def test_an_exception_leaves_no_litter_and_the_old_video_untouched(tmp_path, err
 
     def interrupted():
         with VideoWriter(tmp_path / "a.mp4", WIDTH, HEIGHT, 20, overwrite=True) as video:
-            video.add(grey(0))
+            video.add(gray(0))
             raise error
 
     with pytest.raises(error):
@@ -89,9 +89,9 @@ def test_an_existing_video_is_not_replaced_unless_asked(tmp_path):
     path = write(tmp_path / "a.mp4", count=2)
     with pytest.raises(FileExistsError, match=r"a\.mp4 exists; choose another --out or pass"):
         write(path, count=5)
-    assert len(frames(path)) == 2
+    assert number_of_frames(path) == 2
     write(path, count=5, overwrite=True)
-    assert len(frames(path)) == 5
+    assert number_of_frames(path) == 5
 
 
 @pytest.mark.parametrize(("size", "better"), [((63, 48), "64 x 48"), ((64, 47), "64 x 48")])
@@ -145,7 +145,7 @@ def test_when_ffmpeg_fails_its_last_line_is_told(tmp_path):
         with VideoWriter(folder / "a.mp4", WIDTH, HEIGHT, 20) as video:
             folder.rmdir()  # ffmpeg makes its file when the first frames have come
             for _ in range(1000):
-                video.add(grey(0))
+                video.add(gray(0))
 
     with pytest.raises(RecordingError, match=r"could not write .*a\.mp4: .*No such file"):
         into_the_void()
@@ -161,7 +161,7 @@ def test_a_name_that_looks_like_an_address_is_a_file_all_the_same(tmp_path, monk
 def test_at_any_rate_no_frame_is_lost_doubled_or_out_of_place(tmp_path, fps):
     with VideoWriter(tmp_path / "a.mp4", WIDTH, HEIGHT, fps) as video:
         for k in range(2 * fps):
-            video.add(grey(k))
+            video.add(gray(k))
     # Matroska, the file's first form, counts in milliseconds: 1 ms in 2 s is one part in 2000.
     assert properties(tmp_path / "a.mp4").fps == pytest.approx(fps, rel=1 / 1000)
     assert properties(tmp_path / "a.mp4").seconds == pytest.approx(2.0, abs=0.011)

@@ -85,15 +85,15 @@ def test_sb3s_policy_gradients_tell_values_and_probabilities_as_sb3_has_them():
     assert agent.q_values(OBS) is None
 
 
-def test_sb3s_values_are_in_units_of_reward_where_it_normalises():
-    row = SB3Row(source="", num_envs=2, normalise=True, arguments={"n_steps": 64, "gamma": 0.99})
+def test_sb3s_values_are_in_units_of_reward_where_it_normalizes():
+    row = SB3Row(source="", num_envs=2, normalize=True, arguments={"n_steps": 64, "gamma": 0.99})
     agent = train_sb3("a2c", SWING_UP, 128, 0, hyper=row)
     envs = agent.model.get_vec_normalize_env()
     observation = np.ones((1, 5), np.float32)
     with torch.inference_mode():
         seen = torch.from_numpy(envs.normalize_obs(observation))
-        normalised = agent.model.policy.predict_values(seen).item()
+        normalized = agent.model.policy.predict_values(seen).item()
     # VecNormalize divides rewards by the deviation of returns.
     scale = np.sqrt(envs.ret_rms.var + envs.epsilon)
     assert abs(scale - 1) > 0.01
-    assert agent.value(observation)[0] == pytest.approx(normalised * scale, rel=1e-5)
+    assert agent.value(observation)[0] == pytest.approx(normalized * scale, rel=1e-5)

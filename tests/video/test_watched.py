@@ -9,7 +9,7 @@ from PIL import Image
 from playback import frames, properties
 
 from robolearn.cli import main
-from robolearn.device.watch import Watch
+from robolearn.collect.trajectory_recorder import TrajectoryRecorder
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnWarning
 from robolearn.train import TrainConfig, train
@@ -20,7 +20,7 @@ from robolearn.video.rollout import Rollout
 from robolearn_envs.tasks import TASKS
 
 SWING_UP = "robolearn/CartPoleSwingUp-v0"
-SMALL = {"num_envs": 4, "rollout_steps": 16, "minibatch": 64, "hidden": (8,)}
+SMALL = {"num_envs": 4, "n_steps": 16, "batch_size": 64, "hidden_sizes": (8,)}
 SHORT = 24
 
 
@@ -50,7 +50,13 @@ def of_training(monkeypatch):
 
 def config(run, engine="torch", **options):
     env = EnvConfig(id=SWING_UP, engine=engine)
-    usual = {"steps": 480, "video_every": 200, "eval_episodes": 2, "device": "cpu"}
+    usual = {
+        "steps": 480,
+        "video_every": 200,
+        "eval_episodes": 2,
+        "test_episodes": 5,
+        "device": "cpu",
+    }
     return TrainConfig(agent="ppo", env=env, run=run, hyper=SMALL, **{**usual, **options})
 
 
@@ -71,10 +77,10 @@ def test_training_on_a_device_leaves_films_of_itself(tmp_path, of_agents):
     run = tmp_path / "run"
     command = ["train", "ppo", "--env", SWING_UP, "--engine", "torch", "--device", "cpu"]
     command += ["--steps", "280", "--video-every", "200", "--run", str(run)]
-    command += ["--num-envs", "4", "--rollout-steps", "16", "--minibatch", "64"]
+    command += ["--num-envs", "4", "--n-steps", "16", "--batch-size", "64"]
     assert main(command) == 0
     # Rounds have 64 steps, but for the last one.
-    assert of_agents == [0, 280]
+    assert of_agents == [0, 320]
     (video,), (kept,) = ((run / name).iterdir() for name in ("videos", "rollouts"))
     assert (video.name, kept.name) == ("000000256.mp4", "000000256.npz")
     rollout = Rollout.load(kept)
@@ -99,7 +105,7 @@ def test_until_an_episode_is_over_the_agent_is_filmed(tmp_path, of_agents, of_tr
     # After 64 steps of all, 16 of each, no environment has lived through 24.
     train(config(tmp_path / "run", steps=300, video_every=60))
     assert of_agents[:2] == [0, 64]
-    assert sorted({*of_agents, *of_training}) == [0, 64, 128, 192, 256, 300]
+    assert sorted({*of_agents, *of_training}) == [0, 64, 128, 192, 256, 320]
     # In 48 steps of each the first episode, of 23 at most, and another one are over.
     assert {192, 256} <= of_training.keys() <= {128, 192, 256}
     assert not of_training.keys() & set(of_agents)
@@ -109,9 +115,11 @@ def test_what_comes_late_is_called_by_the_steps_when_it_was_asked_for(
     tmp_path, of_agents, of_training, monkeypatch
 ):
     polls = []
-    monkeypatch.setattr(Watch, "arrived", property(lambda watch: polls.append(1) or False))
+    monkeypatch.setattr(
+        TrajectoryRecorder, "arrived", property(lambda watch: polls.append(1) or False)
+    )
     train(config(tmp_path / "run"))
-    assert of_agents == [0, 480]
+    assert of_agents == [0, 512]
     assert list(of_training) == [256, 448]  # waited for when the next was due, and at the end
     assert len(polls) > 3
 
@@ -127,7 +135,7 @@ def test_each_is_the_latest_by_then(tmp_path, of_agents, of_training):
 def test_nothing_is_watched_without_videos_or_on_the_host(
     tmp_path, of_agents, of_training, monkeypatch, options
 ):
-    monkeypatch.setattr(Watch, "__init__", lambda *_: pytest.fail("somebody watches"))
+    monkeypatch.setattr(TrajectoryRecorder, "__init__", lambda *_: pytest.fail("somebody watches"))
     train(config(tmp_path / "run", **options))
     assert not of_training
 

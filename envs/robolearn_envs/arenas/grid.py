@@ -12,8 +12,8 @@ CELL = 0.1
 """Side of a grid cell in m."""
 CELLS = 100
 """Cells along a side."""
-CENTRES = (2 * np.arange(CELLS) + 1 - CELLS) / 20
-"""Coordinates of the cells' centres along either axis in m. Shape (CELLS,)."""
+CENTERS = (2 * np.arange(CELLS) + 1 - CELLS) / 20
+"""Coordinates of the cells' centers along either axis in m. Shape (CELLS,)."""
 INFLATION = 0.3
 """The middle of a robot keeps this far from every surface in m: 0.1 m more than its radius."""
 WIDEST = 0.22
@@ -21,7 +21,7 @@ WIDEST = 0.22
 corners are CELL / sqrt(2) = 0.07 m from the middle."""
 
 _MOVES = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 1), (1, 2), (2, -1), (1, -2))
-"""Steps to half of a cell's 16 neighbours; the other half are their opposites."""
+"""Steps to half of a cell's 16 neighbors; the other half are their opposites."""
 
 
 def clearance(xy: Array, cylinders: Array, boxes: Array) -> Array:
@@ -50,13 +50,13 @@ def clearance(xy: Array, cylinders: Array, boxes: Array) -> Array:
 
 
 def free_cells(cylinders: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Return the cells whose centre is ``INFLATION`` from everything. Shape (CELLS, CELLS), bool.
+    """Return the cells whose center is ``INFLATION`` from everything. Shape (CELLS, CELLS), bool.
 
     Args:
         cylinders: Of one arena. Shape (K, 3 or more), m.
         boxes: Of one arena. Shape (B, 4), m.
     """
-    x, y = np.meshgrid(CENTRES, CENTRES, indexing="ij")
+    x, y = np.meshgrid(CENTERS, CENTERS, indexing="ij")
     points = np.stack([x.ravel(), y.ravel()], axis=-1)
     gaps = clearance(points, cylinders[None], boxes[None])
     return (gaps >= INFLATION - 1e-9).reshape(CELLS, CELLS)
@@ -82,7 +82,7 @@ def foothold(free: np.ndarray, xy: np.ndarray) -> tuple[int, int] | None:
         for j in range(max(row - 1, 0), min(row + 2, CELLS))
         if free[i, j]
     ]
-    away = [(CENTRES[i] - xy[0]) ** 2 + (CENTRES[j] - xy[1]) ** 2 for i, j in around]
+    away = [(CENTERS[i] - xy[0]) ** 2 + (CENTERS[j] - xy[1]) ** 2 for i, j in around]
     return around[int(np.argmin(away))] if around else None
 
 
@@ -109,7 +109,7 @@ def _edges() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def geodesic(free: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
     """Return the length of the shortest path from every free cell to the goal's.
 
-    Dijkstra (1959) over the 16-neighbour grid, whose paths are at most 2.8 % longer than
+    Dijkstra (1959) over the 16-neighbor grid, whose paths are at most 2.8 % longer than
     straight ones.
 
     Args:
@@ -145,7 +145,7 @@ def filled(distance: np.ndarray) -> np.ndarray:
 
 
 def lookup(field: Array, xy: Array, which: Array | None = None) -> Array:
-    """Return distance fields at points, bilinear between the cells' centres. Shape (N,), m.
+    """Return distance fields at points, bilinear between the cells' centers. Shape (N,), m.
 
     Args:
         field: Fields. Shape (M, CELLS, CELLS), m.

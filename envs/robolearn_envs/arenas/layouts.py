@@ -1,7 +1,7 @@
 """Random layouts: goal, obstacles and starts, drawn anew until the goal can be reached.
 
 Only additions, products and square roots are used on the way to a layout, which give the same
-bits on every machine, and every coordinate is rounded to a centimetre.
+bits on every machine, and every coordinate is rounded to a centimeter.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from robolearn_envs.arenas.grid import (
-    CENTRES,
+    CENTERS,
     HALF,
     INFLATION,
     clearance,
@@ -27,7 +27,7 @@ from robolearn_envs.streams import uniform
 Split: TypeAlias = Literal["train", "val", "test"]
 
 SPLITS: dict[str, tuple[int, ...]] = {"train": (0, 1), "val": (2,), "test": (3,)}
-"""Colours of the goal cells of each split: (column + row) mod 4. No two splits share a goal."""
+"""Colors of the goal cells of each split: (column + row) mod 4. No two splits share a goal."""
 NEAR, FAR = 2.0, 8.0
 """Shortest and longest way from a start to the goal in m."""
 STARTS = 256
@@ -106,7 +106,7 @@ class _Draws:
         self._numbers: Iterator[float] = iter(numbers.tolist())
 
     def within(self, low: float, high: float) -> float:
-        """Return the next number, between two bounds, in whole centimetres."""
+        """Return the next number, between two bounds, in whole centimeters."""
         return round(low + (high - low) * next(self._numbers), 2)
 
     def below(self, count: int) -> int:
@@ -126,10 +126,10 @@ def generate(level: int, split: str, count: int) -> Iterator[Layout]:
             yield layout
 
 
-def _candidate(level: Level, colours: tuple[int, ...], draws: _Draws) -> Layout | None:
+def _candidate(level: Level, colors: tuple[int, ...], draws: _Draws) -> Layout | None:
     """Return a random layout, or None where the goal is buried or too little room is left."""
-    cell = _goal_cell(colours, draws)
-    goal = CENTRES[list(cell)]
+    cell = _goal_cell(colors, draws)
+    goal = CENTERS[list(cell)]
     boxes = _walls(draws) if level.walls else np.zeros((0, 4))
     if _gap(goal, np.zeros((0, 7)), boxes) < 0.5:
         return None
@@ -167,7 +167,7 @@ def furnished(
         return None
     picked = uniform(np.array([choice]), np.array([0]), STARTS)[0]
     index = (picked * len(columns)).astype(np.int64)
-    starts = np.stack([CENTRES[columns[index]], CENTRES[rows[index]]], axis=-1)
+    starts = np.stack([CENTERS[columns[index]], CENTERS[rows[index]]], axis=-1)
     return Layout(goal, cylinders, boxes, filled(distance), starts)
 
 
@@ -182,10 +182,10 @@ def _gap(point: np.ndarray, cylinders: np.ndarray, boxes: np.ndarray) -> float:
     return float(clearance(point[None], cylinders[None], boxes[None])[0])
 
 
-def _goal_cell(colours: tuple[int, ...], draws: _Draws) -> tuple[int, int]:
-    """Return a cell of one of the colours, 0.6 m or more from the walls."""
+def _goal_cell(colors: tuple[int, ...], draws: _Draws) -> tuple[int, int]:
+    """Return a cell of one of the colors, 0.6 m or more from the walls."""
     column, row = 6 + draws.below(85), 6 + draws.below(88)
-    while (column + row) % 4 not in colours:
+    while (column + row) % 4 not in colors:
         column += 1
     return column, row
 

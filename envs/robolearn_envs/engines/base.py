@@ -15,7 +15,7 @@ Rows: TypeAlias = Any
 class Engine(Protocol):
     """Moves N copies of one robot and senses. It knows no reward, no episode, no action space.
 
-    Every engine takes the same generalised forces and steps the same semi-implicit Euler
+    Every engine takes the same generalized forces and steps the same semi-implicit Euler
     scheme, so that engines built from one robot agree to rounding.
     """
 
@@ -36,7 +36,7 @@ class Engine(Protocol):
             ids: Which copies. Shape (n,), integer.
             qpos: Their joint positions. Shape (n, joints).
             qvel: Their joint velocities. Shape (n, joints).
-            factors: For each randomised field of the robot the factor it is multiplied by,
+            factors: For each randomized field of the robot the factor it is multiplied by,
                 shape (n,); None leaves the copies as they are.
         """
         ...

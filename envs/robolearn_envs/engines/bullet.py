@@ -19,8 +19,8 @@ MAX_WORLDS = 512
 class BulletEngine:
     """Steps N copies one after the other, each in a physics client of its own.
 
-    Bullet cannot move a link's centre of mass after loading, so a copy whose pole is s times
-    as long is simulated in units of s metres: positions, velocities, gravity and forces are
+    Bullet cannot move a link's center of mass after loading, so a copy whose pole is s times
+    as long is simulated in units of s meters: positions, velocities, gravity and forces are
     divided by s, which leaves the equations of motion exactly the same. Only the part of
     Bullet's own damping that grows with the square of a speed differs then: by that factor s.
     """

@@ -1,7 +1,7 @@
 # pyright: reportMissingModuleSource=false, reportAttributeAccessIssue=false
 """Walls and obstacles in a Bullet world, and what sensors see of them.
 
-They stand in the robot's own world, but in millimetres, where nothing can touch them: Bullet
+They stand in the robot's own world, but in millimeters, where nothing can touch them: Bullet
 stops a ray up to a thousandth of a unit in front of a curved surface, which would be 1 mm.
 """
 
@@ -14,7 +14,7 @@ from robolearn_envs.arenas.grid import HALF
 from robolearn_envs.arenas.layouts import HEIGHT, PARKED
 from robolearn_envs.engines.bullet_world import OBSTACLE, RAY, pybullet
 
-_UNIT = 1000.0  # in a metre
+_UNIT = 1000.0  # in a meter
 _NEAR, _FAR = 0.05, 8.0  # m, of the depth camera
 _PIXEL = 2 * _NEAR / sensors.PIXELS  # m, at distance _NEAR
 

@@ -106,7 +106,7 @@ class MujocoEngine:
 
     def _set_fields(self, ids: np.ndarray, factors: dict[str, np.ndarray]) -> None:
         if not isinstance(self._robot, CartPole | DiscRobot | Rover):
-            raise TypeError(f"{type(self._robot).__name__} cannot be randomised.")
+            raise TypeError(f"{type(self._robot).__name__} cannot be randomized.")
         fields = {name: self._batch.expand(name) for name in _FIELDS}
         for link, inertial in self._robot.scaled(factors).links().items():
             body = self._batch.model.body(link).id

@@ -161,7 +161,7 @@ class WarpEngine:
             chosen: Shape (N,), bool.
             qpos: Joint positions. Shape (N, positions).
             qvel: Joint velocities. Shape (N, velocities).
-            factors: For each randomised field of the robot the factor it is multiplied by,
+            factors: For each randomized field of the robot the factor it is multiplied by,
                 shape (N,); None leaves the copies as they are.
         """
         if factors is not None:

@@ -68,14 +68,14 @@ class Camera(NamedTuple):
         rays = right * across + up * sideways - back
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
-    def area(self, centres: np.ndarray, radii: np.ndarray) -> Area:
+    def area(self, centers: np.ndarray, radii: np.ndarray) -> Area:
         """Return an area that surely holds some balls in front of the camera.
 
         Args:
-            centres: In m. Shape (n, 3).
+            centers: In m. Shape (n, 3).
             radii: In m. Shape (n,).
         """
-        right, up, back = ((centres - self.position) @ self.axes).T
+        right, up, back = ((centers - self.position) @ self.axes).T
         scale = self.height / (2 * self.slope * np.maximum(-back - radii, 0.1))  # pixels per m
         half_height, half_width = self.height / 2, self.width / 2
         return Area(
@@ -117,35 +117,35 @@ def backdrop(camera: Camera) -> np.ndarray:
     return to_bytes(surroundings(camera, rays.reshape(-1, 3))).reshape(rays.shape)
 
 
-def to_bytes(colours: np.ndarray) -> np.ndarray:
-    """Return colours in 0 ... 1 as uint8, 255 times as large."""
-    return (255 * np.clip(colours, 0, 1)).astype(np.uint8)
+def to_bytes(colors: np.ndarray) -> np.ndarray:
+    """Return colors in 0 ... 1 as uint8, 255 times as large."""
+    return (255 * np.clip(colors, 0, 1)).astype(np.uint8)
 
 
 def surroundings(camera: Camera, rays: np.ndarray) -> np.ndarray:
-    """Return the colours of floor and sky, for unit directions. Shapes (n, 3)."""
+    """Return the colors of floor and sky, for unit directions. Shapes (n, 3)."""
     above = camera.position[2] - camera.floor
     slopes = rays[:, 2] / np.hypot(rays[:, 0], rays[:, 1])
     edge = -above / _EDGE
-    colour = _sky(slopes)
+    color = _sky(slopes)
     near = slopes < edge
     reach = above / -rays[near, 2]
     # MuJoCo's headlight shines along the camera's axis.
     bright = stage.AMBIENT + stage.HEADLIGHT * camera.axes[2, 2] - stage.SUN * stage.SUNBEAM[2]
-    colour[near] = bright * _floor(camera.position[:2] + reach[:, None] * rays[near, :2], reach)
+    color[near] = bright * _floor(camera.position[:2] + reach[:, None] * rays[near, :2], reach)
     haze = np.interp(slopes, [edge / (1 - _HAZE), edge, 0], [0, 1, 0])[:, None]
-    colour += haze * (stage.HORIZON - colour)
-    return colour
+    color += haze * (stage.HORIZON - color)
+    return color
 
 
 def _sky(slopes: np.ndarray) -> np.ndarray:
-    """Return the colours of rays that rise by ``slopes`` per metre. Shape (n, 3)."""
+    """Return the colors of rays that rise by ``slopes`` per meter. Shape (n, 3)."""
     blue = np.clip(0.5 + 0.42 * slopes, 0, 1)[:, None]  # MuJoCo's gradient is half-way at 0
     return stage.HORIZON + blue * np.subtract(stage.SKY, stage.HORIZON)
 
 
 def _floor(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Return the colours of the floor in full light; far tiles are too small to tell apart.
+    """Return the colors of the floor in full light; far tiles are too small to tell apart.
 
     Args:
         points: x and y in m. Shape (n, 2).

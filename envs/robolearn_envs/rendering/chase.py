@@ -112,19 +112,19 @@ _CAMERA = """\
 """
 
 
-def _box(x: float, y: float, half_x: float, half_y: float, colour: str) -> str:
+def _box(x: float, y: float, half_x: float, half_y: float, color: str) -> str:
     middle = HEIGHT / 2
     return (
         f'    <geom type="box" pos="{x} {y} {middle}" size="{half_x} {half_y} {middle}" '
-        f'rgba="{colour}"/>\n'
+        f'rgba="{color}"/>\n'
     )
 
 
-def _cylinder(x: float, y: float, radius: float, colour: str) -> str:
+def _cylinder(x: float, y: float, radius: float, color: str) -> str:
     middle = HEIGHT / 2
     return (
         f'    <geom type="cylinder" pos="{x} {y} {middle}" size="{radius} {middle}" '
-        f'rgba="{colour}"/>\n'
+        f'rgba="{color}"/>\n'
     )
 
 

@@ -2,11 +2,14 @@
 """MuJoCo's own renderer, on an off-screen OpenGL context made with EGL.
 
 ``mujoco.Renderer`` takes its OpenGL platform from an environment variable that must be set
-before mujoco is first imported; this one does not.
+before mujoco is first imported; this one does not. All renderers of a thread share an OpenGL
+context, which in software takes 0.4 s to make; each has a framebuffer of its own in it.
 """
 
 import atexit
 import functools
+import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,8 @@ _MOST_GEOMS = 100
 _IN_SOFTWARE = ("llvmpipe", "softpipe", "swrast")
 """How Mesa's renderers that do without a graphics card name themselves."""
 _open: "weakref.WeakSet[EglRenderer]" = weakref.WeakSet()
+_contexts: "weakref.WeakSet[GLContext]" = weakref.WeakSet()
+_here = threading.local()
 
 
 class EglRenderer:
@@ -30,7 +35,7 @@ class EglRenderer:
     name = "mujoco-egl"
 
     def __init__(self, width: int, height: int) -> None:
-        """Open a context for pictures of ``width`` x ``height`` pixels.
+        """Make a renderer of pictures of ``width`` x ``height`` pixels.
 
         Raises:
             RendererUnavailable: There is no working EGL.
@@ -40,11 +45,9 @@ class EglRenderer:
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._robot: Drawable | None = None
         self._picture: mujoco.MjrContext | None = None
-        self._context = _open_context(width, height)
-        self._plain = _in_software()
+        self._context, self._plain = _context_of_this_thread()
         self._closed = False
         _open.add(self)
-        _close_at_exit()
 
     def render(self, robot: Drawable, qpos: np.ndarray) -> np.ndarray:
         """Return a new picture. Shape (height, width, 3), uint8."""
@@ -63,6 +66,7 @@ class EglRenderer:
             mujoco.mjtCatBit.mjCAT_ALL,
             self._scene,
         )
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._picture)
         mujoco.mjr_render(self._rectangle, self._scene, self._picture)
         width, height = self._size
         upside_down = np.empty((height, width, 3), dtype=np.uint8)
@@ -90,24 +94,38 @@ class EglRenderer:
             quality = self._model.vis.quality
             quality.offsamples, quality.shadowsize = 0, 0
         self._picture = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._picture)
 
     def close(self) -> None:
-        """Release the context."""
+        """Release the buffers."""
         if self._closed:
             return
         self._closed = True
         if self._picture is not None:
             self._context.make_current()
             self._picture.free()
-        self._context.free()
 
     def __del__(self) -> None:
-        """Release the context: MuJoCo would free its buffers in whichever one is current."""
+        """Release the buffers: MuJoCo would free them in whichever context is current."""
         self.close()
 
 
-def _open_context(width: int, height: int) -> "GLContext":
+def _context_of_this_thread() -> tuple["GLContext", bool]:
+    """Return the context that this thread has in this process, and whether it is in software.
+
+    Raises:
+        RendererUnavailable: There is no working EGL.
+    """
+    contexts = _here.__dict__.setdefault("contexts", {})
+    process = os.getpid()
+    if process not in contexts:  # that of the parent of a fork cannot be used
+        context = _open_context()
+        contexts[process] = context, _in_software()
+        _contexts.add(context)
+        _close_at_exit()
+    return contexts[process]
+
+
+def _open_context() -> "GLContext":
     """Return a new context, current in this thread."""
     try:
         from mujoco.egl import GLContext
@@ -120,7 +138,7 @@ def _open_context(width: int, height: int) -> "GLContext":
     ) as problem:  # whatever PyOpenGL trips on
         raise RendererUnavailable(f"No EGL library ({problem}).") from problem
     try:
-        context = GLContext(width, height)
+        context = GLContext(1, 1)  # nothing is drawn to its own surface
         context.make_current()
     except (error.Error, ImportError, RuntimeError) as problem:
         raise RendererUnavailable(f"EGL makes no context ({problem}).") from problem
@@ -144,3 +162,5 @@ def _close_at_exit() -> None:
 def _close_all() -> None:
     for renderer in list(_open):
         renderer.close()
+    for context in list(_contexts):
+        context.free()

@@ -19,7 +19,7 @@ SIZES = {"both": (960, 480), "top": (480, 480), "chase": (640, 480)}
 """Usual width and height of each view in pixels."""
 
 _MARGIN = (232, 236, 242)
-"""Colour beside a square map in a frame that is not square."""
+"""Color beside a square map in a frame that is not square."""
 
 
 class NavigationPictures:

@@ -22,7 +22,7 @@ planes, which are in the backdrop already, and what MuJoCo does not draw either.
 _GROUPS = 6  # in MuJoCo
 _DRAWN = 3  # groups MuJoCo draws unless told otherwise
 _EDGE = 12 / 255
-"""Difference in brightness between neighbours that is drawn more finely."""
+"""Difference in brightness between neighbors that is drawn more finely."""
 
 
 class SoftwareRenderer:
@@ -100,8 +100,8 @@ class SoftwareRenderer:
         rays = self._camera.rays(area).reshape(-1, 3)
         geom, _, normals = self._hits(rays, groups)
         struck = geom >= 0
-        colours = self._shaded(geom[struck], normals[struck], rays[struck])
-        samples.reshape(-1, 3)[struck] = to_bytes(colours)
+        colors = self._shaded(geom[struck], normals[struck], rays[struck])
+        samples.reshape(-1, 3)[struck] = to_bytes(colors)
         return samples
 
     def _anew(self) -> np.ndarray:
@@ -118,24 +118,24 @@ class SoftwareRenderer:
         return to_bytes(picture)
 
     def _seen(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the colours at points of the picture, in pixels. Shape (..., 3), 0 ... 1."""
+        """Return the colors at points of the picture, in pixels. Shape (..., 3), 0 ... 1."""
         rays = self._camera.through(rows, columns).reshape(-1, 3)
         geom, distance, normals = self._hits(rays, (_STILL, _MOVING))
         struck = geom >= 0
-        colours = np.empty((len(rays), 3))
-        colours[struck] = self._shaded(geom[struck], normals[struck], rays[struck])
-        colours[~struck] = surroundings(self._camera, rays[~struck])
-        self._glaze(colours, rays, np.where(struck, distance, np.inf))
-        return np.clip(colours, 0, 1).reshape(*rows.shape, 3)
+        colors = np.empty((len(rays), 3))
+        colors[struck] = self._shaded(geom[struck], normals[struck], rays[struck])
+        colors[~struck] = surroundings(self._camera, rays[~struck])
+        self._glaze(colors, rays, np.where(struck, distance, np.inf))
+        return np.clip(colors, 0, 1).reshape(*rows.shape, 3)
 
-    def _glaze(self, colours: np.ndarray, rays: np.ndarray, behind: np.ndarray) -> None:
+    def _glaze(self, colors: np.ndarray, rays: np.ndarray, behind: np.ndarray) -> None:
         """Draw the nearest thing one sees through over what is ``behind`` it, in m."""
         at = np.flatnonzero(self._near_glass(rays))
         geom, distance, normals = self._hits(rays[at], (_GLASS,))
         tinted = (geom >= 0) & (distance < behind[at])
         at, geom = at[tinted], geom[tinted]
         tint = self._shaded(geom, normals[tinted], rays[at])
-        colours[at] += self._model.geom_rgba[geom, 3:] * (tint - colours[at])
+        colors[at] += self._model.geom_rgba[geom, 3:] * (tint - colors[at])
 
     def _near_glass(self, rays: np.ndarray) -> np.ndarray:
         """Return which rays pass the balls around things one sees through. Shape (n,), bool."""
@@ -148,7 +148,7 @@ class SoftwareRenderer:
         return near
 
     def _shaded(self, geom: np.ndarray, normals: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        """Return the colours of lit surfaces. Shape (n, 3)."""
+        """Return the colors of lit surfaces. Shape (n, 3)."""
         return self._model.geom_rgba[geom, :3] * light(normals, rays)[:, None]
 
     def _hits(
@@ -184,7 +184,7 @@ class SoftwareRenderer:
 
 
 def _edges(picture: np.ndarray) -> np.ndarray:
-    """Return the pixels that differ much from a neighbour. Shape (H, W), bool."""
+    """Return the pixels that differ much from a neighbor. Shape (H, W), bool."""
     found = np.zeros(picture.shape[:2], dtype=np.bool_)
     for channel in np.moveaxis(picture, -1, 0):
         steep = np.abs(np.diff(channel, axis=0)) > _EDGE

@@ -37,7 +37,7 @@ class TinyRenderer:
         for joint, position in enumerate(qpos):
             pybullet.resetJointState(self._body, joint, position, physicsClientId=self._client)
         width, height = self._width * OVERSAMPLE, self._height * OVERSAMPLE
-        _, _, colour, _, body = pybullet.getCameraImage(
+        _, _, color, _, body = pybullet.getCameraImage(
             width,
             height,
             self._view,
@@ -54,7 +54,7 @@ class TinyRenderer:
         samples = self._backdrop.copy()
         # A Bullet built without NumPy returns flat tuples.
         drawn = np.reshape(body, (height, width)) >= 0
-        samples[drawn] = np.reshape(colour, (height, width, 4))[drawn, :3]
+        samples[drawn] = np.reshape(color, (height, width, 4))[drawn, :3]
         return shrink(samples)
 
     def _load(self, robot: Drawable) -> None:

@@ -21,24 +21,24 @@ _GRID = 1.0  # m
 _SMALLEST = 160  # pixels; smaller pictures have no room for words
 _COMFORTABLE = 1.0  # m of clearance that are drawn all green
 
-Colour: TypeAlias = tuple[int, int, int, int]
+Color: TypeAlias = tuple[int, int, int, int]
 Point: TypeAlias = tuple[float, float]
 
 
-def _colour(words: str, alpha: float = 1.0) -> Colour:
-    """Return one of the stage's colours for Pillow."""
+def _color(words: str, alpha: float = 1.0) -> Color:
+    """Return one of the stage's colors for Pillow."""
     red, green, blue, _ = (round(255 * float(word)) for word in words.split())
     return red, green, blue, round(255 * alpha)
 
 
-_WHITE: Colour = (255, 255, 255, 255)
-_FLOOR: Colour = (246, 248, 251, 255)
-_LINES: Colour = (224, 229, 236, 255)
-_WALL = _colour(stage.POST)
-_OUTLINE = _colour(stage.RAIL)
-_PATH = _colour(stage.CART)
-_SENSED: Colour = (20, 150, 190, 255)
-_HAZE: Colour = (*_SENSED[:3], 26)
+_WHITE: Color = (255, 255, 255, 255)
+_FLOOR: Color = (246, 248, 251, 255)
+_LINES: Color = (224, 229, 236, 255)
+_WALL = _color(stage.POST)
+_OUTLINE = _color(stage.RAIL)
+_PATH = _color(stage.CART)
+_SENSED: Color = (20, 150, 190, 255)
+_HAZE: Color = (*_SENSED[:3], 26)
 _BAD, _GOOD = np.array([214, 48, 40]), np.array([24, 150, 80])
 
 _ROUND = np.linspace(0, 2 * math.pi, 360, endpoint=False)[None]
@@ -83,7 +83,7 @@ class TopView:
 
 
 class _Chart:
-    """Draws on an image in metres; widths and sizes of words are in pixels of 480."""
+    """Draws on an image in meters; widths and sizes of words are in pixels of 480."""
 
     def __init__(self, image: Image.Image) -> None:
         self._canvas = ImageDraw.Draw(image, "RGBA")
@@ -100,8 +100,8 @@ class _Chart:
         self,
         middle: Sequence[float],
         radius: float,
-        fill: Colour | None = None,
-        outline: Colour | None = None,
+        fill: Color | None = None,
+        outline: Color | None = None,
         width: float = 1.0,
     ) -> None:
         """Draw a disc or, without ``fill``, a circle."""
@@ -110,7 +110,7 @@ class _Chart:
         box = (x - r, y - r, x + r, y + r)
         self._canvas.ellipse(box, fill=fill, outline=outline, width=self._width(width))
 
-    def dot(self, middle: Sequence[float], size: float, fill: Colour) -> None:
+    def dot(self, middle: Sequence[float], size: float, fill: Color) -> None:
         """Draw a disc of some pixels' radius."""
         self.disc(middle, size * self._fine / self._scale, fill=fill)
 
@@ -118,8 +118,8 @@ class _Chart:
         self,
         middle: Sequence[float],
         half: Sequence[float],
-        fill: Colour,
-        outline: Colour | None = None,
+        fill: Color,
+        outline: Color | None = None,
     ) -> None:
         """Draw an upright rectangle."""
         left, top = self._at(middle[0] - half[0], middle[1] + half[1])
@@ -127,16 +127,16 @@ class _Chart:
         corners = (left, top, right, bottom)
         self._canvas.rectangle(corners, fill=fill, outline=outline, width=self._width(1))
 
-    def line(self, points: Sequence[Sequence[float]], fill: Colour, width: float) -> None:
+    def line(self, points: Sequence[Sequence[float]], fill: Color, width: float) -> None:
         """Draw a line through points."""
         pixels = [self._at(x, y) for x, y in points]
         self._canvas.line(pixels, fill=fill, width=self._width(width), joint="curve")
 
-    def polygon(self, points: Sequence[Sequence[float]], fill: Colour) -> None:
+    def polygon(self, points: Sequence[Sequence[float]], fill: Color) -> None:
         """Fill a polygon."""
         self._canvas.polygon([self._at(x, y) for x, y in points], fill=fill)
 
-    def label(self, middle: Sequence[float], words: str, fill: Colour) -> None:
+    def label(self, middle: Sequence[float], words: str, fill: Color) -> None:
         """Write white words on a pill."""
         x, y = self._at(middle[0], middle[1])
         size = self._width(12)
@@ -158,27 +158,27 @@ def _draw_ground(chart: _Chart, situation: Situation) -> None:
         chart.line(((k, -HALF), (k, HALF)), _LINES, 1)
         chart.line(((-HALF, k), (HALF, k)), _LINES, 1)
     for box in situation.boxes.tolist():
-        chart.box(box[:2], box[2:], _colour(stage.OBSTACLE), _OUTLINE)
+        chart.box(box[:2], box[2:], _color(stage.OBSTACLE), _OUTLINE)
     for x, y, radius in situation.cylinders[~situation.moves, :3].tolist():
-        chart.disc((x, y), radius, _colour(stage.OBSTACLE), _OUTLINE)
+        chart.disc((x, y), radius, _color(stage.OBSTACLE), _OUTLINE)
     far, thick = (HALF + EXTENT) / 2, (EXTENT - HALF) / 2
     for side in (-far, far):
         chart.box((side, 0), (thick, EXTENT), _WALL)
         chart.box((0, side), (EXTENT, thick), _WALL)
     for x, y, _, dx, dy, *_ in situation.cylinders[situation.moves].tolist():
         ends = (x - dx, y - dy), (x + dx, y + dy)
-        chart.line(ends, _colour(stage.MOVER, 0.6), 1)
+        chart.line(ends, _color(stage.MOVER, 0.6), 1)
         for end in ends:
-            chart.dot(end, 2, _colour(stage.MOVER, 0.6))
+            chart.dot(end, 2, _color(stage.MOVER, 0.6))
     goal = situation.goal.tolist()
-    chart.disc(goal, ARRIVED, _colour(stage.GOAL, 0.25), _colour(stage.GOAL), 1.5)
-    chart.disc(goal, ARRIVED / 3, _colour(stage.GOAL))
+    chart.disc(goal, ARRIVED, _color(stage.GOAL, 0.25), _color(stage.GOAL), 1.5)
+    chart.disc(goal, ARRIVED / 3, _color(stage.GOAL))
     chart.disc(situation.trail[0, :2].tolist(), 0.14, _WHITE, _PATH, 1.5)
 
 
 def _draw_movers(chart: _Chart, situation: Situation) -> None:
     for x, y, radius in situation.now[situation.moves].tolist():
-        chart.disc((x, y), radius, _colour(stage.MOVER), _colour("0.70 0.36 0.08 1"))
+        chart.disc((x, y), radius, _color(stage.MOVER), _color("0.70 0.36 0.08 1"))
 
 
 def _draw_lidar(chart: _Chart, situation: Situation) -> None:
@@ -238,15 +238,15 @@ def _draw_clearance(chart: _Chart, situation: Situation, radius: float, words: b
     gap = max(0.0, away - radius)
     mixed = _BAD + (_GOOD - _BAD) * min(1.0, gap / _COMFORTABLE)
     red, green, blue = mixed.round().astype(int).tolist()
-    colour = red, green, blue, 255
+    color = red, green, blue, 255
     if gap > 0:
         rim = xy + (nearest - xy) * (radius / away)
-        chart.line((rim.tolist(), nearest.tolist()), colour, 2.2)
-        chart.dot(nearest.tolist(), 2.6, colour)
+        chart.line((rim.tolist(), nearest.tolist()), color, 2.2)
+        chart.dot(nearest.tolist(), 2.6, color)
     if words:
         x, y = np.clip(xy, 0.6 - HALF, HALF - 0.6).tolist()
         up = 1 if nearest[1] <= xy[1] else -1
-        chart.label((x, y + up * 0.5), f"{gap:.2f} m", colour)
+        chart.label((x, y + up * 0.5), f"{gap:.2f} m", color)
 
 
 def nearest_surface(xy: np.ndarray, cylinders: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ class Inertial(NamedTuple):
     """Mass properties of one link; floats, or arrays with one entry per copy."""
 
     mass: Array  # kg
-    com: Array  # m, centre of mass along the link's z axis
-    inertia: Array  # kg m^2, about the link's x and y axes through the centre of mass
+    com: Array  # m, center of mass along the link's z axis
+    inertia: Array  # kg m^2, about the link's x and y axes through the center of mass
     spin: Array  # kg m^2, about the link's z axis
 
 
@@ -31,8 +31,8 @@ class Robot(Protocol):
     """All joints, in order."""
     floating: ClassVar[bool]
     """Whether the base moves freely, with seven positions and six velocities before the joints'."""
-    randomised: ClassVar[tuple[str, ...]]
-    """Fields that domain randomisation multiplies."""
+    randomized: ClassVar[tuple[str, ...]]
+    """Fields that domain randomization multiplies."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -99,7 +99,7 @@ class MobileRobot(Robot, Protocol):
         ...
 
     def links(self) -> dict[str, Inertial]:
-        """Return the mass properties of each link that randomisation changes."""
+        """Return the mass properties of each link that randomization changes."""
         ...
 
 

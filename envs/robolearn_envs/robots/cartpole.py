@@ -39,7 +39,7 @@ class CartPole:
     actuated: ClassVar[tuple[str, ...]] = ("slider",)
     joints: ClassVar[tuple[str, ...]] = ("slider", "hinge")
     floating: ClassVar[bool] = False
-    randomised: ClassVar[tuple[str, ...]] = ("cart_mass", "pole_mass", "pole_length")
+    randomized: ClassVar[tuple[str, ...]] = ("cart_mass", "pole_mass", "pole_length")
 
     def scaled(self, factors: Mapping[str, Array]) -> "CartPole":
         """Return a copy whose named fields are multiplied by ``factors``."""
@@ -47,7 +47,7 @@ class CartPole:
 
     def at(self, index: int) -> "CartPole":
         """Return copy ``index`` of a robot with array fields, with plain float fields."""
-        return replace(self, **{n: float(getattr(self, n)[index]) for n in self.randomised})
+        return replace(self, **{n: float(getattr(self, n)[index]) for n in self.randomized})
 
     def links(self) -> dict[str, Inertial]:
         """Return the mass properties of each link."""
@@ -175,7 +175,7 @@ class ControlSuiteCartPole:
     actuated: ClassVar[tuple[str, ...]] = ("slider",)
     joints: ClassVar[tuple[str, ...]] = ("slider", "hinge_1")
     floating: ClassVar[bool] = False
-    randomised: ClassVar[tuple[str, ...]] = ()
+    randomized: ClassVar[tuple[str, ...]] = ()
 
     def to_mjcf(self, timestep: float) -> str:
         """Return the MuJoCo model: RK4, damped joints, a soft stop at either end of the slider."""

@@ -35,7 +35,7 @@ class DiscRobot:
     actuated: ClassVar[tuple[str, ...]] = ("x", "y", "heading")
     joints: ClassVar[tuple[str, ...]] = ("x", "y", "heading")
     floating: ClassVar[bool] = False
-    randomised: ClassVar[tuple[str, ...]] = ("mass",)
+    randomized: ClassVar[tuple[str, ...]] = ("mass",)
 
     def scaled(self, factors: Mapping[str, Array]) -> "DiscRobot":
         """Return a copy whose named fields are multiplied by ``factors``."""
@@ -43,7 +43,7 @@ class DiscRobot:
 
     def at(self, index: int) -> "DiscRobot":
         """Return copy ``index`` of a robot with array fields, with plain float fields."""
-        return replace(self, **{n: float(getattr(self, n)[index]) for n in self.randomised})
+        return replace(self, **{n: float(getattr(self, n)[index]) for n in self.randomized})
 
     def links(self) -> dict[str, Inertial]:
         """Return the mass properties of the base: a uniform flat disc."""

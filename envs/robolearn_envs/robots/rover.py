@@ -17,7 +17,7 @@ _CHASSIS = 0.03
 class Rover:
     """Two driven wheels left and right, a frictionless caster in front and one behind.
 
-    Wheels roll on crowned tyres: they touch the floor in a single point, in every engine. Its
+    Wheels roll on crowned tires: they touch the floor in a single point, in every engine. Its
     coordinates are those of the base (x forward, z up, see :class:`Robot`) and the angles of the
     left and the right wheel (rad, positive rolls forward).
     """
@@ -52,7 +52,7 @@ class Rover:
     actuated: ClassVar[tuple[str, ...]] = ("left", "right")
     joints: ClassVar[tuple[str, ...]] = ("left", "right")
     floating: ClassVar[bool] = True
-    randomised: ClassVar[tuple[str, ...]] = ("mass",)
+    randomized: ClassVar[tuple[str, ...]] = ("mass",)
 
     def scaled(self, factors: Mapping[str, Array]) -> "Rover":
         """Return a copy whose named fields are multiplied by ``factors``."""
@@ -60,7 +60,7 @@ class Rover:
 
     def at(self, index: int) -> "Rover":
         """Return copy ``index`` of a robot with array fields, with plain float fields."""
-        return replace(self, **{n: float(getattr(self, n)[index]) for n in self.randomised})
+        return replace(self, **{n: float(getattr(self, n)[index]) for n in self.randomized})
 
     def links(self) -> dict[str, Inertial]:
         """Return the mass properties of the chassis."""
@@ -142,7 +142,7 @@ class Rover:
       <body name="{name}" pos="0 {side * self.track / 2} 0">
         <inertial pos="0 0 0" mass="{self.wheel_mass}" diaginertia="{ball} {ball} {ball}"/>
         <joint name="{name}" type="hinge" axis="0 1 0"/>
-        <geom name="{name}_tyre" type="sphere" size="{self.wheel_radius}" conaffinity="1" group="4" friction="{self.friction} 0 0" priority="1" condim="3"/>
+        <geom name="{name}_tire" type="sphere" size="{self.wheel_radius}" conaffinity="1" group="4" friction="{self.friction} 0 0" priority="1" condim="3"/>
         <geom name="{name}" type="cylinder" size="{self.wheel_radius} 0.02" zaxis="0 1 0" group="1" rgba="{POST}"/>
         <geom name="{name}_spoke" type="box" size="{0.85 * self.wheel_radius} 0.022 0.01" group="1" rgba="{HUB}"/>
       </body>

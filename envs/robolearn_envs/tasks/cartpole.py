@@ -31,7 +31,7 @@ SPIN = 40.0
 """Bound of observed pole speeds in rad/s."""
 STANDING = 0.995
 """cos(theta) above which the pole stands: within 5.7 degrees of upright."""
-CENTRED = 0.25
+CENTERED = 0.25
 """Distance from the rail's middle in m within which a standing pole counts."""
 
 MOST_FORCES = 101
@@ -41,7 +41,7 @@ Choices: TypeAlias = tuple[tuple[float, ...], ...]
 """Command of each discrete action."""
 
 _STANDS = (
-    "the pole stood over the middle (cos(theta) > ``STANDING`` and |x| < ``CENTRED`` m) at each "
+    "the pole stood over the middle (cos(theta) > ``STANDING`` and |x| < ``CENTERED`` m) at each "
     "of the last ``hold_steps`` steps"
 )
 
@@ -70,7 +70,7 @@ def _upright(theta: Array) -> Array:
 
 
 def _smooth_reward(qpos: Array, qvel: Array, command: Array, *, far: float) -> Array:
-    """Product of how upright, centred, gentle and slow a cart-pole is, in [0, 1].
+    """Product of how upright, centered, gentle and slow a cart-pole is, in [0, 1].
 
     dm_control's smooth cart-pole reward (Tassa et al., 2018) with ``far`` as a parameter: a pole
     at rest, upright over the middle of the rail, earns 1 under no control.
@@ -79,12 +79,12 @@ def _smooth_reward(qpos: Array, qvel: Array, command: Array, *, far: float) -> A
         qpos: Positions. Shape (N, 2).
         qvel: Velocities. Shape (N, 2).
         command: In [-1, 1]. Shape (N, 1).
-        far: Distance from the middle in m that counts as far, where ``centred`` is 0.55.
+        far: Distance from the middle in m that counts as far, where ``centered`` is 0.55.
     """
-    centred = (1 + tolerance(qpos[:, 0], margin=far)) / 2
+    centered = (1 + tolerance(qpos[:, 0], margin=far)) / 2
     gentle = (4 + tolerance(command[:, 0], margin=1.0, value_at_margin=0, sigmoid="quadratic")) / 5
     slow = (1 + tolerance(qvel[:, 1], margin=5.0)) / 2
-    return _upright(qpos[:, 1]) * centred * gentle * slow
+    return _upright(qpos[:, 1]) * centered * gentle * slow
 
 
 def _observe_swing(qpos: Array, qvel: Array) -> Array:
@@ -96,7 +96,7 @@ def _observe_swing(qpos: Array, qvel: Array) -> Array:
 def _stands(qpos: Array) -> Array:
     """Return where the pole stands over the middle."""
     xp = namespace(qpos)
-    return (xp.cos(qpos[:, 1]) > STANDING) & (xp.abs(qpos[:, 0]) < CENTRED)
+    return (xp.cos(qpos[:, 1]) > STANDING) & (xp.abs(qpos[:, 0]) < CENTERED)
 
 
 class _CartPoleTask(ABC):
@@ -321,10 +321,10 @@ class CartPoleSwingUp(_CartPoleTask):
         return _observe_swing(qpos, qvel)
 
     def reward(self, qpos: Array, qvel: Array, command: Array, memory: Memory) -> Array:
-        """Return `upright * centred * gentle * slow`, in [0, 1]; u is the command in [-1, 1].
+        """Return `upright * centered * gentle * slow`, in [0, 1]; u is the command in [-1, 1].
 
         * `upright = (1 + cos(theta)) / 2`
-        * `centred = (1 + 0.1^((x / far)^2)) / 2` with far = ``far`` m
+        * `centered = (1 + 0.1^((x / far)^2)) / 2` with far = ``far`` m
         * `gentle = (5 - u^2) / 5`
         * `slow = (1 + 0.1^((theta_dot / 5)^2)) / 2`
         """
@@ -394,10 +394,10 @@ class CartPoleDMC(_CartPoleTask):
         return _observe_swing(qpos, qvel)
 
     def reward(self, qpos: Array, qvel: Array, command: Array, memory: Memory) -> Array:
-        """Return `upright * centred * gentle * slow`, in [0, 1]; u is the command in [-1, 1].
+        """Return `upright * centered * gentle * slow`, in [0, 1]; u is the command in [-1, 1].
 
         * `upright = (1 + cos(theta)) / 2`
-        * `centred = (1 + 0.1^((x / far)^2)) / 2` with far = ``far`` m
+        * `centered = (1 + 0.1^((x / far)^2)) / 2` with far = ``far`` m
         * `gentle = (5 - u^2) / 5`
         * `slow = (1 + 0.1^((theta_dot / 5)^2)) / 2`
         """

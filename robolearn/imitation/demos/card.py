@@ -45,7 +45,7 @@ class Card:
     expert: str
     """Who acted: lqr, swingup, planner, random, human, or an agent's run folder."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """What the expert's behaviour depends on, by name."""
+    """What the expert's behavior depends on, by name."""
     noise: float | None = None
     """Of discrete actions: the part drawn at random. Of others: the standard deviation of what was
     added, in halves of the actions' range."""

@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from robolearn.agents.base import Predictor
 from robolearn.agents.load import load_agent
+from robolearn.agents.protocols import Policy
 from robolearn.environments import EnvConfig, TrainingEnvs
 from robolearn.errors import RobolearnError
 from robolearn.imitation.demos.noise import uniform
@@ -36,7 +36,7 @@ class Expert:
     name: str
     parameters: Mapping[str, Any]
     """What it depends on, as JSON can hold it, by name."""
-    make: Callable[[VectorEnv, int], Predictor]
+    make: Callable[[VectorEnv, int], Policy]
     """Returns it for some environments; the seed is of what is random in it, if anything is."""
 
 

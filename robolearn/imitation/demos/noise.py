@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from robolearn.errors import RobolearnError
-from robolearn.spaces import ActionSpace
+from robolearn.spaces import SingleSpace
 
 _AHEAD = 64  # steps whose random numbers are drawn at once
 _STREAM = 0x6E6F697365  # keeps these random numbers apart from any others of the same seed
@@ -17,7 +17,7 @@ _STREAM = 0x6E6F697365  # keeps these random numbers apart from any others of th
 class Noise:
     """Disturbs actions; every episode has random numbers of its own, whoever else is recorded."""
 
-    def __init__(self, space: ActionSpace, amount: float, seeds: Sequence[int]) -> None:
+    def __init__(self, space: SingleSpace, amount: float, seeds: Sequence[int]) -> None:
         """Prepare for some episodes.
 
         Args:

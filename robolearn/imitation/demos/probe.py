@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from robolearn.agents.defaults import usual_config
+from robolearn.agents.defaults import default_config
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError
@@ -87,8 +87,8 @@ def _probe(demos: Demonstrations, updates: int, seed: int) -> Iterator[Finding]:
 
 def _cloned(demos: Demonstrations, env: EnvConfig, updates: int, seed: int) -> float:
     """Return the mean return of a clone."""
-    usual = usual_config(PPOConfig, "ppo", env.id, None)
-    agent = PPO(env, replace(usual, memory=0), seed=seed, device="cpu")
+    usual = default_config(PPOConfig, "ppo", env.id, None)
+    agent = PPO(env, replace(usual, gru_hidden_size=0), seed=seed, device="cpu")
     try:
         require_for(demos, agent.envs)
         how = CloneConfig(updates=updates, try_every=updates, try_episodes=EPISODES)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from robolearn.agents.base import Predictor
+from robolearn.agents.protocols import Policy
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.imitation.demos.episodes import Demonstration
@@ -131,9 +131,7 @@ class Waves:
 class _Wave:
     """Environments that begin together; each is kept until its first episode has ended."""
 
-    def __init__(
-        self, envs: VectorEnv, policy: Predictor, noise: Noise, seeds: Sequence[int]
-    ) -> None:
+    def __init__(self, envs: VectorEnv, policy: Policy, noise: Noise, seeds: Sequence[int]) -> None:
         """Reset the environments."""
         self._envs, self._policy, self._noise, self._seeds = envs, policy, noise, seeds
         self._space, self._actions = envs.single_observation_space, envs.single_action_space

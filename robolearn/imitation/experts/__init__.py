@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from gymnasium.vector import VectorEnv
 
-from robolearn.agents.base import Predictor
+from robolearn.agents.protocols import Policy
 from robolearn.errors import RobolearnError
 from robolearn.imitation.experts.lqr import LQRExpert
 from robolearn.imitation.experts.planner import PlannerExpert
@@ -15,7 +15,7 @@ from robolearn_envs.vector import RoboVectorEnv
 class ExpertClass(Protocol):
     """Makes experts for batches of environments."""
 
-    def __call__(self, envs: RoboVectorEnv) -> Predictor:
+    def __call__(self, envs: RoboVectorEnv) -> Policy:
         """Return an expert for these very environments, whose state it reads."""
         ...
 
@@ -31,7 +31,7 @@ EXPERTS: dict[str, ExpertClass] = {
 """By task."""
 
 
-def expert_for(envs: VectorEnv[Any, Any, Any]) -> Predictor:
+def expert_for(envs: VectorEnv[Any, Any, Any]) -> Policy:
     """Return the expert of some environments.
 
     Raises:

@@ -37,7 +37,7 @@ def quickest_engine(task: Task) -> str:
     return "analytic" if "analytic" in task.engines else task.engines[0]
 
 
-def linearise(task: Task, robot: Robot, engine: str) -> tuple[np.ndarray, np.ndarray]:
+def linearize(task: Task, robot: Robot, engine: str) -> tuple[np.ndarray, np.ndarray]:
     """Return how one environment step changes states near upright, z' = A z + B command.
 
     Central differences of the step the environments make: the task's force on that engine.
@@ -50,20 +50,23 @@ def linearise(task: Task, robot: Robot, engine: str) -> tuple[np.ndarray, np.nda
     Returns:
         A of shape (4, 4) and B of shape (4, 1), for z = (x, theta, x_dot, theta_dot).
     """
-    off = _NUDGE * np.concatenate([np.eye(5), -np.eye(5)])  # (10, z and command)
-    copies = make_engine(engine, robot, task.timestep, len(off), threads=1)
-    copies.reset(np.arange(len(off)), off[:, :2], off[:, 2:4], None)
-    for _ in range(task.substeps):
-        copies.step(task.force(copies.qpos, copies.qvel, off[:, 4:]))
-    after = np.concatenate([copies.qpos, copies.qvel], axis=1)
+    nudges = _NUDGE * np.eye(5)  # of z and command
+    copies = make_engine(engine, robot, task.timestep, len(nudges), threads=1)
+
+    def after(start: np.ndarray) -> np.ndarray:
+        copies.reset(np.arange(len(start)), start[:, :2], start[:, 2:4], None)
+        for _ in range(task.substeps):
+            copies.step(task.force(copies.qpos, copies.qvel, start[:, 4:]))
+        return np.concatenate([copies.qpos, copies.qvel], axis=1)
+
+    slope = (after(nudges) - after(-nudges)).T / (2 * _NUDGE)
     copies.close()
-    slope = (after[:5] - after[5:]).T / (2 * _NUDGE)
     return slope[:, :4], slope[:, 4:]
 
 
 def regulate(task: Task, robot: Robot) -> Regulator:
     """Return the regulator that is optimal for ``WEIGHTS`` near upright."""
-    a, b = linearise(task, robot, quickest_engine(task))
+    a, b = linearize(task, robot, quickest_engine(task))
     cost = solve_discrete_are(a, b, np.diag(WEIGHTS), np.eye(1))
     return Regulator(np.linalg.solve(1 + b.T @ cost @ b, b.T @ cost @ a)[0], cost)
 

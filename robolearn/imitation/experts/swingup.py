@@ -37,7 +37,7 @@ _PROBE = 1.0  # N
 class Dynamics(NamedTuple):
     """The four numbers that say how a cart-pole moves; floats, or arrays of shape (N,).
 
-    For a pole of mass m, with its centre l off the hinge and inertia J about the hinge:
+    For a pole of mass m, with its center l off the hinge and inertia J about the hinge:
     """
 
     total: Any  # kg, mass of cart and pole

@@ -1,0 +1,12 @@
+"""What every test of imitation leaves to the next."""
+
+import pytest
+
+from robolearn_envs.arenas.bank import bank
+
+
+@pytest.fixture(autouse=True)
+def _one_bank_at_a_time():
+    """Forget cached layouts of 50 MB after each test; hardly two of them need the same."""
+    yield
+    bank.cache_clear()
