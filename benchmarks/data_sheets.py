@@ -1,147 +1,176 @@
-"""Writes envs/README.md: a data sheet for each environment, read from the classes themselves.
+"""Fills in the tables and data sheets of envs/README.md, read from the classes themselves.
 
     python -m benchmarks.data_sheets
 
-Nothing is said twice: where a docstring names a number as ``NAME`` its value is put in its place.
+The text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` is replaced by that of ``PARTS``;
+all else is written by hand. Where a docstring names a number as ``NAME`` its value is put in its
+place.
 """
 
+import math
+import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.arena_sheet import arenas, own_layouts
-from benchmarks.docstrings import about, arguments, attributes, default, plain, table, told
+from benchmarks.arena_sheet import constants, levels, own_layouts, sensors, splits
+from benchmarks.docstrings import (
+    about,
+    arguments,
+    as_code,
+    attributes,
+    default,
+    plain,
+    table,
+    with_numbers,
+)
 from benchmarks.evidence import parity, scores
-from benchmarks.first_steps_sheet import first_sheet, first_steps, index_rows
-from robolearn_envs import FIRST_STEPS, NAMESPACE
+from benchmarks.toy_sheet import finite_mdp, index_rows, toy_sheets
+from robolearn_envs import ENVS
+from robolearn_envs.config import ACTION_DELAY, MOTOR
+from robolearn_envs.registry import keyword_names, supported_engines, task_of
 from robolearn_envs.rendering import RENDERERS
 from robolearn_envs.rendering.navigation import SIZES
-from robolearn_envs.robots import DiscRobot, Robot, Rover
-from robolearn_envs.tasks import TASKS
-from robolearn_envs.tasks.base import Quantity, Task
+from robolearn_envs.robots import DiffDriveRobot, Robot, UnicycleRobot
+from robolearn_envs.tasks.base import Field, Task
 from robolearn_envs.torch_vector import TorchVectorEnv
 from robolearn_envs.vector import RoboVectorEnv
 
 README = Path(__file__).parents[1] / "envs" / "README.md"
-INTRODUCTION = """\
-One sheet per environment. Everything is in SI units and radians; axes are right-handed. In tables
-of observations and actions *unit* is what 1 stands for: an entry of 0.4 whose unit is 5 m means
-2 m. Observations are float32 and clipped to min and max; so are actions. What ends an episode for
-good is *terminated*; a time limit is *truncated*. `gym.make_vec(id, num_envs=64, ...)` makes a
-batch with the same options."""
-IMPORTS = "import gymnasium as gym\nimport robolearn_envs"
 
 
 def options(task: Task) -> str:
     """Return the table of a task's keyword arguments."""
-    engines = ", ".join(f"`'{engine}'`" for engine in task.engines)
-    if task.device_engines:
-        there = ", ".join(f"`'{engine}'`" for engine in task.device_engines)
-        engines += f"; batches on a device {there}"
-    varied = ", ".join(f"`{field}`" for field in task.robot.randomized)
-    about_noise = f" Sensors: {about(task.disturb, type(task))}" if task.sensor_draws else ""
-    randomize = (
-        f"r in [0, 1): what the action commands (see Action) and {varied} are multiplied by "
-        f"factors uniform in (1 - r, 1 + r), anew each episode.{about_noise}"
-    )
+    cls = type(task)
+    engines = supported_engines(task)
     rows = [
-        ("`engine`", f"`'{task.engines[0]}'`", engines),
+        ("`engine`", f"`'{engines[0]}'`", ", ".join(f"`'{engine}'`" for engine in engines)),
         ("`action`", f"`'{task.default_action}'`", "`'continuous'` or `'discrete'`"),
-        ("`randomize`", "`0.0`", randomize if varied else "0 only: a fixed public definition"),
+        ("`domain_randomization`", "`0.0`", randomization(task)),
     ]
-    said = arguments(type(task).__init__, type(task))
-    for name in task.options:
-        rows.append((f"`{name}`", default(type(task).__init__, name), said[name]))
+    said: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        said |= arguments(base.__init__, cls)
+    rows += [(f"`{name}`", default(cls.__init__, name), said[name]) for name in keyword_names(cls)]
     return table(("option", "default", "meaning"), rows)
 
 
-def one_unit(quantity: Quantity) -> str:
+def randomization(task: Task) -> str:
+    """Return the fields of a task's domain randomization."""
+    factors = [f"`{name}`" for name in (MOTOR, *task.robot.randomizable)]
+    values = [
+        f"`{parameter.name}` (r alone: {plain(parameter.at_full)} r)"
+        for sensor in task.sensors
+        for parameter in sensor.parameters
+    ]
+    number = "" if len(factors) > 1 else "No number but 0: a fixed public definition. "
+    return (
+        f"{number}Factors: {', '.join(factors)}. "
+        f"Values: {', '.join([*values, f'`{ACTION_DELAY}`'])}."
+    )
+
+
+def one_unit(field: Field) -> str:
     """Return what 1 stands for."""
-    scale = "" if quantity.scale == 1 else plain(quantity.scale)
-    return f"{scale} {quantity.unit}".strip() or "1"
+    scale = "" if field.scale == 1 else plain(field.scale)
+    return f"{scale} {field.unit}".strip() or "1"
 
 
 def observation(task: Task) -> str:
     """Return the table of a task's observations."""
     space = task.observation_space
-    parts = space.items() if isinstance(space, gym.spaces.Dict) else [("", space)]
-    quantities = iter(task.observed)
+    parts = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
+    remaining = iter(task.observation_fields)
     rows = []
-    for key, part in parts:
-        assert isinstance(part, gym.spaces.Box)
-        low, high, k = part.low.ravel(), part.high.ravel(), 0
-        while k < low.size:
-            one = next(quantities)
-            several = one.entries > 1
-            entry = f"{k}..{k + one.entries - 1}" if several else str(k)
+    for key, part in parts.items():
+        assert part.shape is not None
+        k = 0
+        while k < math.prod(part.shape):
+            field = next(remaining)
+            last = field.size - 1
+            entry = f"{k}..{k + last}" if last else str(k)
             if len(part.shape) > 1:
                 entry = " x ".join(map(str, part.shape))
             entry = f'"{key}" {entry}' if key else entry
-            name = f"{one.name} 0..{one.entries - 1}" if several else one.name
-            bounds = plain(low[k]), plain(high[k])
-            rows.append((entry, name, *bounds, one_unit(one), one.meaning))
-            k += one.entries
-    assert next(quantities, None) is None, "more is described than is observed"
-    header = ("entry", "name", "min", "max", "unit", "meaning")
-    return table(header, rows)
+            name = f"{field.name} 0..{last}" if last else field.name
+            bounds = plain(field.low), plain(field.high)
+            rows.append((entry, name, *bounds, one_unit(field), field.meaning))
+            k += field.size
+    return table(("entry", "name", "min", "max", "unit", "meaning"), rows)
 
 
 def actions(task: Task) -> str:
     """Return the tables of a task's actions, continuous and discrete."""
     rows = [
-        (str(k), one.name, "-1", "1", one_unit(one), one.meaning)
-        for k, one in enumerate(task.commanded)
+        (str(k), field.name, "-1", "1", one_unit(field), field.meaning)
+        for k, field in enumerate(task.ctrl_fields)
     ]
     box = table(("entry", "name", "min", "max", "unit", "meaning"), rows)
-    names = [f"{one.name} ({one.unit})" for one in task.commanded]
-    commands = np.array(task.choices)
-    physical = commands * [one.scale for one in task.commanded]
-    if isinstance(task.robot, Rover):
+    names = [f"{field.name} ({field.unit})" for field in task.ctrl_fields]
+    ctrl = np.array(task.discrete_actions)
+    physical = ctrl * [field.scale for field in task.ctrl_fields]
+    if isinstance(task.robot, DiffDriveRobot):
         names += ["v (m/s)", "omega (rad/s)"]
-        physical = np.hstack([physical, twists(task.robot, commands)])
+        physical = np.hstack([physical, twists(task.robot, ctrl)])
     choices = [
-        (str(k), ", ".join(map(plain, command)), *map(plain, numbers))
-        for k, (command, numbers) in enumerate(zip(commands, physical, strict=True))
+        (str(k), ", ".join(map(plain, one)), *map(plain, numbers))
+        for k, (one, numbers) in enumerate(zip(ctrl, physical, strict=True))
     ]
     return (
-        f"Continuous, `Box(-1, 1, ({len(task.commanded)},))`, clipped:\n\n{box}\n\n"
-        f"Discrete, `Discrete({len(commands)})`:\n\n"
-        f"{table(('action', 'command', *names), choices)}"
+        f"Continuous, `Box(-1, 1, ({task.num_ctrl},))`, clipped:\n\n{box}\n\n"
+        f"Discrete, `Discrete({len(ctrl)})`:\n\n"
+        f"{table(('action', 'ctrl', *names), choices)}"
     )
 
 
-def twists(robot: DiscRobot | Rover, commands: np.ndarray) -> np.ndarray:
-    """Return forward speed and turning rate that commands ask for. Shape (C, 2)."""
+def twists(robot: UnicycleRobot | DiffDriveRobot, ctrl: np.ndarray) -> np.ndarray:
+    """Return the forward speed and turning rate that ctrl asks for. Shape (C, 2)."""
     small = 1e-3 * np.eye(2)
-    return 1e-3 * commands @ np.linalg.inv(robot.command_for(small[:, 0], small[:, 1]))
+    return 1e-3 * ctrl @ np.linalg.inv(robot.twist_to_ctrl(small[:, 0], small[:, 1]))
 
 
-def robot(robot: Robot) -> str:
+def robot(robot: Any) -> str:
     """Return what a robot is, and the table of its fields."""
-    cls = type(robot)
-    said = attributes(cls)
+    said = attributes(type(robot))
     rows = [
-        (f"`{field.name}`", plain(getattr(robot, field.name)), said[field.name])
+        (f"`{field.name}`", plain(getattr(robot, field.name)), as_code(said[field.name]))
         for field in fields(robot)
     ]
-    servo = f"**Servos.** {about(cls.servo, cls)}\n\n" if issubclass(cls, DiscRobot | Rover) else ""
-    return f"{about(cls)}\n\n{servo}{table(('field', 'here', 'meaning'), rows)}"
+    return f"{about(type(robot))}\n\n{table(('field', 'here', 'meaning'), rows)}"
+
+
+def forces(task: Task) -> str:
+    """Return the laws of the actuators, and of other forces."""
+    cls, robot = type(task), type(task.robot)
+    said = [about(cls.actuate, cls)] if cls.actuate is not Task.actuate else []
+    kinds = {type(actuator): actuator for actuator in task.robot.actuators}
+    if not kinds and robot.actuate is not Robot.actuate:
+        said.append(about(robot.actuate, robot))
+    for kind in kinds:
+        joints = [f"`{one.joint}`" for one in task.robot.actuators if type(one) is kind]
+        law = re.sub(r" Shape \([^)]*\)\.", "", as_code(about(kind.force)))
+        said.append(f"`{kind.__name__}` on {' and '.join(joints)}: {about(kind)} {law}")
+    return "\n\n".join(said)
 
 
 def rules(task: Task) -> str:
     """Return how episodes begin, are rewarded and end."""
     cls = type(task)
-    begins = getattr(cls, "_initial", cls.start)
-    seconds = plain(task.max_steps * task.timestep * task.substeps)
+    begins = getattr(cls, "_initial", cls.begin)
+    steps = task.max_episode_steps
+    seconds = plain(steps * task.timestep * task.frame_skip)
+    success = with_numbers(task.metric_docs["success"], cls)
     lines = {
         "Start": about(begins, cls),
-        "Forces": about(task.force, cls),
+        "Forces": forces(task),
         "Reward": about(task.reward, cls),
         "Terminated": about(task.terminated, cls),
-        "Truncated": f"After {task.max_steps} steps, {seconds} s.",
-        "Success": f"{upper(told(task.outcomes['success'], cls))}.",
+        "Truncated": f"After {steps} steps, {seconds} s.",
+        "Success": f"{success[0].upper()}{success[1:]}.",
     }
     text = "\n\n".join(f"**{name}.** {said}" for name, said in lines.items())
     if task.reset_options:
@@ -150,98 +179,115 @@ def rules(task: Task) -> str:
     return text
 
 
-def upper(text: str) -> str:
-    """Return text that begins with a capital letter."""
-    return text[0].upper() + text[1:]
+def metrics(task: Task) -> str:
+    """Return the task's own keys of the info."""
+    rows = [(f"`{key}`", with_numbers(said, type(task))) for key, said in task.metric_docs.items()]
+    return table(("key", "meaning"), rows)
 
 
 def physics(task: Task) -> str:
     """Return the table of times and views."""
-    step = task.timestep * task.substeps
+    step = task.timestep * task.frame_skip
     views = "from the side"
-    if task.picture != "side":
+    if task.scene_type != "side":
         views = ", ".join(f"{view} ({w} x {h} pixels)" for view, (w, h) in SIZES.items())
     rows = [
-        ("physics step", f"{plain(task.timestep)} s"),
-        ("physics steps in an environment step", str(task.substeps)),
-        ("environment step", f"{plain(step)} s"),
+        ("`timestep`, a physics step", f"{plain(task.timestep)} s"),
+        ("`frame_skip`, physics steps in a control step", str(task.frame_skip)),
+        ("control step", f"{plain(step)} s"),
         ("control rate", f"{plain(1 / step)} Hz"),
-        ("longest episode", f"{task.max_steps} steps, {plain(task.max_steps * step)} s"),
+        (
+            "`max_episode_steps`",
+            f"{task.max_episode_steps}, {plain(task.max_episode_steps * step)} s",
+        ),
         ("views", views),
     ]
     return table(("what", "number"), rows)
 
 
-def sheet(name: str, cls: type[Task]) -> str:
+def sheet(env_id: str) -> str:
     """Return the data sheet of one environment."""
-    task = cls()
-    asked = ", level=2" if "level" in cls.options else ""
-    ended = table(
-        ("key", "meaning"), [(f"`{k}`", told(said, cls)) for k, said in cls.outcomes.items()]
+    cls = task_of(env_id)
+    task, name = cls(), env_id.split("/")[-1]
+    asked = ", level=2" if "level" in keyword_names(cls) else ""
+    engine = [engine for engine in supported_engines(task) if engine not in ("torch", "warp")][-1]
+    make = (
+        "import gymnasium as gym\nimport robolearn_envs\n\n"
+        f'env = gym.make("{env_id}", engine="{engine}"{asked})'
     )
-    make = f'env = gym.make("{NAMESPACE}/{name}", engine="{task.engines[-1]}"{asked})'
     parts = {
-        f"## {name}": f"{about(cls)}\n\n```python\n{IMPORTS}\n\n{make}\n```",
+        f"## {name}": f"{about(cls)}\n\n```python\n{make}\n```",
         "### Options": options(task),
         "### Observation": observation(task),
         "### Action": actions(task),
         "### Rules": rules(task),
-        "### Info at the end of an episode": ended,
+        "### Info": metrics(task),
         f"### Robot: {type(task.robot).__name__}": robot(task.robot),
-        "### Physics and pictures": physics(task),
+        "### Physics and rendering": physics(task),
         "### Parity": parity(name),
         "### Reference scores": scores(name),
     }
     return "\n\n".join(f"{title}\n\n{text}" for title, text in parts.items())
 
 
-def general(cls: type) -> str:
-    """Return the table of options that every environment of a class takes."""
+def sheets() -> str:
+    """Return the data sheets of all environments with an engine."""
+    return "\n\n".join(map(sheet, ENVS))
+
+
+def index() -> str:
+    """Return the table of all environments."""
+    rows = []
+    for env_id in ENVS:
+        cls = task_of(env_id)
+        link = f"[{env_id}](#{env_id.split('/')[-1].lower()})"
+        rows.append((link, about(cls).splitlines()[0], ", ".join(supported_engines(cls()))))
+    return table(("id", "what", "engines"), [*rows, *index_rows()])
+
+
+def keywords(cls: type) -> str:
+    """Return the table of keywords that every environment of a class takes."""
     init = cls.__init__
     rows = [
         (f"`{name}`", default(init, name), said)
         for name, said in arguments(init, cls).items()
-        if name not in ("task", "num_envs", "task_options")
+        if name not in ("env_id", "num_envs", "task_options")
     ]
     return table(("option", "default", "meaning"), rows)
 
 
-def on_device() -> str:
-    """Return the section on batches that are tensors."""
-    make = (
-        f"```python\n{IMPORTS}\n\n"
-        f'envs = gym.make_vec("{NAMESPACE}/NavLidar-v0", num_envs=1024, engine="torch", '
-        'device="cpu")\nobservations, info = envs.reset(seed=0)\n```'
-    )
-    return f"{about(TorchVectorEnv)}\n\n{make}\n\n{general(TorchVectorEnv)}"
+def renderers() -> str:
+    """Return the table of renderers."""
+    return table(("name", "what"), [(f"`{name}`", said) for name, said in RENDERERS.items()])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "index": index,
+    "keywords": lambda: keywords(RoboVectorEnv),
+    "device keywords": lambda: keywords(TorchVectorEnv),
+    "renderers": renderers,
+    "sheets": sheets,
+    "levels": levels,
+    "splits": splits,
+    "constants": constants,
+    "layouts": own_layouts,
+    "sensors": sensors,
+    "finite mdp": finite_mdp,
+    "toy sheets": toy_sheets,
+}
+"""What is filled in, by name, in the order of the file."""
 
 
 def render() -> str:
     """Return the whole text of envs/README.md."""
-    index = [
-        (
-            f"[{NAMESPACE}/{name}](#{name.lower()})",
-            about(cls).splitlines()[0],
-            ", ".join([*cls.engines, *cls.device_engines]),
-        )
-        for name, cls in TASKS.items()
-    ]
-    renderers = [(f"`{name}`", said) for name, said in RENDERERS.items()]
-    parts = [
-        "<!-- Written by python -m benchmarks.data_sheets: change the classes, not this. -->",
-        f"# Environments\n\n{INTRODUCTION}",
-        table(("id", "what", "engines"), [*index, *index_rows()]),
-        f"## Batches\n\n{about(RoboVectorEnv)}",
-        f"## Options of every environment with an engine\n\n{general(RoboVectorEnv)}",
-        f"## Batches on a device\n\n{on_device()}",
-        f"## Renderers\n\n{table(('name', 'what'), renderers)}",
-        *(sheet(name, cls) for name, cls in TASKS.items()),
-        f"## Arenas and sensors\n\n{arenas()}",
-        f"## Layouts of your own\n\n{own_layouts()}",
-        f"## First steps\n\n{first_steps()}",
-        *(first_sheet(name) for name in FIRST_STEPS),
-    ]
-    return "\n\n".join(parts) + "\n"
+    text = README.read_text()
+    for name, part in PARTS.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        assert text.count(begin) == text.count(end) == 1, f"{README} needs '{begin}' and '{end}'"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n\n{part()}\n\n{end}{after}"
+    return text
 
 
 def main() -> None:

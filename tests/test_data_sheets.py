@@ -1,26 +1,31 @@
-"""envs/README.md is what the classes say, and what they say is so."""
+"""The tables of envs/README.md are those of the classes, and what they say is so."""
 
 import ast
 import inspect
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
+from tasks_by_name import TASKS
 
 from benchmarks import arena_sheet, data_sheets, evidence
 from benchmarks.docstrings import plain
-from robolearn_envs import ENVS, FIRST_STEPS
-from robolearn_envs.arenas import bank, custom
-from robolearn_envs.first_steps import bandit
-from robolearn_envs.robots import ControlSuiteCartPole
+from robolearn_envs import ENVS, TOY_ENVS
+from robolearn_envs.core.sim import Sim
+from robolearn_envs.maps import custom, dataset
+from robolearn_envs.registry import keyword_names, supported_engines
+from robolearn_envs.robots import DMControlCartPole
 from robolearn_envs.single import RoboEnv
-from robolearn_envs.tasks import TASKS, navigation
-from robolearn_envs.tasks.cartpole import CartPoleBalance, CartPoleSwingUp
+from robolearn_envs.tasks import point_goal
+from robolearn_envs.tasks.cart_pole import CartPoleBalance, CartPoleSwingUp
+from robolearn_envs.toy import bandit
 from robolearn_envs.vector import RoboVectorEnv
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +83,7 @@ def test_the_file_is_up_to_date(text):
 
 def test_every_id_has_a_sheet(text):
     sheets = [f"robolearn/{name}" for name in re.findall(r"^## (\S+-v\d+)$", text, re.M)]
-    assert sheets == [*ENVS, *(f"robolearn/{name}" for name in FIRST_STEPS)]
+    assert sheets == [*ENVS, *(f"robolearn/{name}" for name in TOY_ENVS)]
 
 
 def test_numbers_are_plain(text):
@@ -98,8 +103,8 @@ def test_bounds_are_those_of_the_space(text, name):
         np.testing.assert_allclose(shown, expected, rtol=1e-5)  # as many, and in six digits
 
 
-@pytest.mark.parametrize("name", FIRST_STEPS)
-def test_first_steps_are_told_as_they_are(text, name):
+@pytest.mark.parametrize("name", TOY_ENVS)
+def test_toy_environments_are_described_as_they_are(text, name):
     told = section(text, f"## {name}")
     env = gym.make(f"robolearn/{name}")
     table = rows(section(told, "### Options"))
@@ -130,38 +135,46 @@ def test_every_number_of_an_observation_has_a_name_and_a_meaning(text, name):
 @every_task
 def test_every_option_is_documented_with_its_default(text, name):
     table = rows(section(text, f"## {name}", "### Options"))
-    assert codes(table, "option") == ["engine", "action", "randomize", *TASKS[name].options]
+    assert codes(table, "option") == [
+        "engine",
+        "action",
+        "domain_randomization",
+        *keyword_names(TASKS[name]),
+    ]
     taken = inspect.signature(TASKS[name].__init__).parameters
     for row in table[3:]:
         assert row["default"] == f"`{taken[row['option'].strip('`')].default!r}`"
     assert all(row["meaning"] for row in table)
     engines = table[0]["meaning"]
-    known = [*TASKS[name].engines, *TASKS[name].device_engines]
-    assert re.findall(r"'(\w+)'", engines) == known
+    assert tuple(re.findall(r"'(\w+)'", engines)) == supported_engines(TASKS[name])
 
 
 def test_every_option_of_all_environments_is_documented(text):
-    table = rows(section(text, "## Options of every environment with an engine"))
+    table = rows(section(text, "## Keywords of all environments"))
     taken = list(inspect.signature(RoboVectorEnv.__init__).parameters)
     assert codes(table, "option") == [
-        name for name in taken if name not in ("self", "task", "num_envs", "task_options")
+        name for name in taken if name not in ("self", "env_id", "num_envs", "task_options")
     ]
     single = set(inspect.signature(RoboEnv.__init__).parameters)
-    assert single - {"self", "task", "task_options"} <= set(codes(table, "option"))
+    assert single - {"self", "env_id", "options"} <= set(codes(table, "option"))
 
 
 @pytest.mark.slow
 @every_task
-def test_every_key_of_the_last_info_is_documented(text, name):
-    table = rows(section(text, f"## {name}", "### Info at the end of an episode"))
-    env = gym.make(f"robolearn/{name}", engine=TASKS[name].engines[-1])
-    env.reset(seed=0)
+def test_every_key_of_the_info_is_documented(text, name):
+    table = rows(section(text, f"## {name}", "### Info"))
+    common = codes(rows(section(text, "## Info"))[1:], "key")
+    engine = "mujoco" if name in ("CartPoleDMC-v0", "NavRover-v0") else "analytic"
+    env = gym.make(f"robolearn/{name}", engine=engine)
+    _, info = env.reset(seed=0)
+    documented = codes(table, "key")
     over = False
     while not over:
+        assert list(info)[: len(documented)] == documented
+        assert set(list(info)[len(documented) :]) <= set(common)
         *_, terminated, truncated, info = env.step(env.action_space.sample())
         over = terminated or truncated
     env.close()
-    assert codes(table, "key") == list(info)
     assert all(row["meaning"] for row in table)
 
 
@@ -175,8 +188,8 @@ def test_every_field_of_the_robot_is_documented(text, name):
 
 
 def test_the_control_suites_robot_is_described_as_it_is():
-    told = inspect.getdoc(ControlSuiteCartPole)
-    model = mujoco.MjModel.from_xml_string(ControlSuiteCartPole().to_mjcf(0.01))
+    told = inspect.getdoc(DMControlCartPole)
+    model = mujoco.MjModel.from_xml_string(DMControlCartPole().to_mjcf(0.01))
     radius, half, _ = model.geom("pole_1").size
     for number, unit in [
         (model.body("cart").mass[0], "kg"),
@@ -192,13 +205,25 @@ def test_the_control_suites_robot_is_described_as_it_is():
 
 def test_the_lines_of_python_run(text):
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == len(ENVS) + len(FIRST_STEPS) + 1  # batches on a device
-    for block in blocks:
-        scope = {}
-        exec(block, scope)
-        made = scope.get("env") or scope["envs"]
-        made.reset(seed=0)
-        made.close()
+    # Besides one for each sheet: making, randomization, a device; own task, robot and sensor.
+    assert len(blocks) == len(ENVS) + len(TOY_ENVS) + 6
+    run = [sys.executable, "-W", "error", "-c", _RUN_BLOCKS]  # they register ids of their own
+    ran = subprocess.run(run, input=json.dumps(blocks), text=True, capture_output=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+_RUN_BLOCKS = """
+import json, sys
+
+for block in json.load(sys.stdin):
+    scope = {}
+    exec(block, scope)
+    for name in ("env", "envs"):
+        if name in scope:
+            scope[name].reset(seed=0)
+            scope[name].step(scope[name].action_space.sample())
+            scope[name].close()
+"""
 
 
 @every_navigation
@@ -206,13 +231,13 @@ def test_the_example_of_a_layout_is_driven_in(text, name):
     given = section(text, "## Layouts of your own")
     layout = json.loads(re.search(r"```json\n(.*?)```", given, re.DOTALL)[1])
     assert set(layout) == set(custom.COLUMNS) == set(codes(rows(given), "key"))
-    env = gym.make(f"robolearn/{name}", engine=TASKS[name].engines[-1]).unwrapped
+    env = gym.make(f"robolearn/{name}", engine="mujoco").unwrapped
     observation, _ = env.reset(seed=0, options={"layout": layout})
     assert observation in env.observation_space
-    memory = env.vector.memory
-    np.testing.assert_array_equal(memory["goal"][0], layout["goal"])
-    np.testing.assert_array_equal(memory["xy"][0], layout["start"][:2])
-    np.testing.assert_array_equal(memory["boxes"][0, 0], layout["boxes"][0])
+    state = env.vector_env.task_state
+    np.testing.assert_array_equal(state["goal"][0], layout["goal"])
+    np.testing.assert_array_equal(state["xy"][0], layout["start"][:2])
+    np.testing.assert_array_equal(state["boxes"][0, 0], layout["boxes"][0])
     env.step(env.action_space.sample())
     env.close()
 
@@ -250,7 +275,7 @@ def test_discrete_actions_drive_as_the_table_says(text, name):
     envs.reset(seed=0, options={"layout": layout})
     for _ in range(25):
         observation, *_ = envs.step(np.arange(count))
-    _, speeds = envs.unwrapped.state()
+    _, speeds = envs.unwrapped.qpos_qvel()
     envs.close()
     goal = observation["goal"] if isinstance(observation, dict) else observation[:, 36:]
     expected = [[float(row["v (m/s)"]), float(row["omega (rad/s)"])] for row in table]
@@ -265,8 +290,13 @@ def test_discrete_actions_push_as_the_table_says(text, name):
     table = rows(section(text, f"## {name}", "### Action"), number=1)
     task = TASKS[name]()
     still = np.zeros((len(table), 2))
-    force = task.force(still, still, np.array(task.choices))
+    force = task.actuate(still, still, np.array(task.discrete_actions), {})
     assert [float(row["force (N)"]) for row in table] == force[:, 0].tolist()
+
+
+def sim_of(task, qpos, qvel):
+    """Return what a task sees of a state, without an engine."""
+    return Sim(None, slice(None), task.robot, qpos, qvel, {}, {}, {}, 0.02)
 
 
 def formulas(text):
@@ -281,29 +311,32 @@ def test_the_formula_of_the_reward_is_the_reward(text, name):
     product = re.search(r"\*\*Reward\.\*\* `([^`]+)`", told)[1]
     rng = np.random.default_rng(0)
     qpos, qvel = rng.uniform(-1, 1, (2, 20, 2)) * [2.0, 4.0]
-    command = rng.uniform(-1, 1, (20, 1))
-    known = {"theta": qpos[:, 1], "x": qpos[:, 0], "theta_dot": qvel[:, 1], "u": command[:, 0]}
-    known |= {"cos": np.cos, "far": float(re.search(r"far = ([\d.]+) m", told)[1])}
+    ctrl = rng.uniform(-1, 1, (20, 1))
+    known = {"theta": qpos[:, 1], "x": qpos[:, 0], "theta_dot": qvel[:, 1], "u": ctrl[:, 0]}
+    known |= {"cos": np.cos, "margin": float(re.search(r"margin = ([\d.]+) m", told)[1])}
     factors = {part: eval(f, known) for part, f in formulas(told).items()}
     assert set(factors) == set(product.split(" * "))
-    expected = TASKS[name]().reward(qpos, qvel, command, {})
+    task = TASKS[name]()
+    expected = task.reward(sim_of(task, qpos, qvel), ctrl, {})
     np.testing.assert_allclose(eval(product, factors), expected, rtol=1e-12)
 
 
 def test_the_formulas_of_spl_are_those_of_the_info(text):
-    table = rows(section(text, "## NavLidar-v0", "### Info at the end of an episode"))
+    table = rows(section(text, "## NavLidar-v0", "### Info"))
     said = {row["key"].strip("`"): row["meaning"] for row in table}
     task = TASKS["NavLidar-v0"]()
-    for x, left, path in ((0.0, 0.05, 6.0), (0.0, 0.05, 4.0), (2.0, 3.0, 9.0), (2.0, 7.0, 1.0)):
-        memory = {
+    sim = sim_of(task, np.zeros((1, 3)), np.zeros((1, 3)))
+    for x, left, path in ((0.0, 0.0, 6.0), (0.0, 0.0, 4.0), (2.0, 3.0, 9.0), (2.0, 7.0, 1.0)):
+        state = {
             "goal": np.zeros((1, 2)), "xy": np.array([[x, 0.0]]), "level": np.array([2]),
-            "gap": np.ones(1), "tipped": np.zeros(1, bool), "min_clearance": np.ones(1),
-            "shortest_path": np.array([5.0]), "path_length": np.array([path]),
-            "distance": np.array([left]),
+            "clearance": np.ones(1), "tipped_over": np.zeros(1, bool),
+            "min_obstacle_distance": np.ones(1),
+            "geodesic_distance": np.array([5.3]), "path_length": np.array([path]),
+            "distance": np.array([left + 0.3]),  # to the middle; 0.3 m are the circle of success
         }  # fmt: skip
-        got = {key: rows[0] for key, rows in task.outcome(memory, np.ones(1, bool)).items()}
+        got = {key: rows[0] for key, rows in task.metrics(sim, state).items()}
         for name in ("spl", "soft_spl"):
-            formula = re.search(r"`([^`]*shortest_path[^`]*)`", said[name])[1]
+            formula = re.search(r"`([^`]*geodesic_distance[^`]*)`", said[name])[1]
             known = {**got, "success": float(got["success"]), "left": left, "max": max}
             assert got[name] == pytest.approx(eval(formula, known)), (name, x, left, path)
 
@@ -311,14 +344,14 @@ def test_the_formulas_of_spl_are_those_of_the_info(text):
 @pytest.mark.parametrize(
     ("owner", "name", "number", "expected"),
     [
-        (CartPoleBalance, "max_steps", 321, "After 321 steps, 6.42 s."),
-        (CartPoleBalance, "edge", 3.25, "|x| > 3.25 m"),
-        (CartPoleSwingUp, "far", 0.75, "far = 0.75 m"),
-        (CartPoleSwingUp, "substeps", 5, "| control rate | 20 Hz |"),
-        (navigation, "SUCCESS", 12.5, "* 12.5 on arriving"),
-        (navigation, "ARRIVED", 0.45, "within 0.45 m of the goal"),
-        (custom, "MOST", 17, "17 at most"),
-        (bank, "SIZES", {"train": 7}, "| `'train'` | 7 |"),
+        (CartPoleBalance, "max_episode_steps", 321, "After 321 steps, 6.42 s."),
+        (CartPoleBalance, "x_threshold", 3.25, "|x| > 3.25 m"),
+        (CartPoleSwingUp, "centering_margin", 0.75, "margin = 0.75 m"),
+        (CartPoleSwingUp, "frame_skip", 5, "| control rate | 20 Hz |"),
+        (point_goal, "SUCCESS_REWARD", 12.5, "* `success` is 12.5 on arriving"),
+        (point_goal, "GOAL_TOLERANCE", 0.45, "within 0.45 m of the goal"),
+        (custom, "MAX_OBSTACLES", 17, "17 at most"),
+        (dataset, "SPLIT_SIZES", {"train": 7}, "| `'train'` | 7 |"),
         (bandit, "SQUARE", 7, "A bright square, 7 pixels"),
     ],
 )
@@ -376,8 +409,8 @@ def test_scores_are_means_over_seeds_with_least_and_most(monkeypatch, tmp_path):
     assert evidence.scores("NavDepth-v0") == "None are kept yet."
 
 
-def test_levels_are_told_with_what_stands_in_them(text):
-    table = rows(section(text, "## Arenas and sensors"))
+def test_levels_are_listed_with_their_obstacles(text):
+    table = rows(section(text, "## Arenas and layouts", "### Levels"))
     cells = [list(row.values()) for row in table]
     # The levels' docstring: empty, four cylinders, eight, twelve of which four move, walls.
     assert [row[:3] for row in cells[:4]] == [

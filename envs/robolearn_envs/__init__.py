@@ -9,13 +9,52 @@ from typing import Any
 
 import gymnasium as gym
 
-from robolearn_envs.first_steps import FIRST_STEPS
-from robolearn_envs.tasks import TASKS
+from robolearn_envs.core.sim import Sim
+from robolearn_envs.engines import register_engine
+from robolearn_envs.fields import Field
+from robolearn_envs.registry import NAMESPACE, register
+from robolearn_envs.rewards import tolerance
+from robolearn_envs.tasks import (
+    CartPoleBalance,
+    CartPoleDMC,
+    CartPoleSwingUp,
+    InitialState,
+    Marker,
+    NavDepth,
+    NavLidar,
+    NavRover,
+    PointGoal,
+    Task,
+)
+from robolearn_envs.toy import TOY_ENVS
 
-NAMESPACE = "robolearn"
+__all__ = [
+    "ENVS",
+    "NAMESPACE",
+    "TOY_ENVS",
+    "Field",
+    "InitialState",
+    "Marker",
+    "PointGoal",
+    "Sim",
+    "Task",
+    "make_vec",
+    "register",
+    "register_engine",
+    "tolerance",
+]
 
-ENVS: tuple[str, ...] = tuple(f"{NAMESPACE}/{task}" for task in TASKS)
-"""Ids of the environments with physics, each a native batch with a choice of engines."""
+_TASKS: tuple[type[Task], ...] = (
+    CartPoleBalance,
+    CartPoleSwingUp,
+    CartPoleDMC,
+    NavLidar,
+    NavDepth,
+    NavRover,
+)
+
+ENVS: tuple[str, ...] = tuple(f"{NAMESPACE}/{task.__name__}-v0" for task in _TASKS)
+"""Ids of the environments with physics that come with the package."""
 
 
 def make_vec(env_id: str, num_envs: int, **kwargs: Any) -> gym.vector.VectorEnv:
@@ -23,18 +62,12 @@ def make_vec(env_id: str, num_envs: int, **kwargs: Any) -> gym.vector.VectorEnv:
     return gym.make_vec(env_id, num_envs=num_envs, **kwargs)
 
 
-for _task in TASKS:
-    gym.register(
-        f"{NAMESPACE}/{_task}",
-        entry_point="robolearn_envs.single:RoboEnv",
-        vector_entry_point="robolearn_envs.batch:make_batch",
-        kwargs={"task": _task},
-        disable_env_checker=False,
-    )
+for _id, _task in zip(ENVS, _TASKS, strict=True):
+    register(_id, _task)
 
-for _name, _step in FIRST_STEPS.items():
+for _name, _toy in TOY_ENVS.items():
     gym.register(
         f"{NAMESPACE}/{_name}",
-        entry_point=_step.entry_point,
-        max_episode_steps=_step.max_steps,
+        entry_point=_toy.entry_point,
+        max_episode_steps=_toy.max_episode_steps,
     )

@@ -9,9 +9,9 @@ Array: TypeAlias = Any
 """A NumPy array or a torch tensor. Which one is chosen by the engine; the code is the same."""
 
 
-def namespace(*arrays: Array) -> ModuleType:
-    """Return the array API namespace (``xp``) the arrays belong to."""
-    if all(isinstance(array, np.ndarray) for array in arrays):
+def namespace(array: Array) -> ModuleType:
+    """Return the array API namespace (``xp``) an array belongs to."""
+    if isinstance(array, np.ndarray):
         return np  # NumPy 2 keeps the standard by itself
     from robolearn_envs import torch_arrays  # who has no tensors needs no torch
 

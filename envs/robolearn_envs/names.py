@@ -11,11 +11,16 @@ _LISTED = 12  # of more names than this only the nearest are shown
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown name: the nearest known one, and the others if few."""
+    return f"Unknown {kind} {name[:80]!r}.{suggestion(name, known)}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the nearest known name in words, and the others if few; "" where nothing is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     listed = f" Known: {', '.join(names)}." if len(names) <= _LISTED else ""
-    return f"Unknown {kind} {name[:80]!r}.{hint}{listed}"
+    return f"{hint}{listed}"
 
 
 def pick(kind: str, name: str, table: Mapping[str, T]) -> T:

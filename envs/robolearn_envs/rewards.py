@@ -34,4 +34,4 @@ def tolerance(
     d = x / margin
     if sigmoid == "gaussian":
         return xp.exp((d * d) * math.log(value_at_margin))
-    return xp.clip(1.0 - (1.0 - value_at_margin) * (d * d), 0.0, 1.0)
+    return xp.maximum(1.0 - (1.0 - value_at_margin) * (d * d), 0.0)

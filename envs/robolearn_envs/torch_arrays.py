@@ -24,8 +24,6 @@ from torch import (
     int64,
     isfinite,
     log,
-    maximum,
-    minimum,
     ones,
     ones_like,
     reshape,
@@ -89,6 +87,16 @@ def flip(x: Tensor, *, axis: int) -> Tensor:
 def max(x: Tensor, *, axis: int) -> Tensor:
     """Return the largest entries along an axis."""
     return torch.amax(x, dim=axis)
+
+
+def maximum(x: Tensor, y: Tensor | float) -> Tensor:
+    """Return the larger of two numbers, element by element."""
+    return torch.maximum(x, y) if isinstance(y, Tensor) else torch.clamp(x, min=y)
+
+
+def minimum(x: Tensor, y: Tensor | float) -> Tensor:
+    """Return the smaller of two numbers, element by element."""
+    return torch.minimum(x, y) if isinstance(y, Tensor) else torch.clamp(x, max=y)
 
 
 def min(x: Tensor, *, axis: int) -> Tensor:

@@ -10,8 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robolearn_envs.arenas.layouts import generate
+from robolearn_envs.arrays import namespace
+from robolearn_envs.core.sim import Sim
+from robolearn_envs.maps.generate import generate
+from robolearn_envs.robots import UnicycleRobot
+from robolearn_envs.sensors import DepthCamera, Lidar
+from robolearn_envs.sensors.raycast import raycast
 
+LIDAR, CAMERA = Lidar(), DepthCamera()
 TALL, EYE = 1.0, 0.3  # m, height of all that stands, and of the camera
 REACH = 5.0  # m
 
@@ -23,6 +29,58 @@ class Scene(NamedTuple):
     heading: np.ndarray  # (1,)
     cylinders: np.ndarray  # (1, K, 3)
     boxes: np.ndarray  # (1, B, 4)
+
+
+class ClosedForm(NamedTuple):
+    """Rays in closed form, where sensors expect an engine."""
+
+    cylinders: np.ndarray  # (N, K, 3)
+    boxes: np.ndarray  # (N, B, 4)
+
+    def raycast(self, rows, origin, direction, max_distance):
+        return raycast(origin, direction, self.cylinders, self.boxes, max_distance)
+
+
+def sim_at(engine, rows, xy, heading):
+    """Return what sensors read where robots stand at ``xy`` under a heading."""
+    qpos = namespace(xy).concat([xy, heading[:, None]], axis=-1)
+    return Sim(engine, rows, UnicycleRobot(), qpos, 0 * qpos, {}, {}, {}, 0.1)
+
+
+def lidar_ranges(engine, rows, xy, heading):
+    """Return the ranges of robots' lidars. Shape (n, 36), m."""
+    return REACH * LIDAR.read(sim_at(engine, rows, xy, heading))
+
+
+def depth_image(engine, rows, xy, heading):
+    """Return what robots' cameras see. Shape (n, 64, 64), m."""
+    return REACH * CAMERA.read(sim_at(engine, rows, xy, heading))
+
+
+def cast_image(engine, rows, xy, heading):
+    """Return what cameras see by a ray in 3D for each pixel. Shape (n, 64, 64), m."""
+    slopes = (2 * np.arange(64) - 63) / 64  # of the pixels' middles, at a distance of 1
+    down, right = (part.ravel() for part in np.meshgrid(slopes, slopes, indexing="ij"))
+    cos, sin = np.cos(heading)[:, None], np.sin(heading)[:, None]
+    rays = np.stack([cos + right * sin, sin - right * cos, 0 * cos - down], axis=-1)
+    origin = np.concatenate([xy, np.full((len(xy), 1), EYE)], axis=-1)
+    return engine.raycast(rows, origin, rays, REACH).reshape(-1, 64, 64)
+
+
+def closed_form_lidar(xy, heading, cylinders, boxes):
+    """Return ranges in closed form. Shape (N, 36), m."""
+    return lidar_ranges(ClosedForm(cylinders, boxes), slice(None), xy, heading)
+
+
+def closed_form_depth(xy, heading, cylinders, boxes):
+    """Return images in closed form. Shape (N, 64, 64), m."""
+    return depth_image(ClosedForm(cylinders, boxes), slice(None), xy, heading)
+
+
+def put_robot(env, row, pose):
+    """Put a disc somewhere, at rest; it has not come there by any way that things could be in."""
+    env._engine.reset(np.array([row]), np.array([pose], dtype=float), np.zeros((1, 3)), None)
+    env.task_state["xy"][row] = pose[:2]
 
 
 @functools.cache

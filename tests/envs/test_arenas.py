@@ -1,4 +1,4 @@
-"""Layouts, their distance fields, and the bank that keeps them."""
+"""Layouts, their distance maps, and the datasets that keep them."""
 
 import hashlib
 import heapq
@@ -10,21 +10,30 @@ import numpy as np
 import pytest
 from scenes import at_time, gap, layouts
 
-from robolearn_envs.arenas import bank as bank_module
-from robolearn_envs.arenas.bank import SIZES, bank, check_level
-from robolearn_envs.arenas.grid import CENTERS, clearance, filled, free_cells, geodesic, lookup
-from robolearn_envs.arenas.layouts import LEVELS, SPLITS, Layout, generate, parked
+from robolearn_envs.maps import dataset as dataset_module
+from robolearn_envs.maps import generate as generate_module
+from robolearn_envs.maps.dataset import SPLIT_SIZES, check_level, layout_dataset
+from robolearn_envs.maps.generate import LEVELS, SPLITS, Layout, generate, layout_of
+from robolearn_envs.maps.grid import (
+    CELL_CENTERS,
+    clearance,
+    extrapolate_distance_map,
+    free_cells,
+    interpolate_distance,
+    shortest_path_map,
+)
+from robolearn_envs.maps.obstacles import pad_obstacles, swept_clearance
 
 every_level = pytest.mark.parametrize("level", range(5))
 
 
 def lookup_all(layout, points):
     """Return a layout's distance field at several points."""
-    return lookup(np.repeat(layout.field[None], len(points), axis=0), points)
+    return interpolate_distance(np.repeat(layout.distance_map[None], len(points), axis=0), points)
 
 
 def furniture(layout):
-    """Return goal and obstacles in centimeters (and centiradians), without parked ones."""
+    """Return goal and obstacles in centimeters (and centiradians), without padding."""
     parts = (layout.goal, layout.cylinders, layout.boxes)
     return tuple(np.rint(100 * part).astype(np.int64).tobytes() for part in parts)
 
@@ -152,20 +161,20 @@ def test_the_distance_field_is_what_a_slow_dijkstra_finds(level):
     found = slow_dijkstra(free, goal)
     assert len(found) > 3000
     for cell, expected in found.items():
-        assert layout.field[cell] == pytest.approx(expected, abs=1e-5)
+        assert layout.distance_map[cell] == pytest.approx(expected, abs=1e-5)
     # Elsewhere it goes on rising from the nearest cell that can be reached.
     beyond = [cell for cell in itertools.product(range(100), repeat=2) if cell not in found]
-    assert np.isfinite([layout.field[cell] for cell in beyond]).all()
+    assert np.isfinite([layout.distance_map[cell] for cell in beyond]).all()
 
 
 def test_in_an_empty_arena_the_way_is_straight_to_within_2_8_percent():
     goal = (30, 60)
     free = free_cells(np.zeros((0, 7)), np.zeros((0, 4)))
-    way = geodesic(free, goal)
+    way = shortest_path_map(free, goal)
     # Centers 0.3 m or more from the walls: 94 of 100 cells along each side.
     assert free.sum() == 94**2
-    x, y = np.meshgrid(CENTERS, CENTERS, indexing="ij")
-    straight = np.hypot(x - CENTERS[30], y - CENTERS[60])
+    x, y = np.meshgrid(CELL_CENTERS, CELL_CENTERS, indexing="ij")
+    straight = np.hypot(x - CELL_CENTERS[30], y - CELL_CENTERS[60])
     inside = free & (straight > 0)
     assert (way[inside] >= straight[inside] - 1e-9).all()
     assert (way[inside] / straight[inside]).max() <= 1.028
@@ -182,7 +191,7 @@ def test_no_way_is_shorter_than_the_straight_one(level):
 
 def test_cells_without_a_way_count_on_from_the_nearest_that_has_one():
     way = np.array([[0.0, 0.1, np.inf, np.inf]])
-    np.testing.assert_allclose(filled(way), [[0.0, 0.1, 0.2, 0.3]], rtol=1e-6)
+    np.testing.assert_allclose(extrapolate_distance_map(way), [[0.0, 0.1, 0.2, 0.3]], rtol=1e-6)
 
 
 def test_a_field_is_read_bilinearly_between_the_cells_centers():
@@ -191,7 +200,7 @@ def test_a_field_is_read_bilinearly_between_the_cells_centers():
     points = np.array([[0.05, 0.05], [0.15, 0.05], [0.1, 0.05], [0.05, 0.1], [0.125, 0.1]])
     # The last: 3/4 of the way in x, half in y: (1 + 2) / 2 / 4 + 3 (3 + 5) / 2 / 4 = 3.375.
     expected = [1.0, 3.0, 2.0, 1.5, 3.375]
-    got = lookup(np.repeat(field[None], 5, axis=0), points)
+    got = interpolate_distance(np.repeat(field[None], 5, axis=0), points)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
@@ -199,9 +208,9 @@ def test_many_points_may_be_looked_up_in_few_fields():
     rng = np.random.default_rng(0)
     field, which = rng.uniform(0, 9, (3, 100, 100)), np.array([2, 0, 0, 2, 1, 2])
     points = rng.uniform(-5.1, 5.1, (6, 2))
-    got = lookup(field, points, which)
-    np.testing.assert_array_equal(got, lookup(field[which], points))
-    assert (got != lookup(field[[0, 1, 2, 0, 1, 2]], points)).any()
+    got = interpolate_distance(field, points, which)
+    np.testing.assert_array_equal(got, interpolate_distance(field[which], points))
+    assert (got != interpolate_distance(field[[0, 1, 2, 0, 1, 2]], points)).any()
 
 
 def test_the_rooms_of_level_4_are_all_joined():
@@ -209,7 +218,7 @@ def test_the_rooms_of_level_4_are_all_joined():
         rooms = [(1.25 + 2.5 * c - 5, 1.25 + 2.5 * r - 5) for c in range(4) for r in range(4)]
         walls = free_cells(np.zeros((0, 7)), layout.boxes)
         goal = tuple(int(k) for k in np.rint((layout.goal + 4.95) / 0.1))
-        way = geodesic(walls, goal)
+        way = shortest_path_map(walls, goal)
         cells = [tuple(int((k + 5) / 0.1) for k in room) for room in rooms]
         assert all(np.isfinite(way[cell]) for cell in cells)
 
@@ -217,7 +226,7 @@ def test_the_rooms_of_level_4_are_all_joined():
 def test_a_field_leads_around_walls():
     # A wall from the lower edge up to y = 3 between start (-2.95, -1.95) and goal (3.05, -1.95).
     boxes = np.array([[0.0, -1.0, 0.1, 4.0]])
-    way = geodesic(free_cells(np.zeros((0, 7)), boxes), (80, 30))
+    way = shortest_path_map(free_cells(np.zeros((0, 7)), boxes), (80, 30))
     # A taut string bends 0.3 m from the corners (-+0.1, 3), at about (-+0.33, 3.2):
     # hypot(2.62, 5.15) + 0.66 + hypot(2.72, 5.15) = 12.26 m; the grid's is up to 2.8 % longer.
     assert 12.26 * 0.99 < way[20, 30] < 12.26 * 1.028
@@ -226,10 +235,25 @@ def test_a_field_leads_around_walls():
 @pytest.mark.slow
 @every_level
 @pytest.mark.parametrize("split", SPLITS)
+def test_only_candidates_that_cannot_be_solved_are_left_out(level, split):
+    key = 1000 * level + list(SPLITS).index(split)
+    candidates = (
+        generate_module._candidate(LEVELS[level], SPLITS[split], generate_module._Draws(key, k))
+        for k in itertools.count()
+    )
+    solved = (layout for layout in candidates if layout is not None)
+    for expected, layout in zip(itertools.islice(solved, 25), layouts(level, split), strict=True):
+        for part, other in zip(expected, layout, strict=True):
+            np.testing.assert_array_equal(part, other)
+
+
+@pytest.mark.slow
+@every_level
+@pytest.mark.parametrize("split", SPLITS)
 def test_the_generator_gives_the_same_layouts_as_ever(level, split):
     digest = hashlib.sha256(b"".join(b"".join(furniture(one)) for one in generate(level, split, 8)))
     assert digest.hexdigest()[:16] == PINNED[level, split], (
-        "The generator has changed: raise arenas.bank.VERSION, or cached banks differ from new "
+        "The generator has changed: raise maps.dataset.VERSION, or cached layouts differ from new "
         "ones, and pin the new layouts here."
     )
 
@@ -255,50 +279,90 @@ PINNED = {
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache folder, and banks of five layouts."""
+    """An empty cache folder, and datasets of five layouts."""
+    monkeypatch.delenv("ROBOLEARN_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setitem(SIZES, "test", 5)
-    bank.cache_clear()
+    monkeypatch.setitem(SPLIT_SIZES, "test", 5)
+    layout_dataset.cache_clear()
     yield tmp_path / "robolearn"
-    bank.cache_clear()
+    layout_dataset.cache_clear()
 
 
-def assert_same_bank(one, other):
+def all_layouts(level, split):
+    """Return all layouts of a dataset, stacked."""
+    dataset = layout_dataset(level, split)
+    dataset.build_all()
+    return dataset.layouts
+
+
+def assert_same_layouts(one, other):
     for name, part, expected in zip(Layout._fields, one, other, strict=True):
         np.testing.assert_array_equal(part, expected, err_msg=name)
         assert part.dtype == expected.dtype
 
 
 def rebuilt(level, split):
-    bank.cache_clear()
-    return bank(level, split)
+    layout_dataset.cache_clear()
+    return all_layouts(level, split)
 
 
 @pytest.mark.parametrize("level", [0, 3, 4])
-def test_a_bank_holds_the_generated_layouts_stacked(cache, level):
-    kept = bank(level, "test")
+def test_a_dataset_holds_the_generated_layouts_stacked(cache, level):
+    kept = all_layouts(level, "test")
     size = LEVELS[level]
     for k, layout in enumerate(generate(level, "test", 5)):
         np.testing.assert_array_equal(kept.goal[k], layout.goal)
-        np.testing.assert_array_equal(kept.field[k], layout.field)
+        np.testing.assert_array_equal(kept.distance_map[k], layout.distance_map)
         np.testing.assert_array_equal(kept.starts[k], layout.starts)
         np.testing.assert_array_equal(kept.cylinders[k], layout.cylinders)
-        np.testing.assert_array_equal(kept.boxes[k], parked(layout.boxes, size.boxes))
+        np.testing.assert_array_equal(kept.boxes[k], pad_obstacles(layout.boxes, size.boxes))
     assert len(kept.goal) == 5
 
 
-def test_a_bank_is_built_once_and_read_from_the_cache_after_that(cache, monkeypatch):
-    first = bank(2, "test")
+def test_a_dataset_is_built_once_and_read_from_the_cache_after_that(cache, monkeypatch, caplog):
+    first = all_layouts(2, "test")
+    assert "Building 5 layouts of level 2" in caplog.text
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(bank_module, "generate", None)  # building again would fail
-    assert bank(2, "test") is first
-    assert_same_bank(rebuilt(2, "test"), first)
+    monkeypatch.setattr(dataset_module, "layout_of", None)  # building again would fail
+    assert all_layouts(2, "test") is first
+    caplog.clear()
+    assert_same_layouts(rebuilt(2, "test"), first)
+    assert caplog.text == ""
 
 
-def test_a_bank_that_is_built_again_is_the_same(cache):
-    first = bank(3, "test")
+def test_only_the_layouts_asked_for_are_built_and_kept_on_disk_once_all_are(cache, monkeypatch):
+    built = []
+
+    def noted(level, split, index):
+        built.append(index)
+        return layout_of(level, split, index)
+
+    monkeypatch.setattr(dataset_module, "layout_of", noted)
+    dataset = layout_dataset(2, "test")
+    dataset.build(np.array([3, 1, 3]))
+    assert sorted(built) == [1, 3]
+    assert not cache.exists()
+    for index in (1, 3):
+        expected = layout_of(2, "test", index)
+        np.testing.assert_array_equal(dataset.layouts.goal[index], expected.goal)
+        np.testing.assert_array_equal(dataset.layouts.distance_map[index], expected.distance_map)
+    dataset.build(np.array([1]))
+    dataset.build_all()
+    assert sorted(built) == [0, 1, 2, 3, 4]  # each once
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_the_cache_can_be_elsewhere(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBOLEARN_CACHE", str(tmp_path / "elsewhere"))
+    all_layouts(1, "test")
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+    assert not cache.exists()
+
+
+def test_a_dataset_that_is_built_again_is_the_same(cache):
+    first = all_layouts(3, "test")
     next(cache.iterdir()).unlink()
-    assert_same_bank(rebuilt(3, "test"), first)
+    assert_same_layouts(rebuilt(3, "test"), first)
 
 
 def flipped(content):
@@ -326,32 +390,37 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_cache_file_is_built_anew_with_a_warning(cache, damage, caplog):
-    whole = bank(2, "test")
+    whole = all_layouts(2, "test")
     file = next(cache.iterdir())
     sound = file.read_bytes()
     file.write_bytes(damage(sound))
     with caplog.at_level(logging.WARNING):
-        assert_same_bank(rebuilt(2, "test"), whole)
-    assert "built anew" in caplog.text
+        assert_same_layouts(rebuilt(2, "test"), whole)
+    assert "built again" in caplog.text
     assert str(file) in caplog.text
     caplog.clear()
-    assert_same_bank(rebuilt(2, "test"), whole)  # and now it is whole again
+    assert_same_layouts(rebuilt(2, "test"), whole)  # and now it is whole again
     assert caplog.text == ""
 
 
+def in_file(layouts):
+    """Return arrays by their names in the file."""
+    return {{"distance_map": "field"}.get(k, k): part for k, part in layouts._asdict().items()}
+
+
 def test_a_cache_file_of_another_size_is_built_anew(cache, caplog):
-    whole = bank(2, "test")
+    whole = all_layouts(2, "test")
     file = next(cache.iterdir())
-    np.savez_compressed(file, **whole._replace(goal=whole.goal[:4])._asdict())
-    assert_same_bank(rebuilt(2, "test"), whole)
+    np.savez_compressed(file, **in_file(whole._replace(goal=whole.goal[:4])))
+    assert_same_layouts(rebuilt(2, "test"), whole)
     np.savez_compressed(file, goal=whole.goal)  # the other parts are not there at all
-    assert_same_bank(rebuilt(2, "test"), whole)
-    assert caplog.text.count("built anew") == 2
+    assert_same_layouts(rebuilt(2, "test"), whole)
+    assert caplog.text.count("built again") == 2
 
 
-def test_where_nothing_can_be_kept_the_bank_is_built_and_says_so(cache, caplog):
+def test_where_nothing_can_be_kept_the_dataset_is_built_and_says_so(cache, caplog):
     cache.write_text("a file where the folder should be")
-    kept = bank(2, "test")
+    kept = all_layouts(2, "test")
     assert len(kept.goal) == 5
     assert "could not be kept" in caplog.text
     assert cache.read_text() == "a file where the folder should be"
@@ -365,7 +434,7 @@ def test_a_level_that_is_not_there_is_refused(level):
 
 def test_a_split_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="split must be one of train, val, test, got 'foo'"):
-        bank(2, "foo")
+        layout_dataset(2, "foo")
 
 
 @pytest.mark.parametrize(
@@ -384,3 +453,63 @@ def test_clearance_by_hand(point, expected):
     boxes = np.array([[[-2.0, 0.5, 0.5, 0.4]]])
     posts = np.array([[[1.5, 0.0, 0.5]]])
     assert clearance(np.array([point]), posts, boxes)[0] == pytest.approx(expected)
+
+
+def crossing(rng):
+    """Return a way, posts that move meanwhile and boxes; all as a batch of one."""
+    start = rng.uniform(-4.9, 4.9, (1, 2))
+    end = np.clip(start + rng.normal(0, 0.6, (1, 2)), -4.95, 4.95)
+    posts = np.concatenate([start + rng.normal(0, 0.8, (4, 2)), rng.uniform(0.1, 0.4, (4, 1))], 1)
+    moved = posts + np.concatenate([rng.normal(0, 0.3, (4, 2)), np.zeros((4, 1))], axis=1)
+    boxes = np.concatenate([start + rng.normal(0, 0.8, (4, 2)), rng.uniform(0.05, 0.5, (4, 2))], 1)
+    return start, end, posts[None], moved[None], boxes[None]
+
+
+def test_on_a_way_the_nearest_surface_is_what_many_points_along_it_find():
+    rng = np.random.default_rng(7)
+    touched = 0
+    for _ in range(300):
+        start, end, posts, moved, boxes = crossing(rng)
+        got = swept_clearance(start, end, posts, moved, boxes, 5.0)[0]
+        parts = np.linspace(0.0, 1.0, 200)
+        expected = min(
+            gap(
+                *(start + part * (end - start))[0],
+                (posts + part * (moved - posts))[0].tolist(),
+                boxes[0].tolist(),
+            )
+            for part in parts
+        )
+        # Between two points robot and post come no nearer than half of what they move.
+        step = np.linalg.norm(end - start) + np.linalg.norm((moved - posts)[0], axis=-1).max()
+        if expected > 0:
+            assert expected - step / 400 - 1e-9 <= got <= expected + 1e-9
+        else:
+            assert got <= 0
+            touched += 1
+    assert 50 < touched < 250
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        ((-3.0, 0.0), (3.0, 0.0), 0.0),  # through the wall, 0.02 m thick, between two steps
+        ((-1.0, -2.0), (-1.0, 3.0), 0.99),  # along it
+        ((-0.31, 2.0), (-2.31, 2.0), 0.3),  # away from it: it was nearest where it began
+        ((0.0, 4.2), (0.0, 4.2), 0.2),  # stands beyond its end
+        ((-2.0, 3.0), (2.0, 5.0), 0.0),  # to the arena's wall, over the end: hypot(0, 0) beyond
+    ],
+)
+def test_a_way_past_a_thin_wall_by_hand(start, end, expected):
+    wall = np.array([[[0.0, 0.0, 0.01, 4.0]]])
+    none = np.zeros((1, 0, 3))
+    got = swept_clearance(np.array([start]), np.array([end]), none, none, wall, 5.0)[0]
+    assert got == pytest.approx(expected)
+
+
+def test_a_post_that_comes_past_meanwhile_is_touched():
+    # It flies from 1 m left of a robot that stands to 1 m right of it.
+    here, none = np.zeros((1, 2)), np.zeros((1, 0, 4))
+    post, gone = np.array([[[-1.0, 0.1, 0.3]]]), np.array([[[1.0, 0.1, 0.3]]])
+    got = swept_clearance(here, here, post, gone, none, 5.0)[0]
+    assert got == pytest.approx(0.1 - 0.3)

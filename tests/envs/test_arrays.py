@@ -10,11 +10,11 @@ from robolearn_envs.arrays import namespace
 
 def test_numpy_arrays_are_computed_with_by_numpy_itself():
     assert namespace(np.zeros(3)) is np
-    assert namespace(np.zeros(3, dtype=np.float32), np.zeros((2, 2), dtype=bool)) is np
+    assert namespace(np.zeros((2, 2), dtype=bool)) is np
 
 
 def test_tensors_are_computed_with_by_torch_as_the_standard_has_it():
-    assert namespace(torch.zeros(3), torch.zeros(2)) is torch_arrays
+    assert namespace(torch.zeros(3)) is torch_arrays
 
 
 TABLE = np.random.default_rng(0).normal(size=(4, 3))
@@ -29,6 +29,8 @@ CALLS = {
     "sum": ((TABLE,), {"axis": -1}),
     "broadcast_to": ((TABLE[:1], (4, 3)), {}),
     "where": ((TABLE > 0, TABLE, 0.0), {}),
+    "maximum": ((TABLE, 0.25), {}),
+    "minimum": ((TABLE, -TABLE), {}),
 }
 
 

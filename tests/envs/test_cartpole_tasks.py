@@ -6,9 +6,11 @@ import pytest
 from optional_torch import needs_torch, torch
 from scipy import stats
 
-from robolearn_envs.streams import uniform
-from robolearn_envs.tasks import make_task
-from robolearn_envs.tasks.cartpole import CartPoleBalance, CartPoleDMC, CartPoleSwingUp
+from robolearn_envs.core.backend import ALL
+from robolearn_envs.core.rng import uniform
+from robolearn_envs.core.sim import Sim
+from robolearn_envs.registry import make_task
+from robolearn_envs.tasks.cart_pole import CartPoleBalance, CartPoleDMC, CartPoleSwingUp
 
 every_task = pytest.mark.parametrize(
     "task",
@@ -17,39 +19,46 @@ every_task = pytest.mark.parametrize(
 )
 smooth_tasks = pytest.mark.parametrize("task", [CartPoleSwingUp(), CartPoleDMC()])
 UPRIGHT, HANGING = 0.0, math.pi
+SUCCESS = {"success": True, "is_success": True, "diverged": False}
+NO_SUCCESS = {"success": False, "is_success": False, "diverged": False}
 
 
 def state(x=0.0, theta=UPRIGHT, x_dot=0.0, theta_dot=0.0):
     return np.array([[x, theta]]), np.array([[x_dot, theta_dot]])
 
 
-def force(task, command=0.0, **coordinates):
-    return task.force(*state(**coordinates), np.array([[command]]))[0, 0]
+def seen(task, qpos, qvel):
+    """A cart-pole's task sees its state alone: no engine is asked."""
+    duration = task.timestep * task.frame_skip
+    return Sim(None, ALL, task.robot, qpos, qvel, {}, {}, {}, duration)
 
 
-def reward(task, command=0.0, **coordinates):
-    return task.reward(*state(**coordinates), np.array([[command]]), {})[0]
+def seen_at(task, **coordinates):
+    return seen(task, *state(**coordinates))
 
 
-def observe(task, qpos, qvel):
-    """A cart-pole's sensors see its own state: no engine is asked, nothing is remembered."""
-    return task.observe(None, slice(None), qpos, qvel, {})
+def force(task, ctrl=0.0, **coordinates):
+    return task.actuate(*state(**coordinates), np.array([[ctrl]]), {})[0, 0]
+
+
+def reward(task, ctrl=0.0, **coordinates):
+    return task.reward(seen_at(task, **coordinates), np.array([[ctrl]]), {})[0]
 
 
 def starts(task, episodes=20_000):
-    draws = uniform(np.arange(episodes), np.zeros(episodes, dtype=np.int64), task.start_draws)
-    start = task.start(draws, None, {})
+    draws = uniform(np.arange(episodes), np.zeros(episodes, dtype=np.int64), task.num_reset_draws)
+    start = task.begin(draws, None, {})
     return np.hstack([start.qpos, start.qvel])  # (episodes, 4): x, theta, x_dot, theta_dot
 
 
 @every_task
-def test_full_command_is_ten_newtons(task):
-    assert force(task, command=1.0) == pytest.approx(10.0)
-    assert force(task, command=-0.25) == pytest.approx(-2.5)
+def test_full_ctrl_is_ten_newtons(task):
+    assert force(task, ctrl=1.0) == pytest.approx(10.0)
+    assert force(task, ctrl=-0.25) == pytest.approx(-2.5)
 
 
 @pytest.mark.parametrize(
-    ("x", "x_dot", "command", "expected"),
+    ("x", "x_dot", "ctrl", "expected"),
     [
         (2.1, 0.0, 0.0, -30.0),  # 300 N/m * 0.1 m, towards the middle
         (-2.1, 0.0, 0.0, 30.0),
@@ -64,8 +73,8 @@ def test_full_command_is_ten_newtons(task):
         (-1.99, -5.0, 1.0, 10.0),
     ],
 )
-def test_bumper_pushes_like_a_spring_and_damper_and_never_pulls(x, x_dot, command, expected):
-    got = force(CartPoleSwingUp(), x=x, x_dot=x_dot, command=command)
+def test_bumper_pushes_like_a_spring_and_damper_and_never_pulls(x, x_dot, ctrl, expected):
+    got = force(CartPoleSwingUp(), x=x, x_dot=x_dot, ctrl=ctrl)
     assert got == pytest.approx(expected)
 
 
@@ -81,7 +90,7 @@ def test_only_swing_up_has_bumpers(task):
 
 @pytest.mark.parametrize(("task", "far"), [(CartPoleSwingUp(), 0.5), (CartPoleDMC(), 2.0)])
 @pytest.mark.parametrize(
-    ("coordinates", "command", "expected"),  # x in units of the distance that counts as far
+    ("coordinates", "ctrl", "expected"),  # x in units of the distance that counts as far
     [
         ({}, 0.0, 1.0),
         ({"theta": HANGING}, 0.0, 0.0),
@@ -96,17 +105,15 @@ def test_only_swing_up_has_bumpers(task):
         ({"theta": math.pi / 2, "x": 1.0, "theta_dot": 5.0}, 0.5, 0.1436875),
     ],
 )
-def test_smooth_reward_is_upright_centered_gentle_and_slow(
-    task, far, coordinates, command, expected
-):
+def test_smooth_reward_is_upright_centered_gentle_and_slow(task, far, coordinates, ctrl, expected):
     meters = {**coordinates, "x": far * coordinates.get("x", 0.0)}
-    got = reward(task, command, **meters)
+    got = reward(task, ctrl, **meters)
     assert got == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 def test_balance_earns_one_a_step_even_for_the_last():
     assert reward(CartPoleBalance()) == 1.0
-    assert reward(CartPoleBalance(), x=3.0, theta=1.0, command=1.0) == 1.0
+    assert reward(CartPoleBalance(), x=3.0, theta=1.0, ctrl=1.0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -122,13 +129,13 @@ def test_balance_earns_one_a_step_even_for_the_last():
 )
 def test_balance_ends_past_2_4_meters_or_12_degrees(x, theta, expected):
     task = CartPoleBalance()
-    assert task.terminated(*state(x=x, theta=theta), {})[0] == expected
-    assert task.holds(*state(x=x, theta=theta))[0] != expected
+    assert task.terminated(seen_at(task, x=x, theta=theta), {})[0] == expected
+    assert task.success_condition(seen_at(task, x=x, theta=theta))[0] != expected
 
 
 @smooth_tasks
 def test_swing_up_never_terminates(task):
-    assert not task.terminated(*state(x=50.0, theta=HANGING, theta_dot=99.0), {})[0]
+    assert not task.terminated(seen_at(task, x=50.0, theta=HANGING, theta_dot=99.0), {})[0]
 
 
 @smooth_tasks
@@ -147,17 +154,19 @@ def test_swing_up_never_terminates(task):
     ],
 )
 def test_swing_up_holds_where_the_pole_stands_over_the_middle(task, x, theta, expected):
-    assert task.holds(*state(x=x, theta=theta))[0] == expected
+    assert task.success_condition(seen_at(task, x=x, theta=theta))[0] == expected
 
 
 def test_balance_observes_the_state_in_the_order_of_gymnasiums_cartpole():
-    observed = observe(CartPoleBalance(), *state(x=0.1, theta=0.2, x_dot=0.3, theta_dot=0.4))
+    task = CartPoleBalance()
+    observed = task.observe(seen_at(task, x=0.1, theta=0.2, x_dot=0.3, theta_dot=0.4), {})
     np.testing.assert_array_equal(observed, [[0.1, 0.3, 0.2, 0.4]])
 
 
 @smooth_tasks
 def test_swing_up_observes_the_angle_as_cosine_and_sine(task):
-    observed = observe(task, *state(x=0.1, theta=math.pi / 6, x_dot=0.3, theta_dot=0.4))
+    sim = seen_at(task, x=0.1, theta=math.pi / 6, x_dot=0.3, theta_dot=0.4)
+    observed = task.observe(sim, {})
     # cos 30 deg = sqrt(3)/2, sin 30 deg = 1/2
     np.testing.assert_allclose(observed, [[0.1, math.sqrt(3) / 2, 0.5, 0.3, 0.4]], rtol=1e-15)
 
@@ -192,8 +201,8 @@ def test_task_functions_are_the_same_on_torch(task):
     arrays = {
         "qpos": rng.uniform([-2.5, -7.0], [2.5, 7.0], (300, 2)),
         "qvel": rng.uniform(-9.0, 9.0, (300, 2)),
-        "command": rng.uniform(-1.0, 1.0, (300, 1)),
-        "draws": rng.uniform(0.01, 0.99, (300, task.start_draws)),
+        "ctrl": rng.uniform(-1.0, 1.0, (300, 1)),
+        "draws": rng.uniform(0.01, 0.99, (300, task.num_reset_draws)),
     }
     on_numpy = outputs(task, **arrays)
     on_torch = outputs(task, **{name: torch.from_numpy(a) for name, a in arrays.items()})
@@ -203,19 +212,20 @@ def test_task_functions_are_the_same_on_torch(task):
         np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-14, err_msg=name)
 
 
-def outputs(task, qpos, qvel, command, draws):
-    start = task.start(draws, None, {})
-    memory = task.advance(None, qpos, qvel, start.memory)
+def outputs(task, qpos, qvel, ctrl, draws):
+    start = task.begin(draws, None, {})
+    sim = seen(task, qpos, qvel)
+    changed = task.after_step(sim, start.state)
     return {
-        "start_qpos": start.qpos,
-        "start_qvel": start.qvel,
-        "force": task.force(qpos, qvel, command),
-        "observe": observe(task, qpos, qvel),
-        "reward": task.reward(qpos, qvel, command, memory),
-        "terminated": task.terminated(qpos, qvel, memory),
-        "holds": task.holds(qpos, qvel),
-        "held": memory["held"],
-        "success": task.outcome(memory, task.terminated(qpos, qvel, memory))["success"],
+        "begin_qpos": start.qpos,
+        "begin_qvel": start.qvel,
+        "actuate": task.actuate(qpos, qvel, ctrl, {}),
+        "observe": task.observe(sim, changed),
+        "reward": task.reward(sim, ctrl, changed),
+        "terminated": task.terminated(sim, changed),
+        "success_condition": task.success_condition(sim),
+        "success_streak": changed["success_streak"],
+        "success": task.metrics(sim, changed)["success"],
     }
 
 
@@ -223,10 +233,15 @@ def outputs(task, qpos, qvel, command, draws):
 def test_rewards_lie_between_zero_and_one(task):
     rng = np.random.default_rng(1)
     qpos, qvel = rng.normal(0, 3, (1000, 2)), rng.normal(0, 10, (1000, 2))
-    rewards = task.reward(qpos, qvel, rng.uniform(-1, 1, (1000, 1)), {})
+    rewards = task.reward(seen(task, qpos, qvel), rng.uniform(-1, 1, (1000, 1)), {})
     assert rewards.shape == (1000,)
     assert rewards.min() >= 0.0
     assert rewards.max() <= 1.0
+
+
+def with_time_limit(name, **options):
+    """Return a single environment with its TimeLimit, and nothing that checks it."""
+    return gym.make(f"robolearn/{name}", disable_env_checker=True, **options)
 
 
 def play(env, upright_after, steps):
@@ -243,12 +258,12 @@ def play(env, upright_after, steps):
 
 
 def put(env, **coordinates):
-    env.vector._engine.reset(np.array([0]), *state(**coordinates), None)
+    env.unwrapped.vector_env._engine.reset(np.array([0]), *state(**coordinates), None)
 
 
 @pytest.fixture
 def swing_up():
-    env = gym.make("robolearn/CartPoleSwingUp-v0", engine="analytic").unwrapped
+    env = with_time_limit("CartPoleSwingUp-v0", engine="analytic")
     yield env
     env.close()
 
@@ -256,39 +271,38 @@ def swing_up():
 def test_swing_up_succeeds_if_it_stood_for_the_last_two_seconds(swing_up):
     # 2 s are 100 steps of 0.02 s: upright from the 401st of 500 on.
     terminated, truncated, info = play(swing_up, {400: {}}, steps=500)
-    assert (terminated, truncated, info) == (False, True, {"success": True})
+    assert (terminated, truncated, info) == (False, True, SUCCESS)
 
 
 def test_swing_up_fails_if_it_stood_a_step_less(swing_up):
     *_, info = play(swing_up, {401: {}}, steps=500)
-    assert info == {"success": False}
+    assert info == NO_SUCCESS
 
 
 def test_swing_up_fails_if_it_fell_at_the_very_end(swing_up):
     *_, info = play(swing_up, {300: {}, 499: {"theta": 1.0}}, steps=500)
-    assert info == {"success": False}
+    assert info == NO_SUCCESS
 
 
 def test_swing_up_forgets_the_last_episodes_standing(swing_up):
     play(swing_up, {400: {}}, steps=500)
     *_, info = play(swing_up, {401: {}}, steps=500)
-    assert info == {"success": False}
+    assert info == NO_SUCCESS
 
 
 def test_dmc_succeeds_if_it_stood_for_the_last_two_seconds():
-    env = gym.make("robolearn/CartPoleDMC-v0").unwrapped
+    env = with_time_limit("CartPoleDMC-v0")
     # 2 s are 200 steps of 0.01 s.
     terminated, truncated, info = play(env, {800: {}}, steps=1000)
-    assert (terminated, truncated, info) == (False, True, {"success": True})
+    assert (terminated, truncated, info) == (False, True, SUCCESS)
     *_, info = play(env, {801: {}}, steps=1000)
-    assert info == {"success": False}
+    assert info == NO_SUCCESS
     env.close()
 
 
 @pytest.fixture
 def balance():
-    name = "robolearn/CartPoleBalance-v0"
-    env = gym.make(name, engine="analytic", action="continuous").unwrapped
+    env = with_time_limit("CartPoleBalance-v0", engine="analytic", action="continuous")
     yield env
     env.close()
 
@@ -298,16 +312,16 @@ def test_balance_succeeds_if_it_never_fell(balance):
     put(balance)
     for _ in range(499):
         *_, terminated, truncated, info = balance.step(np.zeros(1))
-        assert (terminated, truncated, info) == (False, False, {})
+        assert (terminated, truncated, info) == (False, False, NO_SUCCESS)
     *_, terminated, truncated, info = balance.step(np.zeros(1))
-    assert (terminated, truncated, info) == (False, True, {"success": True})
+    assert (terminated, truncated, info) == (False, True, SUCCESS)
 
 
 def test_balance_that_falls_is_terminated_without_success(balance):
     balance.reset(seed=0)
     put(balance, theta=0.3)
     *_, terminated, truncated, info = balance.step(np.zeros(1))
-    assert (terminated, truncated, info) == (True, False, {"success": False})
+    assert (terminated, truncated, info) == (True, False, NO_SUCCESS)
 
 
 def test_falling_on_the_last_step_is_both_terminated_and_truncated(balance):
@@ -317,18 +331,20 @@ def test_falling_on_the_last_step_is_both_terminated_and_truncated(balance):
         balance.step(np.zeros(1))
     put(balance, theta=0.3)
     *_, terminated, truncated, info = balance.step(np.zeros(1))
-    assert (terminated, truncated, info) == (True, True, {"success": False})
+    assert (terminated, truncated, info) == (True, True, NO_SUCCESS)
 
 
 @pytest.mark.parametrize(
-    ("forces", "commands"), [(2, [-1, 1]), (3, [-1, 0, 1]), (5, [-1, -0.5, 0, 0.5, 1])]
+    ("count", "ctrls"), [(2, [-1, 1]), (3, [-1, 0, 1]), (5, [-1, -0.5, 0, 0.5, 1])]
 )
-def test_forces_are_evenly_spaced_from_full_left_to_full_right(forces, commands):
-    task = make_task("CartPoleSwingUp-v0", {"forces": forces})
-    assert [command for (command,) in task.choices] == commands
+def test_discrete_actions_are_evenly_spaced_from_full_left_to_full_right(count, ctrls):
+    task = make_task("robolearn/CartPoleSwingUp-v0", {"num_discrete_actions": count})
+    assert [ctrl for (ctrl,) in task.discrete_actions] == ctrls
 
 
-@pytest.mark.parametrize("forces", [1, 0, 102, 2.0, True])
-def test_no_other_number_of_forces_is_taken(forces):
-    with pytest.raises(ValueError, match=r"forces must be an integer in 2\.\.101, got"):
-        make_task("CartPoleBalance-v0", {"forces": forces})
+@pytest.mark.parametrize("count", [1, 0, 102, 2.0, True])
+def test_no_other_number_of_discrete_actions_is_taken(count):
+    with pytest.raises(
+        ValueError, match=r"num_discrete_actions must be an integer in 2\.\.101, got"
+    ):
+        make_task("robolearn/CartPoleBalance-v0", {"num_discrete_actions": count})

@@ -6,16 +6,20 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.utils.performance import benchmark_step, benchmark_vector_step
 from gymnasium.vector import AutoresetMode, VectorEnv
+from tasks_by_name import TASKS, host_engines
 
 from robolearn_envs import ENVS, make_vec
 from robolearn_envs.single import RoboEnv
-from robolearn_envs.tasks import TASKS
 from robolearn_envs.vector import RoboVectorEnv
 
 every_env = pytest.mark.parametrize("env_id", ENVS)
 every_engine = pytest.mark.parametrize(
     ("env_id", "engine"),
-    [(e, engine) for e, task in zip(ENVS, TASKS.values(), strict=True) for engine in task.engines],
+    [
+        (env_id, engine)
+        for env_id, name in zip(ENVS, TASKS, strict=True)
+        for engine in host_engines(name)
+    ],
 )
 every_action = pytest.mark.parametrize("action", ["continuous", "discrete"])
 
@@ -46,7 +50,7 @@ def test_there_is_an_id_for_each_task():
 def test_gym_make_builds_the_single_env_on_the_engine_asked_for(env_id, engine):
     env = gym.make(env_id, engine=engine)
     assert isinstance(env.unwrapped, RoboEnv)
-    assert env.unwrapped.vector.engine_name == engine
+    assert env.unwrapped.vector_env.engine_name == engine
     env.close()
 
 
@@ -168,7 +172,9 @@ def test_metadata_of_one_env_is_not_that_of_another():
 def test_episodes_last_as_long_as_the_data_sheet_says(env_id):
     expected = {"CartPoleBalance-v0": 500, "CartPoleSwingUp-v0": 500, "CartPoleDMC-v0": 1000}
     expected |= {"NavLidar-v0": 300, "NavDepth-v0": 300, "NavRover-v0": 300}
-    assert TASKS[env_id.removeprefix("robolearn/")].max_steps == expected[env_id.split("/")[1]]
+    assert (
+        TASKS[env_id.removeprefix("robolearn/")].max_episode_steps == expected[env_id.split("/")[1]]
+    )
 
 
 @pytest.mark.slow

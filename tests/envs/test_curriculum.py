@@ -6,10 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from scenes import put_robot
 
 from robolearn_envs import make_vec
 
-pytestmark = pytest.mark.usefixtures("small_banks")
+pytestmark = pytest.mark.usefixtures("small_datasets")
 
 LIDAR = "robolearn/NavLidar-v0"
 every_mode = pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -18,8 +19,8 @@ AHEAD, STAND = (np.array([[v, 0.0]], dtype=np.float32) for v in (1, 0))
 
 def finish(env, well):
     """End env 0's episode in the next step, at the goal or in a wall; return the info."""
-    place = env.memory["goal"][0] if well else [4.9, 0.0]
-    env._engine.reset(np.array([0]), np.array([[*place, 0.0]]), np.zeros((1, 3)), None)
+    place = env.task_state["goal"][0] if well else [4.9, 0.0]
+    put_robot(env, 0, [*place, 0.0])
     _, _, terminated, _, info = env.step(np.zeros((1, 2), dtype=np.float32))
     assert terminated[0]
     assert info.get("final_info", info)["success"][0] == well
@@ -37,11 +38,11 @@ def test_a_curriculum_goes_up_after_a_success_and_down_after_a_failure(mode):
             env.step(np.zeros((1, 2), dtype=np.float32))
         if mode is AutoresetMode.DISABLED:
             env.reset()
-        cylinders = (env.memory["cylinders"][0, :, 0] < 900).sum()
-        assert cylinders == [0, 4, 8][env.memory["level"][0]]
+        cylinders = (env.task_state["cylinders"][0, :, 0] < 900).sum()
+        assert cylinders == [0, 4, 8][env.task_state["level"][0]]
     # Up to the top and no farther, down to 0 and no farther.
     assert levels == [0, 1, 2, 2, 1, 0, 0]
-    assert env.memory["level"][0] == 1
+    assert env.task_state["level"][0] == 1
     env.close()
 
 
@@ -49,9 +50,9 @@ def test_a_seeded_reset_begins_the_curriculum_anew():
     env = make_vec(LIDAR, 1, engine="analytic", level=2, curriculum=True, autoreset_mode="SameStep")
     env.reset(seed=0)
     finish(env, well=True)
-    assert env.memory["level"][0] == 1
+    assert env.task_state["level"][0] == 1
     env.reset(seed=0)
-    assert env.memory["level"][0] == 0
+    assert env.task_state["level"][0] == 0
     env.close()
 
 
@@ -73,7 +74,7 @@ def test_a_success_counts_though_the_step_of_the_reset_leaves_the_goal(mode):
         env.step(AHEAD)
     if mode is AutoresetMode.DISABLED:
         env.reset()
-    assert env.memory["level"][0] == 1
+    assert env.task_state["level"][0] == 1
     env.close()
 
 
@@ -83,10 +84,10 @@ def test_a_success_counts_once(mode):
     env.reset(seed=0)
     finish(env, well=True)
     env.reset()  # of an episode that has ended, or under SAME_STEP of one that has only begun
-    assert env.memory["level"][0] == (0 if mode is AutoresetMode.SAME_STEP else 1)
+    assert env.task_state["level"][0] == (0 if mode is AutoresetMode.SAME_STEP else 1)
     env.step(STAND)
     env.reset()
-    assert env.memory["level"][0] == 0
+    assert env.task_state["level"][0] == 0
     env.close()
 
 
@@ -94,14 +95,14 @@ def test_an_episode_given_up_half_way_counts_as_a_failure():
     env = make_vec(LIDAR, 2, engine="analytic", level=3, curriculum=True, autoreset_mode="SameStep")
     env.reset(seed=0)
     for _ in range(2):
-        place = np.concatenate([env.memory["goal"], np.zeros((2, 1))], axis=1)
-        env._engine.reset(np.arange(2), place, np.zeros((2, 3)), None)
+        for row, goal in enumerate(env.task_state["goal"]):
+            put_robot(env, row, [*goal, 0.0])
         env.step(np.tile(STAND, (2, 1)))
-    levels = [env.memory["level"].tolist()]
+    levels = [env.task_state["level"].tolist()]
     for _ in range(3):
         env.step(np.tile(STAND, (2, 1)))
         env.reset(options={"reset_mask": np.array([False, True])})
-        levels.append(env.memory["level"].tolist())
+        levels.append(env.task_state["level"].tolist())
     env.close()
     assert levels == [[2, 2], [2, 1], [2, 0], [2, 0]]  # only who is reset, and not below 0
 
@@ -111,7 +112,7 @@ def test_without_a_curriculum_the_level_stays():
     env.reset(seed=0)
     assert finish(env, well=True)["level"][0] == 1
     assert finish(env, well=False)["level"][0] == 1
-    assert env.memory["level"][0] == 1
+    assert env.task_state["level"][0] == 1
     env.close()
 
 
@@ -133,7 +134,7 @@ def test_in_a_curriculum_env_i_is_still_the_single_env():
     for _ in range(400):
         actions = towards_goal(observation).astype(np.float32)
         observation, reward, terminated, truncated, _ = vector.step(actions)
-        levels.update(vector.memory["level"].tolist())
+        levels.update(vector.task_state["level"].tolist())
         for i, env in enumerate(singles):
             alone, *rest = env.step(actions[i])
             assert rest[:3] == [reward[i], terminated[i], truncated[i]]

@@ -7,11 +7,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from scenes import closed_form_lidar, put_robot
 
-from robolearn_envs import make_vec, sensors
-from robolearn_envs.arenas.custom import layout_from_json
+from robolearn_envs import make_vec
+from robolearn_envs.maps.custom import layout_from_json
 
-pytestmark = pytest.mark.usefixtures("small_banks")
+pytestmark = pytest.mark.usefixtures("small_datasets")
 
 LIDAR, DEPTH, ROVER = (f"robolearn/Nav{kind}-v0" for kind in ("Lidar", "Depth", "Rover"))
 every_engine = pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])
@@ -22,7 +23,10 @@ CLUTTER = {
     "goal": [3.05, 0.05],
     "start": [-3.0, 0.0, 0.0],
     "cylinders": [[-4.0 + 0.8 * k, 4.2, 0.2] for k in range(10)],
-    "movers": [[-2.0, 2.0, 0.3, 0.5, 0.0, 0.7, 0.1], [2.0, 2.0, 0.25, 0.0, 0.4, 0.5, 1.0]],
+    "dynamic_obstacles": [
+        [-2.0, 2.0, 0.3, 0.5, 0.0, 0.7, 0.1],
+        [2.0, 2.0, 0.25, 0.0, 0.4, 0.5, 1.0],
+    ],
     "boxes": [[-4.5 + k, -4.0, 0.3, 0.2] for k in range(10)],
 }
 """Twelve cylinders and ten boxes: more than any level has."""
@@ -36,13 +40,11 @@ CLUTTER = {
         ({"split": "foo"}, "split must be one of train, val, test, got 'foo'"),
         ({"split": ["test"]}, r"split must be one of train, val, test, got \['test'\]"),
         ({"curriculum": "yes"}, "curriculum must be True or False, got 'yes'"),
-        ({"randomize": "a"}, r"randomize must lie in \[0, 1\), got 'a'"),
+        ({"domain_randomization": "a"}, "domain_randomization must be a finite number, got 'a'"),
         ({"robot": 5}, "robot must be a mapping of fields to numbers, got 5"),
-        ({"robot": {"mas": 3.0}}, r"Unknown field of DiscRobot 'mas'\. Did you mean 'mass'\?"),
+        ({"robot": {"mas": 3.0}}, r"Unknown field of UnicycleRobot 'mas'\. Did you mean 'mass'\?"),
         ({"robot": {"mass": -3.0}}, "'mass' must be a positive number, got -3.0"),
         ({"robot": {"radius": 0.4}}, r"robots of a radius up to 0\.22 m, got 0\.4"),
-        ({"robot": {"max_speed": 20}}, r"robots of up to 2\.0 m/s .* got one of 20 m/s"),
-        ({"levl": 2}, r"Unknown option of NavLidar-v0 'levl'\. Did you mean 'level'\?"),
     ],
 )
 def test_what_cannot_be_is_refused_when_the_env_is_made(kwargs, message):
@@ -51,24 +53,50 @@ def test_what_cannot_be_is_refused_when_the_env_is_made(kwargs, message):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_rover_is_as_fast_as_its_wheels_roll():
-    # 100 rad/s * 0.08 m = 8 m/s; 12.5 rad/s * 0.16 m = 2 m/s.
-    with pytest.raises(ValueError, match=r"up to 2\.0 m/s .* got one of 8 m/s") as refusal:
-        gym.make(ROVER, robot={"max_wheel_speed": 100})
+def test_an_option_there_is_not_is_a_type_error():
+    told = r"unexpected keyword argument 'levl'.*Did you mean 'level'\?"
+    with pytest.raises(TypeError, match=told) as refusal:
+        gym.make(LIDAR, engine="analytic", levl=2)
     assert "\n" not in str(refusal.value)
-    gym.make(ROVER, robot={"max_wheel_speed": 12.5, "wheel_radius": 0.16}).close()
 
 
-def test_two_meters_a_second_are_allowed():
-    env = gym.make(LIDAR, engine="analytic", robot={"max_speed": 2}).unwrapped
-    assert env.vector.robot(0).max_speed == 2
+@every_engine
+def test_no_robot_is_so_fast_that_it_passes_through_things(engine):
+    # 20 m/s is 2 m a step: from x = 0 it is beyond a wall at 1 m, 0.04 m thick, after one of them.
+    robot = {"max_linear_velocity": 20.0, "max_linear_acceleration": 1000.0}
+    env = gym.make(LIDAR, engine=engine, level=0, robot=robot).unwrapped
+    layout = {"goal": [3.05, 3.05], "start": [0.05, 0.05, 0.0], "boxes": [[1.0, 0.0, 0.02, 1.0]]}
+    env.reset(seed=0, options={"layout": layout})
+    *_, terminated, _, info = env.step(np.array([1, 0], dtype=np.float32))
+    # 20 m/s are reached within the first physics step: 0.1 s at 20 m/s.
+    assert env.vector_env.qpos_qvel()[0][0, 0] == pytest.approx(2.05)
+    assert (terminated, info["collision"]) == (True, True)
+    assert info["min_obstacle_distance"] <= 0
+    env.close()
+
+
+def test_the_fastest_obstacle_cannot_pass_through_a_robot_that_stands():
+    # It swings 1 m to either side of a point 0.05 m beside the robot's middle, at up to 5 m/s:
+    # sin(5 t) is 0.48 after the first step of 0.1 s and 0.84 after the second.
+    post = [0.05, 0.05, 0.02, 1.0, 0.0, 5.0, -0.25]
+    layout = {"goal": [3.05, 3.05], "start": [0.35, 0.35, 0.0], "dynamic_obstacles": [post]}
+    env = gym.make(LIDAR, engine="analytic", level=0).unwrapped
+    env.reset(seed=0, options={"layout": layout})
+    put_robot(env.vector_env, 0, [0.05, 0.05, 0.0])
+    *_, terminated, _, info = env.step(np.zeros(2, dtype=np.float32))
+    assert (terminated, info["collision"]) == (True, True)
+    # From sin(-0.25) = -0.247 m left of its middle to sin(0.25) = 0.247 m right of it, which is
+    # more than 0.2 + 0.02 m at either end.
+    assert info["min_obstacle_distance"] == pytest.approx(-0.22)
     env.close()
 
 
 def test_a_level_and_a_strength_of_numpys_are_numbers_too():
-    env = make_vec(LIDAR, 1, engine="analytic", level=np.int64(2), randomize=np.float32(0.2))
+    env = make_vec(
+        LIDAR, 1, engine="analytic", level=np.int64(2), domain_randomization=np.float32(0.2)
+    )
     env.reset(seed=0)
-    assert env.memory["level"][0] == 2
+    assert env.task_state["level"][0] == 2
     env.close()
 
 
@@ -105,7 +133,10 @@ LAYOUTS = {
         "'cylinders' must be a list of rows of 3",
     ),
     "the second box": (GOAL | {"boxes": [PEN[0], [1, 2, 3]]}, r"'boxes\[1\]' must be 4 finite"),
-    "movers too short": (GOAL | {"movers": [[1, 2, 0.3]]}, r"'movers\[0\]' must be 7 finite"),
+    "movers too short": (
+        GOAL | {"dynamic_obstacles": [[1, 2, 0.3]]},
+        r"'dynamic_obstacles\[0\]' must be 7 finite",
+    ),
     "negative radius": (GOAL | {"cylinders": [[2, 2, -0.3]]}, r"must be positive, got -0\.3"),
     "flat box": (GOAL | {"boxes": [[2, 2, 0.3, 0.0]]}, r"must be positive, got 0\.0"),
     "outside": (
@@ -113,39 +144,44 @@ LAYOUTS = {
         r"within \+-5\.0 m, got a coordinate of 5\.5",
     ),
     "mover outside at one end": (  # 4 + 1.5 m
-        GOAL | {"movers": [[4, 2, 0.3, 1.5, 0, 1, 0]]},
+        GOAL | {"dynamic_obstacles": [[4, 2, 0.3, 1.5, 0, 1, 0]]},
         r"within \+-5\.0 m, got a coordinate of 5\.5",
     ),
     "mover outside at the other end": (  # -3 - 2.5 m
-        GOAL | {"movers": [[2, -3, 0.3, 0, 2.5, 1, 0]]},
+        GOAL | {"dynamic_obstacles": [[2, -3, 0.3, 0, 2.5, 1, 0]]},
         r"within \+-5\.0 m, got a coordinate of -5\.5",
     ),
     "mover with an endless swing": (
-        GOAL | {"movers": [[2, 2, 0.3, 1e300, 0, 1, 0]]},
-        r"within \+-5\.0 m, got a coordinate of -1e\+300",
+        GOAL | {"dynamic_obstacles": [[2, 2, 0.3, 1e300, 0, 1, 0]]},
+        r"move at 5\.0 m/s at most, got 1e\+300",
     ),
     "mover too fast": (
-        GOAL | {"movers": [[2, 2, 0.3, 0.5, 0, 1e9, 0]]},
-        r"omega must lie within \+-10\.0 rad/s, got 1e\+09",
+        GOAL | {"dynamic_obstacles": [[2, 2, 0.3, 0.5, 0, 1e9, 0]]},
+        r"angular_frequency must lie within \+-10\.0 rad/s, got 1e\+09",
     ),
     "mover too fast backwards": (
-        GOAL | {"movers": [[2, 2, 0.3, 0.5, 0, 1, 0], [2, 2, 0.3, 0.5, 0, -1e9, 0]]},
-        r"omega must lie within \+-10\.0 rad/s, got -1e\+09",
+        GOAL | {"dynamic_obstacles": [[2, 2, 0.3, 0.5, 0, 1, 0], [2, 2, 0.3, 0.5, 0, -1e9, 0]]},
+        r"angular_frequency must lie within \+-10\.0 rad/s, got -1e\+09",
+    ),
+    "mover faster than 5 m/s": (  # hypot(1.2, 0.9) * 3.4 = 5.1
+        GOAL | {"dynamic_obstacles": [[2, 2, 0.3, 1.2, 0.9, 3.4, 0]]},
+        r"move at 5\.0 m/s at most, got 5\.1",
     ),
     "endless box": (
         GOAL | {"boxes": [[2, 2, 1e308, 0.3]]},
         r"half extents are 10\.0 m at most, got 1e\+308",
     ),
     "too many": (
-        GOAL | {"cylinders": [[2, 2, 0.1]] * 10, "movers": [[2, 2, 0.1, 0, 0.1, 1, 0]] * 7},
-        "at most 16 cylinders and movers, got 17",
+        GOAL
+        | {"cylinders": [[2, 2, 0.1]] * 10, "dynamic_obstacles": [[2, 2, 0.1, 0, 0.1, 1, 0]] * 7},
+        "at most 16 cylinders and dynamic_obstacles, got 17",
     ),
     "too many boxes": (GOAL | {"boxes": [[2, 2, 0.1, 0.1]] * 17}, "at most 16 boxes, got 17"),
     "goal in a wall": ({"goal": [4.9, 0]}, r"0\.3 m or more from walls.*got \[4\.9, 0\.0\]"),
     "goal outside": ({"goal": [7.0, 0]}, r"0\.3 m or more from walls.*got \[7\.0, 0\.0\]"),
     "goal in a post": (GOAL | {"cylinders": [[0.1, 0.1, 0.5]]}, r"0\.3 m or more from walls and"),
     "goal in a mover that stays": (
-        GOAL | {"movers": [[0.05, 0.05, 0.3, 0, 0, 1, 0]]},
+        GOAL | {"dynamic_obstacles": [[0.05, 0.05, 0.3, 0, 0, 1, 0]]},
         r"0\.3 m or more from walls and",
     ),
     "goal in a box": (GOAL | {"boxes": [[0.1, 0.1, 0.5, 0.5]]}, r"0\.3 m or more from walls and"),
@@ -159,7 +195,7 @@ LAYOUTS = {
     ),
     "start in a mover where it begins": (
         # At phase pi / 2 it is 1 m to the right of its middle.
-        GOAL | {"start": [3, 0, 0], "movers": [[2, 0, 0.5, 1, 0, 1, math.pi / 2]]},
+        GOAL | {"start": [3, 0, 0], "dynamic_obstacles": [[2, 0, 0.5, 1, 0, 1, math.pi / 2]]},
         r"is -0\.5 m from the nearest surface",
     ),
     "start cut off": (
@@ -182,16 +218,16 @@ def test_a_layout_that_cannot_be_is_refused_in_one_line(layout, message):
 WISHES = {
     "start in a wall": ({"start": [4.9, 0, 0]}, r"is 0\.1 m from the nearest surface"),
     "start of text": ({"start": "home"}, "'start' must be 3 finite numbers, got 'home'"),
-    "start in an obstacle": ({"start": [0, 0, 0], "layout_index": 3}, "from the nearest surface"),
-    "index beyond the bank": ({"layout_index": 16}, r"one of 0\.\.15 in split 'train', got 16"),
-    "negative index": ({"layout_index": -1}, "got -1"),
-    "index of text": ({"layout_index": "3"}, "got '3'"),
-    "index of truth": ({"layout_index": True}, "got True"),
+    "start in an obstacle": ({"start": [0, 0, 0], "layout_id": 3}, "from the nearest surface"),
+    "index beyond the dataset": ({"layout_id": 16}, r"one of 0\.\.15 in split 'train', got 16"),
+    "negative index": ({"layout_id": -1}, "got -1"),
+    "index of text": ({"layout_id": "3"}, "got '3'"),
+    "index of truth": ({"layout_id": True}, "got True"),
     "unknown option": (
         {"layouts": {}},
         r"Unknown option of reset 'layouts'\. Did you mean 'layout'",
     ),
-    "layout and index": ({"layout": CLUTTER, "layout_index": 3}, "Give 'layout' or 'layout_index'"),
+    "layout and index": ({"layout": CLUTTER, "layout_id": 3}, "Give 'layout' or 'layout_id'"),
     "bad layout": ({"layout": {"goal": [9, 9]}}, "The goal must be"),
     "bad start in a good layout": (
         {"layout": CLUTTER | {"start": [3.0, 3.0, "north"]}},
@@ -203,31 +239,31 @@ WISHES = {
 
 def in_the_way(env):
     """Return a place in an obstacle of layout 3."""
-    env.reset(seed=0, options={"layout_index": 3})
-    return [*env.memory["cylinders"][0, 0, :2].tolist(), 0.0]
+    env.reset(seed=0, options={"layout_id": 3})
+    return [*env.task_state["cylinders"][0, 0, :2].tolist(), 0.0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("wishes", "message"), WISHES.values(), ids=WISHES)
 @pytest.mark.parametrize("seed", [None, 99])
 def test_a_refused_reset_changes_nothing(wishes, message, seed):
-    kwargs = {"engine": "analytic", "level": 1, "randomize": 0.2}
+    kwargs = {"engine": "analytic", "level": 1, "domain_randomization": 0.2}
     env, twin = (make_vec(LIDAR, 3, autoreset_mode="SameStep", **kwargs) for _ in range(2))
-    if wishes.get("layout_index") == 3:
+    if wishes.get("layout_id") == 3:
         wishes = wishes | {"start": in_the_way(twin)}
     action = np.full((3, 2), 0.5, dtype=np.float32)
     for one in (env, twin):
         one.reset(seed=7)
         one.step(action)
-    before = {name: rows.copy() for name, rows in env.memory.items()}
+    before = {name: rows.copy() for name, rows in env.task_state.items()}
     mask = np.array([True, False, True])
     for options in (wishes, wishes | {"reset_mask": mask}):
         with pytest.raises(ValueError, match=message) as refusal:
             env.reset(seed=seed, options=options)
         assert "\n" not in str(refusal.value)
-    assert before.keys() == env.memory.keys()
+    assert before.keys() == env.task_state.keys()
     for name, rows in before.items():
-        np.testing.assert_array_equal(env.memory[name], rows, err_msg=name)
+        np.testing.assert_array_equal(env.task_state[name], rows, err_msg=name)
     for _ in range(40):  # the old episodes go on, and so do the streams of random numbers
         for got, expected in zip(env.step(action)[:4], twin.step(action)[:4], strict=True):
             np.testing.assert_array_equal(got, expected)
@@ -239,7 +275,7 @@ def test_a_refused_reset_changes_nothing(wishes, message, seed):
 def test_a_refused_first_reset_leaves_the_env_unseeded_and_usable():
     env = make_vec(LIDAR, 2, engine="analytic", level=0)
     with pytest.raises(ValueError, match="got 99"):
-        env.reset(options={"layout_index": 99})
+        env.reset(options={"layout_id": 99})
     with pytest.raises(gym.error.ResetNeeded):
         env.step(np.zeros((2, 2), dtype=np.float32))
     first, _ = env.reset(seed=3)
@@ -253,8 +289,8 @@ def test_a_start_that_is_free_in_some_layouts_only_is_refused():
     env = make_vec(LIDAR, 16, engine="analytic", level=1)
     env.reset(seed=0)
     # In the middle of another env's first post; env 0 has room there.
-    posts = env.memory["cylinders"][:, 0, :2]
-    own = env.memory["cylinders"][0]
+    posts = env.task_state["cylinders"][:, 0, :2]
+    own = env.task_state["cylinders"][0]
     apart = np.linalg.norm(posts[:, None] - own[None, :, :2], axis=-1) - own[:, 2]
     place = posts[(apart.min(axis=1) > 0.5).argmax()]
     with pytest.raises(ValueError, match="nearest surface"):
@@ -274,7 +310,7 @@ def test_a_goal_may_be_as_near_to_a_post_as_the_rules_say():
     ids=["long", "long, thin and aslant"],
 )
 def test_no_episode_begins_where_a_mover_will_pass(mover):
-    layout, _ = layout_from_json({"goal": [3.05, -3.05], "movers": [mover]})
+    layout, _ = layout_from_json({"goal": [3.05, -3.05], "dynamic_obstacles": [mover]})
     swing, radius = np.array(mover[3:5]), mover[2]
     nearest = np.clip(layout.starts @ swing / (swing @ swing), -1, 1)[:, None] * swing
     gap = np.linalg.norm(layout.starts - nearest, axis=1) - radius
@@ -288,11 +324,11 @@ def test_a_start_may_have_turned_any_number_of_times(engine, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     env = gym.make(LIDAR, engine=engine, level=0).unwrapped
     env.reset(seed=0, options={"layout": GOAL, "start": [3.05, 0.05, 1e11]})
-    heading = env.vector.state()[0][0, 2]
+    heading = env.vector_env.qpos_qvel()[0][0, 2]
     observation, *_ = env.step(np.zeros(2, dtype=np.float32))
     env.close()
     assert heading == pytest.approx(math.remainder(1e11, 2 * math.pi), abs=1e-9)
-    assert env.vector.state()[0][0, 2] == pytest.approx(heading, abs=1e-9)
+    assert env.vector_env.qpos_qvel()[0][0, 2] == pytest.approx(heading, abs=1e-9)
     # The goal is at bearing pi, seen from the heading.
     assert observation[37:39] == pytest.approx([-math.cos(heading), math.sin(heading)], abs=1e-6)
     assert list(tmp_path.iterdir()) == []  # MuJoCo writes MUJOCO_LOG.TXT where it is in doubt
@@ -304,8 +340,8 @@ def test_a_smaller_layout_takes_no_more_room_than_the_levels_own(level, cylinder
     small = GOAL | {"cylinders": [[2.05, 2.05, 0.3]] if level else []}
     for options in (None, {"layout": small}, None):
         env.reset(seed=0, options=options)
-        assert env.memory["cylinders"].shape == (2, cylinders, 7)
-        assert env.memory["boxes"].shape == (2, boxes, 4)
+        assert env.task_state["cylinders"].shape == (2, cylinders, 7)
+        assert env.task_state["boxes"].shape == (2, boxes, 4)
     env.close()
 
 
@@ -313,9 +349,9 @@ def test_a_smaller_layout_takes_no_more_room_than_the_levels_own(level, cylinder
 def test_a_layout_of_ones_own_is_told_of_under_the_envs_level(level):
     env = gym.make(LIDAR, engine="analytic", level=level).unwrapped
     env.reset(seed=0, options={"layout": GOAL | {"start": [4.5, 0.05, 0.0]}})
-    info = {}
-    while not info:  # 0.3 m to the wall
-        *_, info = env.step(np.array([1, 0], dtype=np.float32))
+    terminated = False
+    while not terminated:  # 0.3 m to the wall
+        *_, terminated, _, info = env.step(np.array([1, 0], dtype=np.float32))
     env.close()
     assert info["level"] == level
 
@@ -336,7 +372,7 @@ def clutter_now(time):
     """Return cylinders and boxes of CLUTTER at a time, as a batch of one."""
     moved = [
         [x + dx * math.sin(w * time + phase), y + dy * math.sin(w * time + phase), radius]
-        for x, y, radius, dx, dy, w, phase in CLUTTER["movers"]
+        for x, y, radius, dx, dy, w, phase in CLUTTER["dynamic_obstacles"]
     ]
     return np.array([moved + CLUTTER["cylinders"]]), np.array([CLUTTER["boxes"]])
 
@@ -357,8 +393,8 @@ def test_more_obstacles_than_the_level_has_are_there_for_those_who_are_reset(eng
         result, expected = env.step(action), twin.step(action)
         for got, same in zip(result[:4], expected[:4], strict=True):
             np.testing.assert_array_equal(got[~mask], same[~mask])
-        qpos = env.state()[0][mask]
-        seen = sensors.scan(qpos[:, :2], qpos[:, 2], *clutter_now(0.1 * step))
+        qpos = env.qpos_qvel()[0][mask]
+        seen = closed_form_lidar(qpos[:, :2], qpos[:, 2], *clutter_now(0.1 * step))
         assert result[0][1, :36] == pytest.approx(seen[0] / 5, abs=1e-5)
     env.close()
     twin.close()
@@ -401,6 +437,7 @@ def test_bullet_makes_no_more_bodies_once_every_layout_has_been_seen(level):
     assert settled > early
     assert bodies(200) == settled
     # At the most, of each shape as many as a layout has: eight of each of four radii, or nine
-    # walls each way, two posts of each radius and parked boxes; the robot, walls and floor on top.
+    # walls each way, two posts of each radius and boxes that are padding; the robot, walls and
+    # floor on top.
     assert settled <= 1 + 4 + 1 + (4 * 8 if level == 2 else 9 + 9 + 4 * 2 + 9)
     env.close()

@@ -11,13 +11,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import robolearn_envs
 from robolearn.networks.encoders import find_images
-from robolearn_envs.first_steps.bandit import BRIGHT, SIDE, Bandit, picture
-from robolearn_envs.first_steps.finite import FiniteMDP
-from robolearn_envs.first_steps.random_game import RandomGame
-from robolearn_envs.first_steps.recommender import Recommender
+from robolearn_envs.toy.bandit import BRIGHT, SIDE, Bandit, picture
+from robolearn_envs.toy.finite import FiniteMDP
+from robolearn_envs.toy.recommender import Recommender
+from robolearn_envs.toy.ring_walk import RingWalk
 
 GAME, BANDIT, RECOMMENDER = (
-    f"robolearn/{name}" for name in ("RandomGame-v0", "Bandit-v0", "Recommender-v0")
+    f"robolearn/{name}" for name in ("RingWalk-v0", "Bandit-v0", "Recommender-v0")
 )
 EYES = {"context": "image"}
 every_problem = pytest.mark.parametrize(
@@ -28,7 +28,7 @@ every_problem = pytest.mark.parametrize(
 
 
 def test_they_are_registered_beside_those_with_engines():
-    ids = [f"robolearn/{name}" for name in robolearn_envs.FIRST_STEPS]
+    ids = [f"robolearn/{name}" for name in robolearn_envs.TOY_ENVS]
     assert ids == [GAME, BANDIT, RECOMMENDER]
     assert set(ids) <= gym.registry.keys()
     assert not set(ids) & set(robolearn_envs.ENVS)
@@ -141,7 +141,7 @@ def test_what_happens_is_as_likely_and_pays_as_its_arrays_say(env_id, kwargs):
 
 
 def test_the_token_goes_round_a_ring_of_odd_length():
-    mdp = RandomGame(states=5).mdp()
+    mdp = RingWalk(states=5).mdp()
     # Action 0 moves on by 1, action 1 by 3: from 0 to 1 or 3, from 1 to 2 or 4, from 2 to 3 or
     # 5 - 5 = 0, from 3 to 4 or 6 - 5 = 1, from 4 to 0 or 7 - 5 = 2.
     reached = [[1, 3], [2, 4], [3, 0], [4, 1], [0, 2]]

@@ -4,31 +4,34 @@ import numpy as np
 import pytest
 
 from robolearn_envs import make_vec
+from robolearn_envs.core.backend import ALL
+from robolearn_envs.core.sim import Sim
 from robolearn_envs.engines import make_engine
-from robolearn_envs.tasks import make_task
+from robolearn_envs.registry import make_task
 
 
 @pytest.mark.parametrize("task_id", ["CartPoleBalance-v0", "CartPoleSwingUp-v0"])
 def test_a_cart_pole_pushed_the_other_way_moves_the_other_way(task_id):
-    task, rng = make_task(task_id, {}), np.random.default_rng(0)
+    task, rng = make_task(f"robolearn/{task_id}", {}), np.random.default_rng(0)
     qpos, qvel = rng.uniform(-2.2, 2.2, (50, 2)), rng.uniform(-1, 1, (50, 2))  # some in a bumper
-    command = rng.uniform(-1, 1, (50, 1))
+    ctrl = rng.uniform(-1, 1, (50, 1))
     there, here = (
         after(task, sign * qpos, sign * qvel, push)
-        for sign, push in ((-1, task.mirrored_command(command)), (1, command))
+        for sign, push in ((-1, task.mirror_ctrl(ctrl)), (1, ctrl))
     )
-    np.testing.assert_allclose(there, task.mirrored(here), atol=1e-12)
+    np.testing.assert_allclose(there, task.mirror_observation(here), atol=1e-12)
     assert np.abs(there - here).max() > 0.1
 
 
-def after(task, qpos, qvel, command):
+def after(task, qpos, qvel, ctrl):
     """Return what is observed a step later."""
-    copies = make_engine("analytic", task.robot, task.timestep, len(qpos), threads=1)
-    copies.reset(np.arange(len(qpos)), qpos, qvel, None)
-    for _ in range(task.substeps):
-        copies.step(task.force(copies.qpos, copies.qvel, command))
-    observed = task.observe(copies, slice(None), copies.qpos, copies.qvel, {})
-    copies.close()
+    engine = make_engine("analytic", task.robot, task.timestep, len(qpos))
+    engine.reset(np.arange(len(qpos)), qpos, qvel, None)
+    for _ in range(task.frame_skip):
+        engine.step(task.actuate(engine.qpos, engine.qvel, ctrl, {}))
+    sim = Sim(engine, ALL, task.robot, engine.qpos, engine.qvel, {}, {}, {}, 0.02)
+    observed = task.observe(sim, {})
+    engine.close()
     return observed
 
 
@@ -74,7 +77,11 @@ def test_a_robot_in_the_mirrored_arena_sees_and_drives_mirrored(task_id, engine,
 @pytest.mark.parametrize("forces", [2, 3, 5, 11])
 def test_mirrored_twice_is_as_before(forces):
     envs = make_vec(
-        "robolearn/CartPoleSwingUp-v0", 1, engine="analytic", action="discrete", forces=forces
+        "robolearn/CartPoleSwingUp-v0",
+        1,
+        engine="analytic",
+        action="discrete",
+        num_discrete_actions=forces,
     )
     actions, observation = np.arange(forces), np.arange(10.0).reshape(2, 5)
     once = envs.mirrored(observation, actions)

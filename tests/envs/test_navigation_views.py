@@ -7,20 +7,20 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from tasks_by_name import TASKS, host_engines
 from test_rendering import HIDE_OPENGL
 
-from robolearn_envs import make_vec, stage
-from robolearn_envs.rendering import egl_problem, make_renderer
+from robolearn_envs import make_vec, scene_style
+from robolearn_envs.rendering import egl_error, make_renderer
 from robolearn_envs.rendering.chase import ArenaScene, camera_pose, scene_positions
-from robolearn_envs.rendering.situation import Situation
+from robolearn_envs.rendering.scene_state import NavSceneState
 from robolearn_envs.rendering.top import nearest_surface
-from robolearn_envs.robots import DiscRobot, Rover
-from robolearn_envs.tasks import TASKS
+from robolearn_envs.robots import DiffDriveRobot, UnicycleRobot
 
 NAVIGATION = [name for name in TASKS if name.startswith("Nav")]
 every_nav = pytest.mark.parametrize("name", NAVIGATION)
 every_nav_and_engine = pytest.mark.parametrize(
-    ("name", "engine"), [(name, engine) for name in NAVIGATION for engine in TASKS[name].engines]
+    ("name", "engine"), [(name, engine) for name in NAVIGATION for engine in host_engines(name)]
 )
 
 # The map of 480 x 480 pixels shows 10.4 x 10.4 m, so a meter is 46.15 pixels; its middle is the
@@ -59,21 +59,21 @@ def near(picture, x, y, expected, size=0, tolerance=3) -> bool:
 def test_the_map_shows_the_goal_at_its_place():
     # (2, 1) is at column 7.2 * 46.15 = 332 and row 4.2 * 46.15 = 193.
     picture = top_view(goal=[2.0, 1.0])
-    np.testing.assert_allclose(picture[193, 332], color(stage.GOAL), atol=2)
-    assert not near(top_view(goal=[2.0, -1.0]), 2.0, 1.0, color(stage.GOAL), size=3)
+    np.testing.assert_allclose(picture[193, 332], color(scene_style.GOAL), atol=2)
+    assert not near(top_view(goal=[2.0, -1.0]), 2.0, 1.0, color(scene_style.GOAL), size=3)
 
 
 def test_the_map_shows_obstacles_at_their_places_and_floor_between():
     picture = top_view(cylinders=[[-3.0, 2.0, 0.5]], boxes=[[1.0, -2.0, 0.1, 1.0]])
     # (-3, 2): column 101, row 147. (1, -2): column 286, row 332; the box is 9 x 92 pixels.
-    gray = color(stage.OBSTACLE)
+    gray = color(scene_style.OBSTACLE)
     np.testing.assert_allclose(picture[147, 101], gray, atol=2)
     np.testing.assert_allclose(picture[[332 - 42, 332, 332 + 42], 286], [gray] * 3, atol=2)
     assert np.abs(picture[[332 - 50, 332 + 50], 286] - gray).max(axis=-1).min() > 60
     np.testing.assert_allclose(picture[180, 110], FLOOR, atol=2)  # (-2.8, 1.3)
 
 
-def test_what_is_parked_is_not_drawn():
+def test_what_is_padding_is_not_drawn():
     env = make()
     layout = {"goal": [2.0, 1.0], "cylinders": [[-3.0, 2.0, 0.5]]}
     crowded = {
@@ -84,9 +84,9 @@ def test_what_is_parked_is_not_drawn():
     # After a layout of three cylinders and two boxes a smaller one is filled up to as many.
     for given in (crowded, layout):
         env.reset(seed=0, options={"layout": given})
-    memory = env.unwrapped.vector.memory
-    moment = Situation.of(memory, 0, np.zeros((1, 3)))
-    assert (memory["cylinders"].shape[1], memory["boxes"].shape[1]) == (3, 2)
+    state = env.unwrapped.vector_env.task_state
+    moment = NavSceneState.of(state, 0, np.zeros((1, 3)))
+    assert (state["cylinders"].shape[1], state["boxes"].shape[1]) == (3, 2)
     assert (moment.cylinders[:, :3].tolist(), moment.boxes.tolist()) == ([[-3.0, 2.0, 0.5]], [])
     env.close()
 
@@ -94,8 +94,11 @@ def test_what_is_parked_is_not_drawn():
 def test_movers_are_drawn_where_they_are_now():
     # x = -1 + sin(t / 2 + pi / 2): at 0 when it begins, at -0.98 after 31 steps or 3.1 s.
     mover = [-1.0, -3.0, 0.3, 1.0, 0.0, 0.5, np.pi / 2]
-    orange = color(stage.MOVER)
-    before, after = top_view(movers=[mover]), top_view(movers=[mover], steps=31)
+    orange = color(scene_style.MOVER)
+    before, after = (
+        top_view(dynamic_obstacles=[mover]),
+        top_view(dynamic_obstacles=[mover], steps=31),
+    )
     # (0, -3) is at column 240, (-1, -3) at column 193, both at row 378.
     np.testing.assert_allclose(before[378, 240], orange, atol=2)
     np.testing.assert_allclose(after[378, 193], orange, atol=2)
@@ -217,19 +220,19 @@ def test_the_nearest_surface(xy, expected):
     np.testing.assert_allclose(nearest_surface(np.array(xy), cylinders, boxes), expected)
 
 
-def situation(*trail, cylinders=(), boxes=(), goal=(4.0, 4.0)) -> Situation:
+def scene_with(*trail, cylinders=(), boxes=(), goal=(4.0, 4.0)) -> NavSceneState:
     """Return a moment in which cylinders given with all seven numbers have moved on by d."""
     rows = np.array([[*row, 0, 0, 0, 0][:7] for row in cylinders]).reshape(-1, 7)
     now = rows[:, :3].copy()
     now[:, :2] += rows[:, 3:5]
     boxes = np.array(boxes, dtype=float).reshape(-1, 4)
-    return Situation(np.array(trail, dtype=float), np.array(goal), rows, now, boxes)
+    return NavSceneState(np.array(trail, dtype=float), np.array(goal), rows, now, boxes)
 
 
 def test_the_camera_follows_behind_and_above():
     # In the open 32 degrees above the robot and 2.6 m away: 2.6 cos = 2.205 m behind, 2.6 sin =
     # 1.378 m above its middle at 0.15 m. It looks 12 degrees less steeply down than at the robot.
-    x, y, z, heading, pitch = camera_pose(situation((1.0, 2.0, np.pi / 2)))
+    x, y, z, heading, pitch = camera_pose(scene_with((1.0, 2.0, np.pi / 2)))
     assert (x, y, z) == pytest.approx((1.0, 2.0 - 2.205, 1.528), abs=1e-3)
     assert (heading, pitch) == pytest.approx((np.pi / 2, np.radians(20)))
 
@@ -237,17 +240,17 @@ def test_the_camera_follows_behind_and_above():
 def test_the_camera_rises_to_see_over_what_stands_behind():
     # A wall of 1 m, 1 m behind the robot, wants 45 degrees: 13/42 of the way from 32 to 74, so
     # 2.6 + 0.8 * 13 / 42 = 2.848 m away; 2.848 / sqrt(2) = 2.014 behind and above.
-    behind = situation((0.0, 0.0, 0.0), boxes=[(-1.1, 0.0, 0.1, 2.0)])
+    behind = scene_with((0.0, 0.0, 0.0), boxes=[(-1.1, 0.0, 0.1, 2.0)])
     x, _, z, _, pitch = camera_pose(behind)
     assert (x, z) == pytest.approx((-2.014, 2.164), abs=1e-3)
     assert np.degrees(pitch) == pytest.approx(45 - 12 - 6 * 13 / 42)
-    ahead = situation((0.0, 0.0, 0.0), boxes=[(1.1, 0.0, 0.1, 2.0)])
-    np.testing.assert_allclose(camera_pose(ahead), camera_pose(situation((0.0, 0.0, 0.0))))
+    ahead = scene_with((0.0, 0.0, 0.0), boxes=[(1.1, 0.0, 0.1, 2.0)])
+    np.testing.assert_allclose(camera_pose(ahead), camera_pose(scene_with((0.0, 0.0, 0.0))))
 
 
 def test_the_camera_swings_round_smoothly():
     still = [(0.0, 0.0, 0.0)] * 9
-    turned = [camera_pose(situation(*still, *[(0.0, 0.0, 1.0)] * k))[3] for k in range(4)]
+    turned = [camera_pose(scene_with(*still, *[(0.0, 0.0, 1.0)] * k))[3] for k in range(4)]
     # After one step the new heading weighs (1 - 0.65) / (1 - 0.65^10) = 0.355.
     assert turned[0] == 0
     assert turned[1] == pytest.approx(
@@ -257,22 +260,22 @@ def test_the_camera_swings_round_smoothly():
 
 
 def test_the_camera_takes_the_short_way_round():
-    heading = camera_pose(situation((0.0, 0.0, 3.1), (0.0, 0.0, -3.1)))[3]
+    heading = camera_pose(scene_with((0.0, 0.0, 3.1), (0.0, 0.0, -3.1)))[3]
     assert abs(heading) > 3.09
 
 
 @pytest.fixture(params=["mujoco-egl", "software-rays"])
 def renderer(request):
-    if request.param == "mujoco-egl" and (problem := egl_problem()):
+    if request.param == "mujoco-egl" and (problem := egl_error()):
         pytest.skip(problem)
-    made = make_renderer("mujoco", 240, 240, prefer=request.param)
+    made = make_renderer(240, 240, prefer=request.param)
     yield made
     made.close()
 
 
-def chase(renderer, moment: Situation, robot=None) -> np.ndarray:
-    robot = robot or DiscRobot()
-    qpos, _ = robot.at_rest(moment.trail[-1:, :2], moment.trail[-1:, 2])
+def chase(renderer, moment: NavSceneState, robot=None) -> np.ndarray:
+    robot = robot or UnicycleRobot()
+    qpos, _ = robot.rest_state(moment.trajectory[-1:, :2], moment.trajectory[-1:, 2])
     scene = ArenaScene.of(robot, moment)
     return renderer.render(scene, scene_positions(moment, qpos[0])).astype(int)
 
@@ -286,10 +289,10 @@ def slate(picture) -> np.ndarray:
     return (blue - red > 20) & (blue - red < 75) & (red < 150) & (green > 50)
 
 
-@pytest.mark.parametrize("robot", [DiscRobot(), Rover()])
+@pytest.mark.parametrize("robot", [UnicycleRobot(), DiffDriveRobot()])
 def test_the_robot_stands_in_the_lower_middle_of_the_chase_view(renderer, robot):
     for heading in (0.0, 2.0):
-        picture = chase(renderer, situation((0.5, -0.5, heading)), robot)
+        picture = chase(renderer, scene_with((0.5, -0.5, heading)), robot)
         rows, columns = np.nonzero(picture[..., 2] - picture[..., 0] > 100)
         # 12 degrees below the middle: 120 + 120 tan(12 deg) / tan(25 deg) = row 174.7.
         assert columns.mean() == pytest.approx(119.5, abs=3)
@@ -297,22 +300,22 @@ def test_the_robot_stands_in_the_lower_middle_of_the_chase_view(renderer, robot)
 
 
 def test_an_obstacle_right_ahead_is_seen_right_ahead(renderer):
-    ahead = chase(renderer, situation((0.0, 0.0, 0.0), cylinders=[(2.5, 0.0, 0.3)]))
+    ahead = chase(renderer, scene_with((0.0, 0.0, 0.0), cylinders=[(2.5, 0.0, 0.3)]))
     seen = slate(ahead)
     # 4.4 m beyond the camera and 0.6 m wide: 0.6 / 4.6 * 120 / tan(25 deg) = 33 pixels.
     columns = np.nonzero(seen[60:130].any(axis=0))[0]
     assert columns.mean() == pytest.approx(119.5, abs=3)
     assert 26 < np.ptp(columns) < 44
-    nothing = chase(renderer, situation((0.0, 0.0, 0.0)))
+    nothing = chase(renderer, scene_with((0.0, 0.0, 0.0)))
     assert slate(nothing)[60:130, 100:140].mean() < 0.02
-    left = chase(renderer, situation((0.0, 0.0, 0.0), cylinders=[(2.5, 1.0, 0.3)]))
+    left = chase(renderer, scene_with((0.0, 0.0, 0.0), cylinders=[(2.5, 1.0, 0.3)]))
     assert np.nonzero(slate(left)[60:130].any(axis=0))[0].mean() < 90
 
 
 def test_movers_are_seen_where_they_are_now(renderer):
     def orange(dy):
         mover = (2.5, 0.0, 0.3, 0.0, dy, 0.5, 0.0)
-        picture = chase(renderer, situation((0.0, 0.0, 0.0), cylinders=[(3, 3, 0.4), mover]))
+        picture = chase(renderer, scene_with((0.0, 0.0, 0.0), cylinders=[(3, 3, 0.4), mover]))
         return np.nonzero(picture[..., 0] - picture[..., 2] > 80)[1].mean()
 
     assert orange(-0.8) > 119.5 + 20
@@ -323,21 +326,21 @@ def test_movers_are_seen_where_they_are_now(renderer):
 def test_one_sees_through_the_light_over_the_goal_but_not_through_posts(renderer):
     post, goal = (4.0, 0.0, 0.4), (2.5, 0.0)
     where = (slice(70, 100), slice(108, 116))  # beside the flag's pole, above the goal
-    through = chase(renderer, situation((0.0, 0.0, 0.0), goal=goal, cylinders=[post]))[where]
-    alone = chase(renderer, situation((0.0, 0.0, 0.0), cylinders=[post]))[where]
+    through = chase(renderer, scene_with((0.0, 0.0, 0.0), goal=goal, cylinders=[post]))[where]
+    alone = chase(renderer, scene_with((0.0, 0.0, 0.0), cylinders=[post]))[where]
     green = (through - alone).mean(axis=(0, 1))
     assert green[1] - green[0] > 10
     assert through.mean() < 190  # the dark post is behind
     posts = [(1.5, 0.0, 0.5)]
-    hidden = chase(renderer, situation((0.0, 0.0, 0.0), goal=goal, cylinders=posts))
-    without = chase(renderer, situation((0.0, 0.0, 0.0), cylinders=posts))
+    hidden = chase(renderer, scene_with((0.0, 0.0, 0.0), goal=goal, cylinders=posts))
+    without = chase(renderer, scene_with((0.0, 0.0, 0.0), cylinders=posts))
     np.testing.assert_allclose(hidden[105:120, 108:132], without[105:120, 108:132], atol=2)
 
 
 def test_the_view_turns_with_the_robot(renderer):
     posts = [(2.5, 0.0, 0.3), (0.0, 2.5, 0.5)]
     east, north = (
-        chase(renderer, situation((0.0, 0.0, a), cylinders=posts)) for a in (0.0, np.pi / 2)
+        chase(renderer, scene_with((0.0, 0.0, a), cylinders=posts)) for a in (0.0, np.pi / 2)
     )
     assert east.std() > 20
     assert north.std() > 20
@@ -347,33 +350,26 @@ def test_the_view_turns_with_the_robot(renderer):
 
 
 def test_a_new_layout_is_drawn_as_by_a_new_renderer(renderer):
-    first = situation((0.0, 0.0, 0.0), cylinders=[(2.0, 0.0, 0.3)])
-    second = situation((1.0, 0.0, 0.0), cylinders=[(3.0, 1.0, 0.4)], boxes=[(2, -1, 0.1, 0.5)])
+    first = scene_with((0.0, 0.0, 0.0), cylinders=[(2.0, 0.0, 0.3)])
+    second = scene_with((1.0, 0.0, 0.0), cylinders=[(3.0, 1.0, 0.4)], boxes=[(2, -1, 0.1, 0.5)])
     chase(renderer, first)
     changed = chase(renderer, second)
-    fresh = make_renderer("mujoco", 240, 240, prefer=renderer.name)
+    fresh = make_renderer(240, 240, prefer=renderer.name)
     np.testing.assert_allclose(changed, chase(fresh, second), atol=1, rtol=0)
     fresh.close()
 
 
 def test_both_renderers_show_nearly_the_same_chase(renderer):
-    moment = situation(
+    moment = scene_with(
         (0.0, 0.0, 0.3),
         goal=(2.5, 2.0),
         cylinders=[(2.0, -0.5, 0.3), (3.0, 2.0, 0.3, 0.3, 0.3, 0.5, 0.0)],
         boxes=[(0.0, 2.0, 1.0, 0.1)],
     )
-    reference = make_renderer("mujoco", 240, 240, prefer="software-rays")
+    reference = make_renderer(240, 240, prefer="software-rays")
     difference = np.abs(chase(renderer, moment) - chase(reference, moment)).max(axis=-1)
     # Edges, distant tiles and the shine on round things differ.
     assert np.mean(difference > 24) < 0.05
-
-
-def test_bullets_renderer_refuses_an_arena_and_names_another():
-    made = make_renderer("bullet", 64, 48, prefer="bullet-tiny")
-    with pytest.raises(ValueError, match=r"which ArenaScene has not\. Use software-rays"):
-        chase(made, situation((0.0, 0.0, 0.0)))
-    made.close()
 
 
 @pytest.mark.slow
@@ -469,7 +465,7 @@ def test_every_environment_of_a_batch_has_its_own_frame(name, engine):
 @pytest.mark.parametrize("name", ["NavLidar-v0", "NavDepth-v0"])
 def test_the_map_is_the_same_on_every_engine(name):
     maps = {}
-    for engine in TASKS[name].engines:
+    for engine in host_engines(name):
         env = make(name, engine=engine, level=2)
         env.reset(seed=2)
         for _ in range(5):
@@ -481,17 +477,17 @@ def test_the_map_is_the_same_on_every_engine(name):
 
 
 def test_a_randomized_robot_is_drawn(renderer):
-    env = make(view="chase", randomize=0.3, level=1, width=64, height=48)
+    env = make(view="chase", domain_randomization=0.3, level=1, width=64, height=48)
     env.reset(seed=0)
     assert env.render().std() > 10
     env.close()
 
 
-def test_environments_that_are_not_rendered_keep_no_paths():
+def test_environments_that_are_not_rendered_keep_no_trajectories():
     envs = make_vec("robolearn/NavLidar-v0", 2, level=0)
     envs.reset(seed=0)
     envs.step(envs.action_space.sample())
-    assert not any(envs.unwrapped._pictures._trails)
+    assert not any(envs.unwrapped._frames._trajectories)
     envs.close()
 
 
@@ -507,7 +503,7 @@ env.reset(seed=0)
 env.step(env.action_space.sample())
 frame = env.render()
 assert frame[:, 72:].std() > 10 and frame[:, :72].std() > 10
-print(env.unwrapped.vector.renderer_name)
+print(env.unwrapped.vector_env.renderer_name)
 """
 
 

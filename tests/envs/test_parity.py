@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from optional_torch import torch, torch_arrays
+from optional_torch import torch
 
 from robolearn_envs import make_vec
 from robolearn_envs.engines.analytic import AnalyticEngine
@@ -17,12 +17,12 @@ TOLERANCE = 1e-10  # m, rad, m/s, rad/s
 MAKERS = {
     "mujoco": MujocoEngine,
     "bullet": BulletEngine,
-    "numpy": lambda *args: AnalyticEngine(*args, xp=np),
+    "numpy": AnalyticEngine,
 }
 if torch is not None:
-    MAKERS["torch"] = lambda *args: AnalyticEngine(*args, xp=torch_arrays)
+    MAKERS["torch"] = lambda *args: AnalyticEngine(*args, device="cpu")
 PAIRS = list(itertools.combinations(MAKERS, 2))
-NOMINAL = {name: np.ones(STARTS) for name in CartPole.randomized}
+NOMINAL = {name: np.ones(STARTS) for name in CartPole.randomizable}
 FLOAT32 = {"rtol": 2.0**-23, "atol": 1e-9}  # one unit in the last place
 
 
@@ -32,25 +32,43 @@ def problem():
     qpos = rng.uniform([-1.0, -np.pi], [1.0, np.pi], (STARTS, 2))
     qvel = rng.uniform([-1.0, -3.0], [1.0, 3.0], (STARTS, 2))
     forces = rng.uniform(-10.0, 10.0, (STEPS, STARTS, 1))
-    factors = {name: rng.uniform(0.7, 1.3, STARTS) for name in CartPole.randomized}
-    return qpos, qvel, forces, factors
+    field_scales = {name: rng.uniform(0.7, 1.3, STARTS) for name in CartPole.randomizable}
+    return qpos, qvel, forces, field_scales
 
 
-def simulate(name, factors):
+def simulate(name, field_scales):
     """Return the states of 3 s. Shape (steps, starts, 4)."""
     at_once = 4 if name == "bullet" else STARTS  # a Bullet world takes 28 MB
     parts = [slice(first, first + at_once) for first in range(0, STARTS, at_once)]
-    return np.concatenate([simulate_part(name, factors, part) for part in parts], axis=1)
+    return np.concatenate([simulate_part(name, field_scales, part) for part in parts], axis=1)
 
 
-def simulate_part(name, factors, part):
+def converter(name):
+    return torch.from_numpy if name == "torch" else np.asarray
+
+
+def put(name, engine, rows, qpos, qvel, field_scales):
+    """Put the environments ``rows`` into their rows of the states, which have one for each."""
+    scales = field_scales
+    if name == "torch":  # takes a mask, and rows for all
+        mask = np.isin(np.arange(len(qpos)), rows)
+        rows, chosen = torch.from_numpy(mask), slice(None)
+    else:
+        chosen = rows
+    convert = converter(name)
+    if scales is not None:
+        scales = {field: convert(f[chosen]) for field, f in scales.items()}
+    engine.reset(rows, convert(qpos[chosen]), convert(qvel[chosen]), scales)
+
+
+def simulate_part(name, field_scales, part):
     """Return the states of 3 s from these starts. Shape (steps, starts of the part, 4)."""
     qpos, qvel, forces, _ = problem()
     count = len(qpos[part])
     engine = MAKERS[name](CartPole(), count, DT)
-    convert = torch.from_numpy if name == "torch" else np.asarray
-    scales = None if factors is None else {field: convert(f[part]) for field, f in factors.items()}
-    engine.reset(convert(np.arange(count)), convert(qpos[part]), convert(qvel[part]), scales)
+    convert = converter(name)
+    scales = None if field_scales is None else {n: f[part] for n, f in field_scales.items()}
+    put(name, engine, np.arange(count), qpos[part], qvel[part], scales)
     states = np.empty((STEPS, count, 4))
     for step, force in enumerate(forces):
         engine.step(convert(force[part]))
@@ -66,8 +84,8 @@ def nominal():
 
 @pytest.fixture(scope="module")
 def varied():
-    factors = problem()[-1]
-    return {name: simulate(name, factors) for name in MAKERS}
+    field_scales = problem()[-1]
+    return {name: simulate(name, field_scales) for name in MAKERS}
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
@@ -93,14 +111,14 @@ def test_factors_of_one_are_the_nominal_robot(nominal, name):
 
 
 def test_a_randomized_copy_moves_like_a_robot_built_with_those_numbers(varied):
-    qpos, qvel, forces, factors = problem()
+    qpos, qvel, forces, field_scales = problem()
     index = 7
     robot = CartPole(
-        cart_mass=1.0 * factors["cart_mass"][index],
-        pole_mass=0.1 * factors["pole_mass"][index],
-        pole_length=1.0 * factors["pole_length"][index],
+        cart_mass=1.0 * field_scales["cart_mass"][index],
+        pole_mass=0.1 * field_scales["pole_mass"][index],
+        pole_length=1.0 * field_scales["pole_length"][index],
     )
-    engine = MujocoEngine(robot, 1, DT, threads=1)
+    engine = MujocoEngine(robot, 1, DT, num_threads=1)
     engine.reset(np.array([0]), qpos[[index]], qvel[[index]], None)
     for step, force in enumerate(forces):
         engine.step(force[[index]])
@@ -109,7 +127,7 @@ def test_a_randomized_copy_moves_like_a_robot_built_with_those_numbers(varied):
             assert np.abs(state - varied[name][step, index]).max() <= TOLERANCE, name
 
 
-@pytest.mark.parametrize("field", CartPole.randomized)
+@pytest.mark.parametrize("field", CartPole.randomizable)
 def test_each_factor_alone_changes_the_motion(nominal, field):
     changed = simulate("numpy", {**NOMINAL, field: np.full(STARTS, 1.1)})
     assert np.abs(changed - nominal["numpy"]).max() > 1e-2
@@ -117,16 +135,15 @@ def test_each_factor_alone_changes_the_motion(nominal, field):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_new_factors_replace_the_old_ones_of_the_copies_that_get_them(varied, name):
-    qpos, qvel, forces, factors = problem()
+    qpos, qvel, forces, field_scales = problem()
     count = 5
     engine = MAKERS[name](CartPole(), count, DT)
-    convert = torch.from_numpy if name == "torch" else np.asarray
-    wrong = {field: convert(np.full(count, 0.5)) for field in factors}
-    engine.reset(convert(np.arange(count)), convert(qpos[:count]), convert(qvel[:count]), wrong)
+    wrong = {field: np.full(count, 0.5) for field in field_scales}
+    put(name, engine, np.arange(count), qpos[:count], qvel[:count], wrong)
     some = np.array([1, 3])
-    right = {field: convert(f[some]) for field, f in factors.items()}
-    engine.reset(convert(some), convert(qpos[some]), convert(qvel[some]), right)
-    engine.step(convert(forces[0, :count]))
+    right = {field: f[:count] for field, f in field_scales.items()}
+    put(name, engine, some, qpos[:count], qvel[:count], right)
+    engine.step(converter(name)(forces[0, :count]))
     state = np.hstack([engine.qpos, engine.qvel])
     engine.close()
     error = np.abs(state - varied[name][0, :count]).max(axis=1)
@@ -136,7 +153,9 @@ def test_new_factors_replace_the_old_ones_of_the_copies_that_get_them(varied, na
 
 def play(engine, task, randomize, steps=150):
     """Return observations, rewards and ends of 8 environments under one action sequence."""
-    env = make_vec(f"robolearn/{task}", 8, engine=engine, action="continuous", randomize=randomize)
+    env = make_vec(
+        f"robolearn/{task}", 8, engine=engine, action="continuous", domain_randomization=randomize
+    )
     rng = np.random.default_rng(1)
     history = [(env.reset(seed=4)[0], np.zeros(8), np.zeros(8, bool))]
     for _ in range(steps):
@@ -185,7 +204,7 @@ def test_a_changed_robot_is_the_same_changed_robot_on_every_engine():
             env.reset(seed=0)
             for _ in range(50):
                 env.step(np.full((2, 1), 0.3, dtype=np.float32))
-            ends[engine, length] = env.unwrapped.state()[0]
+            ends[engine, length] = env.unwrapped.qpos_qvel()[0]
             env.close()
     for engine in ("mujoco", "bullet"):
         np.testing.assert_allclose(ends[engine, 1.5], ends["analytic", 1.5], rtol=0, atol=1e-9)

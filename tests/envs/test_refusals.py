@@ -68,19 +68,33 @@ def test_without_pygame_a_window_says_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize("engine", ["bullet", "analytic"])
 def test_dmc_is_refused_on_other_engines_with_the_reason(engine):
-    with pytest.raises(ValueError, match=rf"CartPoleDMC.*'{engine}'.*mujoco only"):
+    reason = (
+        "DMControlCartPole has no " + {"bullet": "to_urdf", "analytic": "forward_dynamics"}[engine]
+    )
+    with pytest.raises(
+        ValueError,
+        match=rf"CartPoleDMC-v0 does not run on engine '{engine}', but on mujoco: {reason}",
+    ):
         gym.make(DMC, engine=engine)
 
 
 def test_dmc_is_refused_randomized_with_the_reason():
     with pytest.raises(ValueError, match="fixed public definition"):
-        gym.make(DMC, randomize=0.1)
+        gym.make(DMC, domain_randomization=0.1)
 
 
-@pytest.mark.parametrize("randomize", [1.5, 1.0, -0.1, float("nan")])
-def test_randomize_must_lie_in_zero_to_one(randomize):
-    with pytest.raises(ValueError, match=r"randomize must lie in \[0, 1\), got"):
-        gym.make(SWING_UP, randomize=randomize)
+@pytest.mark.parametrize(
+    ("randomize", "told"),
+    [
+        (1.5, r"must lie in \[0, 1\), got 1\.5"),
+        (1.0, r"must lie in \[0, 1\), got 1\.0"),
+        (-0.1, r"must lie in \[0, 1\), got -0\.1"),
+        (float("nan"), "must be a finite number, got nan"),
+    ],
+)
+def test_domain_randomization_as_a_number_must_lie_in_zero_to_one(randomize, told):
+    with pytest.raises(ValueError, match=f"domain_randomization {told}"):
+        gym.make(SWING_UP, domain_randomization=randomize)
 
 
 def test_an_unknown_action_kind_is_refused():
@@ -154,14 +168,29 @@ def test_a_list_of_seeds_must_have_one_per_env(swing_up):
         swing_up.reset(seed=[1, 2])
 
 
-def test_rendering_without_a_render_mode_is_refused(swing_up):
-    with pytest.raises(ValueError, match="render_mode='rgb_array'"):
-        swing_up.render()
+def test_rendering_without_a_render_mode_warns_and_draws_nothing(swing_up):
+    with pytest.warns(UserWarning, match="render_mode='rgb_array'"):
+        assert swing_up.render() is None
+
+
+@pytest.mark.parametrize("mode", ["rgb_array", "human"])
+def test_there_is_nothing_to_render_before_the_first_reset(mode):
+    env = make_vec(SWING_UP, 2, engine="analytic", render_mode=mode)
+    with pytest.raises(gym.error.ResetNeeded, match="before reset"):
+        env.render()
+    env.close()
+
+
+def test_an_unknown_keyword_is_a_type_error_with_a_suggestion():
+    told = r"unexpected keyword argument 'ctrl_limt'.*Did you mean 'ctrl_limit'"
+    for make in (gym.make, lambda env_id, **kwargs: make_vec(env_id, 2, **kwargs)):
+        with pytest.raises(TypeError, match=told):
+            make(SWING_UP, ctrl_limt=0.5)
 
 
 def test_a_refused_action_leaves_the_episode_as_it_was(swing_up):
-    before = np.hstack(swing_up.state())
+    before = np.hstack(swing_up.qpos_qvel())
     with pytest.raises(ValueError, match="shape"):
         swing_up.step(np.zeros(3))
-    np.testing.assert_array_equal(np.hstack(swing_up.state()), before)
+    np.testing.assert_array_equal(np.hstack(swing_up.qpos_qvel()), before)
     swing_up.step(np.zeros((3, 1)))

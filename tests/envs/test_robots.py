@@ -4,17 +4,18 @@ import mujoco
 import numpy as np
 import pytest
 
-from robolearn_envs.robots import CartPole, ControlSuiteCartPole
+from robolearn_envs.robots import CartPole, DMControlCartPole
+from robolearn_envs.robots.base import env_robot
 
 
 def test_a_pole_is_a_uniform_thin_rod():
-    pole = CartPole(pole_mass=0.3, pole_length=2.0).links()["pole"]
+    pole = CartPole(pole_mass=0.3, pole_length=2.0).link_inertials()["pole"]
     # Center at 2 / 2 = 1 m; about it 0.3 * 2^2 / 12 = 0.1 kg m^2.
-    assert (pole.mass, pole.com) == (0.3, 1.0)
-    assert pole.inertia == pytest.approx(0.1)
+    assert (pole.mass, pole.com_z) == (0.3, 1.0)
+    assert pole.ixx == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("robot", [CartPole(), ControlSuiteCartPole()])
+@pytest.mark.parametrize("robot", [CartPole(), DMControlCartPole()])
 def test_what_is_drawn_weighs_nothing_and_touches_nothing(robot):
     model = mujoco.MjModel.from_xml_string(robot.to_mjcf(0.01))
     assert model.body_mass.sum() == pytest.approx(1.1)  # a cart of 1 kg, a pole of 0.1 kg
@@ -23,7 +24,7 @@ def test_what_is_drawn_weighs_nothing_and_touches_nothing(robot):
 
 
 def test_the_dmc_pole_is_a_capsule_of_the_public_size():
-    model = mujoco.MjModel.from_xml_string(ControlSuiteCartPole().to_mjcf(0.01))
+    model = mujoco.MjModel.from_xml_string(DMControlCartPole().to_mjcf(0.01))
     pole = model.body("pole_1")
     # A capsule of length h = 1 m, radius r = 45 mm and mass m = 0.1 kg: with cylinder share
     # c = h / (h + 4 r / 3) = 0.943396 the transverse inertia about its middle is
@@ -41,16 +42,17 @@ def test_numpy_numbers_describe_the_same_robot_as_plain_ones():
 
 
 def test_scaling_multiplies_the_named_fields_only():
-    robot = CartPole(pole_mass=0.2).scaled({"pole_mass": 1.5})
+    robot = CartPole(pole_mass=0.2).with_scaled_fields({"pole_mass": 1.5})
     assert robot.pole_mass == pytest.approx(0.3)
     assert robot == dataclasses.replace(CartPole(), pole_mass=robot.pole_mass)
 
 
-def test_a_batch_of_robots_is_one_robot_with_array_fields():
-    factor = np.array([0.5, 2.0])
-    batch = CartPole().scaled({name: factor for name in CartPole.randomized})
-    assert batch.at(1) == CartPole(cart_mass=2.0, pole_mass=0.2, pole_length=2.0)
-    assert type(batch.at(1).cart_mass) is float
+def test_the_robot_of_one_environment_has_its_own_plain_numbers():
+    scales = {name: np.array([0.5, 2.0]) for name in CartPole.randomizable}
+    own = env_robot(CartPole(), scales | {"motor": np.array([0.3, 0.4])}, 1)
+    assert own == CartPole(cart_mass=2.0, pole_mass=0.2, pole_length=2.0)
+    assert type(own.cart_mass) is float
+    assert env_robot(CartPole(), {}, 1) == CartPole()
 
 
 def test_a_robot_cannot_be_changed():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from optional_torch import needs_torch, torch_arrays
 from scipy import stats
 
-from robolearn_envs.streams import philox, uniform
+from robolearn_envs.core.rng import philox, uniform
 
 both_namespaces = pytest.mark.parametrize(
     "xp", [np, pytest.param(torch_arrays, marks=needs_torch)], ids=["numpy", "torch"]

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from robolearn_envs import make_vec
 from robolearn_envs.torch_vector import TorchVectorEnv
 
-pytestmark = pytest.mark.usefixtures("small_banks")
+pytestmark = pytest.mark.usefixtures("small_datasets")
 
 BALANCE, SWING_UP = "CartPoleBalance-v0", "CartPoleSwingUp-v0"
 LIDAR, DEPTH = "NavLidar-v0", "NavDepth-v0"
@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 def made(task, num_envs=N, mode=AutoresetMode.SAME_STEP, **options):
-    return TorchVectorEnv(task, num_envs, autoreset_mode=mode, **options)
+    return TorchVectorEnv(f"robolearn/{task}", num_envs, autoreset_mode=mode, **options)
 
 
 def actions_for(env, steps, seed=0):
@@ -35,7 +35,7 @@ def actions_for(env, steps, seed=0):
 
 def played(env, actions):
     """Return, for each step, all that the environments gave and how they then stood."""
-    return [tree_leaves((env.step(each), env.state())) for each in actions]
+    return [tree_leaves((env.step(each), env.qpos_qvel())) for each in actions]
 
 
 def assert_same(rows, others, index=slice(None), other=slice(None)):
@@ -58,10 +58,10 @@ def ends(rows, outputs=1):
     ("task", "options"),
     [
         (BALANCE, {}),
-        (SWING_UP, {"randomize": 0.2, "dtype": torch.float64}),
-        (LIDAR, {"level": 3, "randomize": 0.2}),
+        (SWING_UP, {"domain_randomization": 0.2, "dtype": torch.float64}),
+        (LIDAR, {"level": 3, "domain_randomization": 0.2}),
         (LIDAR, {"level": 2, "curriculum": True, "dtype": torch.float64}),
-        (DEPTH, {"level": 4, "randomize": 0.2}),
+        (DEPTH, {"level": 4, "domain_randomization": 0.2}),
     ],
 )
 def test_an_environment_does_not_depend_on_its_batch(task, options):
@@ -93,12 +93,13 @@ def resumed(env, row, mode):
 
 @every_mode
 @pytest.mark.parametrize(
-    ("task", "options"), [(SWING_UP, {"randomize": 0.2}), (LIDAR, {"level": 3, "randomize": 0.2})]
+    ("task", "options"),
+    [(SWING_UP, {"domain_randomization": 0.2}), (LIDAR, {"level": 3, "domain_randomization": 0.2})],
 )
 def test_an_action_that_is_no_number_breaks_one_environment_only(task, options, mode):
     env, whole = (made(task, mode=mode, **options) for _ in range(2))
     actions = actions_for(env, 12)
-    broken = torch.tensor([False, True, False, False])
+    diverged = torch.tensor([False, True, False, False])
     for each in (env, whole):
         each.reset(seed=SEED)
     for step, action in enumerate(actions):
@@ -107,14 +108,14 @@ def test_an_action_that_is_no_number_breaks_one_environment_only(task, options, 
             wrong[1, 0] = NAN
         row, same = env.step(wrong), whole.step(action)
         # Everyone else is as if nothing had happened, to the last bit.
-        parts = ([*r[:4], *each.state()] for r, each in ((row, env), (same, whole)))
+        parts = ([*r[:4], *each.qpos_qvel()] for r, each in ((row, env), (same, whole)))
         for one, two in zip(*parts, strict=True):
-            assert torch.equal(one[~broken], two[~broken])
+            assert torch.equal(one[~diverged], two[~diverged])
         assert torch.isfinite(row[0]).all()
         assert torch.isfinite(row[1]).all()
         assert all(torch.isfinite(figure).all() for figure in tree_leaves(row[4]))
-        lost = broken & (step == 3)
-        assert torch.equal(row[4]["lost"], lost)
+        lost = diverged & (step == 3)
+        assert torch.equal(row[4]["diverged"], lost)
         if step == 3:
             assert torch.equal(row[3], lost)
             assert not row[2].any()
@@ -139,14 +140,14 @@ def test_infinite_actions_are_clipped_as_large_ones_are():
     assert_same(rows, played(other, [torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])]))
 
 
-# Snapshots.
+# States.
 
 STORED = [
     (BALANCE, {}),
     (SWING_UP, {}),
-    (SWING_UP, {"randomize": 0.3}),
+    (SWING_UP, {"domain_randomization": 0.3}),
     (LIDAR, {"level": 4, "curriculum": True}),
-    (LIDAR, {"level": 3, "randomize": 0.2}),
+    (LIDAR, {"level": 3, "domain_randomization": 0.2}),
     (DEPTH, {"level": 3}),
 ]
 
@@ -158,18 +159,18 @@ def test_environments_taken_up_go_on_as_if_they_had_not_been_put_away(task, opti
     env, other = made(task, **options), made(task, **options)
     env.reset(seed=SEED)
     played(env, actions_for(env, 30))
-    env.cut(torch.tensor([33, 35, 37, 39]))
-    snapshot = env.snapshot()
-    kept = {name: array.copy() for name, array in snapshot.items()}
+    env.set_episode_lengths(torch.tensor([33, 35, 37, 39]))
+    kept = env.get_state()
+    copied = {name: array.copy() for name, array in kept.items()}
     later = actions_for(env, 50, seed=1)
     if used:
         other.reset(seed=99)
         played(other, actions_for(other, 7, seed=2))
-    other.restore(snapshot)
+    other.set_state(kept)
     whole = played(env, later)
     assert ends(whole, 2 if task == DEPTH else 1) >= N
-    for name, array in kept.items():  # going on leaves it as it is
-        np.testing.assert_array_equal(snapshot[name], array)
+    for name, array in copied.items():  # going on leaves it as it is
+        np.testing.assert_array_equal(kept[name], array)
     assert_same(played(other, later), whole)
 
 
@@ -181,62 +182,71 @@ def test_environments_of_every_mode_are_taken_up(mode):
     ended = [ends(played(env, [action])) for action in ahead[:30]]
     while not ended[-1]:  # so that under NEXT_STEP the next step is a reset
         ended.append(ends(played(env, [ahead[len(ended)]])))
-    other.restore(env.snapshot())
+    other.set_state(env.get_state())
     later = actions_for(env, 30, seed=1)
     assert_same(played(other, later), played(env, later))
 
 
-def test_environments_that_broke_are_mended_by_a_snapshot():
+def test_environments_that_broke_are_mended_by_a_state():
     env = made(SWING_UP)
     env.reset(seed=SEED)
-    snapshot = env.snapshot()
+    kept = env.get_state()
     later = actions_for(env, 5)
     whole = played(env, later)
-    env.restore(snapshot)
+    env.set_state(kept)
     disabled = made(SWING_UP, mode=AutoresetMode.DISABLED)  # nobody begins a new episode there
     disabled.reset(seed=SEED)
     disabled.step(torch.full((N, 1), NAN))
-    disabled.restore(snapshot)
+    disabled.set_state(kept)
     for action, row in zip(later, whole, strict=True):
         observation, *_, info = disabled.step(action)
         assert torch.equal(observation, row[0])
-        assert not info["lost"].any()
+        assert not info["diverged"].any()
 
 
-@pytest.mark.parametrize("lacking", ["elapsed", "limit", "memory/held"])
-def test_a_snapshot_of_other_environments_is_refused_and_changes_nothing(lacking):
+@pytest.mark.parametrize(
+    "lacking",
+    ["made_as", "step_count", "episode_length", "task_state/success_streak", "engine/state"],
+)
+def test_a_state_that_lacks_something_is_refused_and_changes_nothing(lacking):
     env = made(SWING_UP)
     env.reset(seed=SEED)
-    snapshot = env.snapshot()
-    others = {name: array + 1 for name, array in snapshot.items() if name != lacking}
-    assert len(others) == len(snapshot) - 1
-    with pytest.raises(ValueError, match="no snapshot of CartPoleSwingUp"):
-        env.restore(others)
-    for name, array in env.snapshot().items():
-        np.testing.assert_array_equal(array, snapshot[name])
+    kept = env.get_state()
+    others = {
+        name: array if name == "made_as" else array + 1
+        for name, array in kept.items()
+        if name != lacking
+    }
+    assert len(others) == len(kept) - 1
+    with pytest.raises(ValueError, match="This is no state of these environments"):
+        env.set_state(others)
+    for name, array in env.get_state().items():
+        np.testing.assert_array_equal(array, kept[name])
 
 
 @pytest.mark.parametrize("case", ["one", "more", "engine"])
-def test_a_snapshot_of_another_batch_is_refused_and_changes_nothing(case):
+def test_a_state_of_another_batch_is_refused_and_changes_nothing(case):
     env, other = made(SWING_UP), made(SWING_UP, 1 if case == "one" else N + 1)
     for each in (env, other):
         each.reset(seed=SEED)
-    before = env.snapshot()
-    wrong = other.snapshot()
+    before = env.get_state()
+    wrong = other.get_state()
     if case == "engine":
         wrong = {name: array for name, array in before.items() if name != "engine/state"}
-    with pytest.raises(ValueError, match="no snapshot of CartPoleSwingUp"):
-        env.restore(wrong)
-    for name, array in env.snapshot().items():
+    with pytest.raises(ValueError, match="This is no state of these environments"):
+        env.set_state(wrong)
+    for name, array in env.get_state().items():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_a_snapshot_of_the_host_is_refused():
+def test_a_state_of_the_host_is_refused_and_so_it_is_there():
     host = make_vec(f"robolearn/{SWING_UP}", N, engine="analytic")
     host.reset(seed=SEED)
     env = made(SWING_UP)
-    with pytest.raises(ValueError, match="no snapshot of CartPoleSwingUp"):
-        env.restore(host.unwrapped.snapshot())
+    with pytest.raises(ValueError, match="This is no state of these environments"):
+        env.set_state(host.unwrapped.get_state())
+    with pytest.raises(ValueError, match="This is no state of these environments"):
+        host.unwrapped.set_state(env.get_state())
     host.close()
 
 
@@ -249,8 +259,8 @@ def test_first_episodes_can_be_cut_and_later_ones_are_of_full_length(mode):
     lengths = torch.tensor([3, 1, 7, 500])
     env = made(SWING_UP, mode=mode)
     env.reset(seed=SEED)
-    env.cut(lengths)
-    assert torch.equal(env.limit, lengths)
+    env.set_episode_lengths(lengths)
+    assert torch.equal(env.episode_lengths, lengths)
     own = lengths.clone()
     idle = torch.zeros(N, 1)
     truncated_at = [[] for _ in range(N)]
@@ -261,7 +271,7 @@ def test_first_episodes_can_be_cut_and_later_ones_are_of_full_length(mode):
             truncated_at[i].append(step)
         if mode is AutoresetMode.DISABLED and truncated.any():
             env.reset(options={"reset_mask": truncated})
-    # Under NEXT_STEP the reset is a step of its own. Later episodes last for max_steps = 500.
+    # Under NEXT_STEP the reset is a step of its own. Later episodes last for 500 steps.
     gap = 501 if mode is AutoresetMode.NEXT_STEP else 500
     expected = [[at for at in (first, first + gap) if at < 512] for first in lengths.tolist()]
     assert truncated_at == expected

@@ -11,23 +11,23 @@ from torch.utils._pytree import tree_leaves
 
 from robolearn_envs.torch_vector import TorchVectorEnv
 
-pytestmark = pytest.mark.usefixtures("small_banks")
+pytestmark = pytest.mark.usefixtures("small_datasets")
 
 MODES = list(AutoresetMode)
 every_mode = pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
 N, SEED = 4, 5
 VARIANTS = [
     ("CartPoleBalance-v0", {}),
-    ("CartPoleSwingUp-v0", {"randomize": 0.2}),
-    ("NavLidar-v0", {"level": 3, "randomize": 0.2}),
+    ("CartPoleSwingUp-v0", {"domain_randomization": 0.2}),
+    ("NavLidar-v0", {"level": 3, "domain_randomization": 0.2}),
     ("NavLidar-v0", {"level": 4, "curriculum": True, "action": "discrete"}),
-    ("NavDepth-v0", {"level": 4, "randomize": 0.2}),
+    ("NavDepth-v0", {"level": 4, "domain_randomization": 0.2}),
 ]
 every_variant = pytest.mark.parametrize(("task", "options"), VARIANTS)
 
 
 def made(task, mode=AutoresetMode.SAME_STEP, **options):
-    return TorchVectorEnv(task, N, autoreset_mode=mode, **options)
+    return TorchVectorEnv(f"robolearn/{task}", N, autoreset_mode=mode, **options)
 
 
 def some_actions(env, steps):
@@ -46,11 +46,15 @@ def mask(env):
 def storage(env):
     """Return where all lies that steps begin from, by name."""
     engine = env._engine
-    own = {name: getattr(env, f"_{name}") for name in env.snapshot() if "/" not in name}
-    own |= {"qpos": engine.qpos, "qvel": engine.qvel, "broken": engine.broken}
+    episodes, names = env._episodes, set(env.get_state()) - {"made_as"}
+    own = {name: getattr(episodes, name) for name in names if "/" not in name}
+    for name in names:
+        group, _, part = name.partition("/")
+        if part and group != "engine":
+            own[name] = getattr(episodes, group)[part]
+    own |= {"qpos": engine.qpos, "qvel": engine.qvel, "diverged": engine.diverged}
     own |= {"cylinders": engine._cylinders, "boxes": engine._boxes}
-    own |= {f"memory/{name}": rows for name, rows in env.memory.items()}
-    fields = env.task.robot.randomized if env._randomize else ()
+    fields = [name for name in env.task.robot.randomizable if name in env.parameters]
     own |= {f"field/{name}": getattr(engine._robot, name) for name in fields}
     return {name: (part.data_ptr(), part.shape, part.stride()) for name, part in own.items()}
 
@@ -62,16 +66,16 @@ def test_state_is_kept_where_it_is(task, options, mode):
     env = made(task, mode, **options)
     env.reset(seed=SEED)
     places = storage(env)
-    assert {"elapsed", "done", "won", "qpos", "broken"} < places.keys()
-    env.cut(torch.tensor([1, 2, 3, 4]))  # so that there are resets within steps
-    snapshot = env.snapshot()
+    assert {"step_count", "needs_reset", "won", "qpos", "diverged"} < places.keys()
+    env.set_episode_lengths(torch.tensor([1, 2, 3, 4]))  # so that there are resets within steps
+    kept = env.get_state()
     for actions in some_actions(env, 6):
         env.step(actions)
         assert storage(env) == places
     env.reset(options={"reset_mask": mask(env)})
     env.reset(seed=7, options={"reset_mask": mask(env)})
     env.reset()
-    env.restore(snapshot)
+    env.set_state(kept)
     env.step(some_actions(env, 1)[0])
     assert storage(env) == places
 
@@ -81,7 +85,7 @@ def test_what_a_step_gives_is_not_overwritten_by_the_next(task, options):
     env = made(task, **options)
     given = tree_leaves(env.reset(seed=SEED)[0])
     kept = [part.clone() for part in given]
-    env.cut(torch.tensor([1, 2, 3, 4]))
+    env.set_episode_lengths(torch.tensor([1, 2, 3, 4]))
     for actions in some_actions(env, 5):
         step = tree_leaves(env.step(actions))
         given += step
@@ -174,11 +178,11 @@ def test_the_guard_lets_indices_and_choices_pass():
 def test_nothing_of_a_step_or_of_a_masked_reset_is_looked_at(task, options, mode):
     env = made(task, mode, **options)
     env.reset(seed=SEED)
-    env.cut(torch.tensor([1, 2, 3, 4]))
+    env.set_episode_lengths(torch.tensor([1, 2, 3, 4]))
     actions, some = some_actions(env, 4), mask(env)
     with Unseen():
         for action in actions:
-            env.transition(action)
+            env.step_fn(action)
             env.step(action)
         env.reset(options={"reset_mask": some})
 
@@ -193,7 +197,7 @@ def test_nothing_of_a_step_or_of_a_masked_reset_comes_from_the_host(task, option
     env.reset(seed=SEED)
     action, some = some_actions(env, 1)[0], mask(env)
     with torch.no_grad(), Unseen():
-        env.transition(action)
+        env.step_fn(action)
         env.step(action)
         env.reset(options={"reset_mask": some})
 
@@ -209,13 +213,13 @@ def test_nothing_of_a_step_or_of_a_masked_reset_comes_from_the_host(task, option
 def test_a_step_is_one_graph(task, options, mode):
     env, eager = made(task, mode, **options), made(task, mode, **options)
     torch._dynamo.reset()
-    traced = torch.compile(env._transition, backend="eager", fullgraph=True, dynamic=False)
+    traced = torch.compile(env._step, backend="eager", fullgraph=True, dynamic=False)
     for each in (env, eager):
         each.reset(seed=SEED)
-        each.cut(torch.tensor([1, 2, 3, 4]))
+        each.set_episode_lengths(torch.tensor([1, 2, 3, 4]))
     for actions in some_actions(env, 5):
         with torch.no_grad():
-            got, expected = traced(actions), eager.transition(actions)
+            got, expected = traced(actions), eager.step_fn(actions)
         for one, other in zip(tree_leaves(got), tree_leaves(expected), strict=True):
             assert torch.equal(one, other)
     torch._dynamo.reset()
@@ -227,11 +231,11 @@ def test_a_step_is_one_graph(task, options, mode):
     reason="torch.compile needs a C++ compiler on the CPU: apt-get install g++",
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # of torch's own
-def test_fused_steps_are_the_others_within_rounding():
-    env, eager = (made("CartPoleBalance-v0", fuse=fuse) for fuse in (True, False))
+def test_compiled_steps_are_the_others_within_rounding():
+    env, eager = (made("CartPoleBalance-v0", compile_step=compiled) for compiled in (True, False))
     for each in (env, eager):
         each.reset(seed=SEED)
-        each.cut(torch.tensor([3, 5, 7, 9]))
+        each.set_episode_lengths(torch.tensor([3, 5, 7, 9]))
     ended = 0
     # 40 physics steps of random pushes off upright, where an error grows by exp(3.97 * 0.4) = 5
     # in 0.4 s at the most, each adding a unit in the last place of numbers below 2: 40 * 5 * 2^-23.

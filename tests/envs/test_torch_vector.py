@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from scenes import LIDAR as SENSOR
+from scenes import closed_form_lidar
+from torch.utils._pytree import tree_leaves
 
-from robolearn_envs import make_vec, sensors
+from robolearn_envs.core.backend import tree_map
 from robolearn_envs.torch_vector import TorchVectorEnv
+from robolearn_envs.vector import RoboVectorEnv
 
-pytestmark = pytest.mark.usefixtures("small_banks")
+pytestmark = pytest.mark.usefixtures("small_datasets")
 
 BALANCE, SWING_UP = "CartPoleBalance-v0", "CartPoleSwingUp-v0"
 LIDAR, DEPTH = "NavLidar-v0", "NavDepth-v0"
@@ -19,15 +23,17 @@ EPS = 2.0**-24  # relative rounding error of float32
 
 
 def on_device(task, num_envs=N, mode=AutoresetMode.SAME_STEP, dtype=torch.float32, **options):
-    return TorchVectorEnv(task, num_envs, autoreset_mode=mode, dtype=dtype, **options)
+    return TorchVectorEnv(
+        f"robolearn/{task}", num_envs, autoreset_mode=mode, dtype=dtype, **options
+    )
 
 
 def pair(task, mode=AutoresetMode.SAME_STEP, num_envs=N, **options):
     """Return the same environments on the host and on a device, both in float64."""
-    host = make_vec(
+    host = RoboVectorEnv(
         f"robolearn/{task}", num_envs, engine="analytic", autoreset_mode=mode, **options
     )
-    return host.unwrapped, on_device(task, num_envs, mode, torch.float64, **options)
+    return host, on_device(task, num_envs, mode, torch.float64, **options)
 
 
 def steer(observation, rng):
@@ -66,13 +72,18 @@ def assert_close(got, expected, atol):
 
 
 def assert_same_info(got, expected):
-    """Compare infos: where no episode has ended the host says nothing, and the device zeros."""
-    got = dict(got)
-    assert not (got.pop("lost") | got.pop("_lost")).any()
-    if expected:
-        assert_close(got, expected, 1e-9 if "final_obs" not in expected else 1e-6)
-    else:
-        assert not any(leaf.any() for leaf in torch.utils._pytree.tree_leaves(got))
+    """Compare infos: what the host does not say, or of nobody, is 0 or False on the device."""
+    for name, part in got.items():
+        told = expected.get(name)
+        if told is None:
+            assert not any(leaf.any() for leaf in tree_leaves(part)), name
+        elif name == "final_obs":
+            blank = tree_map(np.zeros_like, next(one for one in told if one is not None))
+            rows = [blank if one is None else one for one in told]
+            assert_close(part, tree_map(lambda *each: np.stack(each), *rows), 1e-6)
+        else:  # terms of rewards are of float32
+            assert_close(part, told, 1e-6 if name == "reward_terms" else 1e-9)
+    assert expected.keys() <= got.keys()
 
 
 def compare(host, device, steps, within=1e-6):
@@ -83,7 +94,7 @@ def compare(host, device, steps, within=1e-6):
     assert_close(device.reset(seed=SEED)[0], observation, within)
     counts = dict.fromkeys(["terminated", "truncated", "success"], 0)
     for _ in range(steps):
-        actions = host.action_for(steer(observation, rng))
+        actions = host.ctrl_to_action(steer(observation, rng))
         observation, reward, terminated, truncated, info = host.step(actions)
         seen, earned, *ends, told = device.step(torch.from_numpy(actions))
         assert_close(seen, observation, within)
@@ -91,7 +102,7 @@ def compare(host, device, steps, within=1e-6):
         for flag, expected in zip(ends, (terminated, truncated), strict=True):
             assert_close(flag, expected, 0)
         assert_same_info(told, info)
-        for one, other in zip(device.state(), host.state(), strict=True):
+        for one, other in zip(device.qpos_qvel(), host.qpos_qvel(), strict=True):
             assert_close(one, other, 1e-9)
         success = info.get("final_info", info).get("success", np.zeros(1, bool))
         for name, flag in zip(counts, (terminated, truncated, success), strict=True):
@@ -101,15 +112,17 @@ def compare(host, device, steps, within=1e-6):
             observation, _ = host.reset(options={"reset_mask": done})
             mask = {"reset_mask": torch.from_numpy(done)}
             assert_close(device.reset(options=mask)[0], observation, within)
-    kept = {name: rows for name, rows in host.memory.items() if name != "field"}
-    assert_close({name: device.memory[name] for name in kept}, kept, 1e-9)
+    kept = {name: rows for name, rows in host.task_state.items() if name != "distance_map"}
+    assert_close({name: device.task_state[name] for name in kept}, kept, 1e-9)
     host.close()
     device.close()
     return counts
 
 
 CART_CASES = [
-    pytest.param(task, mode, {"action": kind, "randomize": r}, id=f"{task}-{mode.name}-{kind}-{r}")
+    pytest.param(
+        task, mode, {"action": kind, "domain_randomization": r}, id=f"{task}-{mode.name}-{kind}-{r}"
+    )
     for task in (BALANCE, SWING_UP)
     for mode, kind, r in [
         *((mode, "continuous", 0.2) for mode in MODES),
@@ -134,13 +147,19 @@ NAV_CASES = [
     pytest.param(options, mode, id=f"{index}-{mode.name}")
     for index, (options, mode) in enumerate(
         [
-            ({"level": 0, "action": "discrete", "randomize": 0.2}, AutoresetMode.SAME_STEP),
+            (
+                {"level": 0, "action": "discrete", "domain_randomization": 0.2},
+                AutoresetMode.SAME_STEP,
+            ),
             ({"level": 2}, AutoresetMode.NEXT_STEP),
-            ({"level": 2, "randomize": 0.2}, AutoresetMode.DISABLED),
+            ({"level": 2, "domain_randomization": 0.2}, AutoresetMode.DISABLED),
             ({"level": 3, "action": "discrete"}, AutoresetMode.DISABLED),
-            ({"level": 3, "randomize": 0.2}, AutoresetMode.NEXT_STEP),
-            ({"level": 4, "split": "test", "randomize": 0.2}, AutoresetMode.SAME_STEP),
-            *(({"level": 2, "curriculum": True, "randomize": 0.2}, mode) for mode in MODES),
+            ({"level": 3, "domain_randomization": 0.2}, AutoresetMode.NEXT_STEP),
+            ({"level": 4, "split": "test", "domain_randomization": 0.2}, AutoresetMode.SAME_STEP),
+            *(
+                ({"level": 2, "curriculum": True, "domain_randomization": 0.2}, mode)
+                for mode in MODES
+            ),
         ]
     )
 ]
@@ -149,20 +168,20 @@ NAV_CASES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("options", "mode"), NAV_CASES)
 def test_robots_on_a_device_are_those_on_the_host(options, mode):
-    host, device = pair(LIDAR, mode, **options)
-    host.task.max_steps = device.task.max_steps = 110  # of 300, to have time-outs early
+    # 110 steps instead of 300, to have truncations early.
+    host, device = pair(LIDAR, mode, max_episode_steps=110, **options)
     counts = compare(host, device, steps=220, within=1e-6)
     assert counts["terminated"] >= N
     assert counts["truncated"] >= 2  # those that stand
     assert counts["success"] >= 1
     if options.get("curriculum"):
-        assert len(set(host.memory["level"].tolist())) > 1
+        assert len(set(host.task_state["level"].tolist())) > 1
 
 
 @pytest.mark.slow
 @every_mode
 def test_cameras_on_a_device_see_what_those_on_the_host_do(mode):
-    host, device = pair(DEPTH, mode, num_envs=3, level=4, randomize=0.2)
+    host, device = pair(DEPTH, mode, num_envs=3, level=4, domain_randomization=0.2)
     assert compare(host, device, steps=60)["terminated"] >= 1
 
 
@@ -196,7 +215,7 @@ def one_step(task, **options):
     rng = np.random.default_rng(0)
     for _ in range(60):
         exact.step(torch.from_numpy(rng.uniform(-1, 1, exact.action_space.shape)))
-    rough.restore(exact.snapshot())
+    rough.set_state(exact.get_state())
     actions = torch.from_numpy(rng.uniform(-1, 1, exact.action_space.shape).astype(np.float32))
     steps = [env.step(actions) for env in (exact, rough)]
     for one, other in zip(steps[0][2:4], steps[1][2:4], strict=True):
@@ -209,7 +228,7 @@ def test_a_cart_pole_in_float32_is_off_by_rounding_after_a_step(task):
     # Two physics steps round each number a dozen times, an angle of up to 4 rad to 4 EPS among
     # them, of which cosines have what they have: 16 EPS of 1, or of the number if it is larger.
     exact, (expected, reward), (got, earned) = one_step(task, action="continuous")
-    assert exact.state()[0][:, 1].abs().max() < 4.0
+    assert exact.qpos_qvel()[0][:, 1].abs().max() < 4.0
     error = (got.double() - expected.double()).abs() / expected.double().abs().clamp(min=1.0)
     assert 0 < error.max() < 16 * EPS
     assert (earned - reward).abs().max() < 16 * EPS
@@ -223,15 +242,15 @@ def test_a_robot_in_float32_is_off_by_rounding_after_a_step(level):
     # times as much as the robot does, in x, y or heading, are looked at by nobody.
     exact, (expected, reward), (got, earned) = one_step(LIDAR, level=level)
     assert (earned - reward).abs().max() < 5e-6
-    assert (got - expected)[:, sensors.RAYS :].abs().max() < 5e-6
-    pose, moved = exact.state()[0].numpy(), 1e-5
-    around = [exact.memory[name].numpy() for name in ("now", "boxes")]
-    here = sensors.scan(pose[:, :2], pose[:, 2], *around)
+    assert (got - expected)[:, SENSOR.num_rays :].abs().max() < 5e-6
+    pose, moved = exact.qpos_qvel()[0].numpy(), 1e-5
+    around = [exact.task_state[name].numpy() for name in ("obstacle_positions", "boxes")]
+    here = closed_form_lidar(pose[:, :2], pose[:, 2], *around)
     smooth = np.ones(here.shape, bool)
     for shift in (*(moved * np.eye(3)), *(-moved * np.eye(3))):
         there = pose + shift
-        change = np.abs(sensors.scan(there[:, :2], there[:, 2], *around) - here)
+        change = np.abs(closed_form_lidar(there[:, :2], there[:, 2], *around) - here)
         smooth &= change < 4 * moved
     assert smooth.mean() > 0.8
-    error = (got - expected)[:, : sensors.RAYS].abs().numpy() * sensors.REACH  # m
+    error = (got - expected)[:, : SENSOR.num_rays].abs().numpy() * SENSOR.range_max  # m
     assert error[smooth].max() < 4 * 5e-6

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from tasks_by_name import TASKS, host_engines
 
 from robolearn_envs import ENVS, make_vec
-from robolearn_envs.tasks import TASKS
+from robolearn_envs.single import RoboEnv
+from robolearn_envs.vector import RoboVectorEnv
 
 SEED, N = 11, 3
 BALANCE, SWING_UP = "robolearn/CartPoleBalance-v0", "robolearn/CartPoleSwingUp-v0"
@@ -22,10 +24,10 @@ CROWDED = {LIDAR: {"level": 3}, DEPTH: {"level": 4}, "robolearn/NavRover-v0": {"
 
 def combinations():
     """Every id on every engine, fixed and randomized where allowed."""
-    for env_id, task in zip(ENVS, TASKS.values(), strict=True):
-        for engine in task.engines:
+    for env_id, (name, task) in zip(ENVS, TASKS.items(), strict=True):
+        for engine in host_engines(name):
             yield env_id, engine, 0.0
-            if task().robot.randomized:
+            if task().robot.randomizable:
                 yield env_id, engine, 0.2
 
 
@@ -33,9 +35,11 @@ def actions_for(env, steps):
     """Return random actions of the whole run, those of mobile robots mostly straight on."""
     env.action_space.seed(3)
     actions = [env.action_space.sample() for _ in range(steps)]
-    if env.spec.id not in AHEAD:
+    if env.unwrapped.env_id not in AHEAD:
         return actions
-    return [np.float32(AHEAD[env.spec.id]) + np.float32(0.1) * action for action in actions]
+    return [
+        np.float32(AHEAD[env.unwrapped.env_id]) + np.float32(0.1) * action for action in actions
+    ]
 
 
 def row(observation, index):
@@ -57,20 +61,23 @@ def assert_equal(one, other):
 def run_single(env, seed, actions):
     """Return what one environment gives, reset after each episode: one row per step."""
     observation, _ = env.reset(seed=seed)
-    nothing = dict.fromkeys(env.vector.task.outcomes, 0)
+    names = tuple(env.vector_env.task.metric_docs)
+    nothing = dict.fromkeys(names, 0)
     rows = [(observation, observation, 0.0, False, False, nothing, *physics(env))]
     for action in actions:
         observation, reward, terminated, truncated, info = env.step(action)
         following = env.reset()[0] if terminated or truncated else observation
-        ends = (terminated, truncated, info or nothing)
+        ended = terminated or truncated
+        outcome = {name: info[name] for name in names} if ended else nothing
+        ends = (terminated, truncated, outcome)
         rows.append((observation, following, reward, *ends, *physics(env)))
     return rows
 
 
 def physics(env):
-    robot = env.vector.robot(0)
-    fields = tuple(getattr(robot, name) for name in robot.randomized)
-    return (*np.hstack(env.vector.state())[0], *fields)
+    robot = env.vector_env.robot_params(0)
+    fields = tuple(getattr(robot, name) for name in robot.randomizable)
+    return (*np.hstack(env.vector_env.qpos_qvel())[0], *fields)
 
 
 def run_vector(env, actions):
@@ -83,17 +90,17 @@ def run_vector(env, actions):
         if step:
             observations, rewards, terminated, truncated, found = env.step(action)
             info |= found
-        states = np.hstack(env.state())
+        states = np.hstack(env.qpos_qvel())
         for i in range(N):
-            final = row(info["final_obs"] if info["_final_obs"][i] else observations, i)
+            here = row(observations, i)
+            final = info["final_obs"][i] if info["_final_obs"][i] else here
             outcome = {
                 name: info["final_info"][name][i] if info["_final_obs"][i] else 0
-                for name in env.unwrapped.task.outcomes
+                for name in env.unwrapped.task.metric_docs
             }
-            robot = env.robot(i)
-            fields = tuple(getattr(robot, name) for name in robot.randomized)
+            robot = env.robot_params(i)
+            fields = tuple(getattr(robot, name) for name in robot.randomizable)
             ends = (terminated[i], truncated[i], outcome)
-            here = row(observations, i)
             rows[i].append((final, here, rewards[i], *ends, *states[i], *fields))
     return rows
 
@@ -107,19 +114,20 @@ def assert_rows_equal(got, expected):
 @pytest.mark.slow
 @pytest.mark.parametrize(("env_id", "engine", "randomize"), list(combinations()))
 def test_env_i_of_a_vector_is_the_single_env_seeded_seed_plus_i(env_id, engine, randomize):
-    kwargs = {"engine": engine, "randomize": randomize, **CROWDED.get(env_id, {})}
-    vector = make_vec(env_id, N, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
+    kwargs = {"engine": engine, "domain_randomization": randomize, **CROWDED.get(env_id, {})}
     # Balancing at random lasts some 20 steps, and straight on there is something within 75 steps
     # of 0.09 m, with these seeds.
     steps = 150
     if not (env_id == BALANCE or env_id in AHEAD):
-        vector.unwrapped.task.max_steps = 70  # of 500 and more, to have time-outs early
+        kwargs["max_episode_steps"] = 70  # of 500 and more, to have truncations early
+    vector = RoboVectorEnv(env_id, N, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
     actions = actions_for(vector, steps)
     rows = run_vector(vector, actions)
     vector.close()
     for i in [N - 1] if env_id == DEPTH else range(N):  # images take their time
-        single = gym.make(env_id, **kwargs).unwrapped
-        single.vector.task.max_steps = vector.unwrapped.task.max_steps
+        # Without gymnasium's TimeLimit; episodes of cart-poles last for 500 steps at most.
+        limit = {"max_episode_steps": vector.task.max_episode_steps}
+        single = RoboEnv(env_id, **kwargs | limit)
         expected = run_single(single, SEED + i, [action[i] for action in actions])
         single.close()
         assert sum(row[3] or row[4] for row in expected) >= 2  # ends of episodes
@@ -129,11 +137,11 @@ def test_env_i_of_a_vector_is_the_single_env_seeded_seed_plus_i(env_id, engine, 
 @pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])
 def test_env_i_does_not_depend_on_the_number_of_environments(engine):
     def last(num_envs):
-        env = make_vec(SWING_UP, num_envs, engine=engine, randomize=0.2)
+        env = make_vec(SWING_UP, num_envs, engine=engine, domain_randomization=0.2)
         env.reset(seed=SEED)
         for _ in range(30):
             result = env.step(np.full((num_envs, 1), 0.3, dtype=np.float32))
-        state = np.hstack(env.state())
+        state = np.hstack(env.qpos_qvel())
         env.close()
         return np.hstack([result[0], result[1][:, None], state])
 
@@ -147,10 +155,10 @@ def test_env_i_does_not_depend_on_the_number_of_environments(engine):
 @pytest.mark.parametrize("env_id", ENVS)
 def test_results_do_not_depend_on_the_number_of_threads(env_id):
     def outcome(threads):
-        env = make_vec(env_id, 16, engine="mujoco", threads=threads)
+        env = make_vec(env_id, 16, engine="mujoco", num_threads=threads)
         env.reset(seed=SEED)
         steps = [env.step(action)[:4] for action in actions_for(env, 4 if env_id == DEPTH else 60)]
-        state = np.hstack(env.state())
+        state = np.hstack(env.qpos_qvel())
         env.close()
         return arrays_in([steps, state])
 
@@ -192,7 +200,7 @@ def test_nothing_of_the_past_survives_a_seeded_reset(env_id, engine):
 def test_observations_beyond_the_space_are_clipped_to_it(env_id):
     env = make_vec(env_id, 2)
     env.reset(seed=SEED)
-    qpos, qvel = env.state()
+    qpos, qvel = env.qpos_qvel()
     if env_id not in AHEAD:
         qpos[:] = 5.0
     qvel[:] = -60.0
@@ -211,6 +219,38 @@ def test_a_list_of_seeds_seeds_each_environment():
     by_number, _ = env.reset(seed=5)
     by_list, _ = env.reset(seed=[7, 5, 6])
     np.testing.assert_array_equal(by_list, by_number[[2, 0, 1]])
+    env.close()
+
+
+@pytest.mark.parametrize("seed", [2**31, 2**63 - 2, 2**63, 2**100])
+def test_seeds_may_be_of_any_size(seed):
+    env, one = make_vec(BALANCE, 3, engine="analytic"), make_vec(BALANCE, 1, engine="analytic")
+    observation, _ = env.reset(seed=seed)
+    assert len(np.unique(observation, axis=0)) == 3
+    for i in range(3):  # whatever the size, env i is seeded seed + i
+        np.testing.assert_array_equal(one.reset(seed=seed + i)[0][0], observation[i])
+    listed = make_vec(BALANCE, 3, engine="analytic")
+    np.testing.assert_array_equal(listed.reset(seed=[seed, seed + 1, seed + 2])[0], observation)
+    for made in (env, one, listed):
+        made.close()
+
+
+def test_a_list_of_seeds_may_leave_some_to_chance_and_be_an_array():
+    env = make_vec(BALANCE, 3, engine="analytic")
+    by_number, _ = env.reset(seed=5)
+    np.testing.assert_array_equal(env.reset(seed=np.array([5, 6, 7]))[0], by_number)
+    drawn = [env.reset(seed=[5, None, 7])[0] for _ in range(2)]
+    for observation in drawn:
+        np.testing.assert_array_equal(observation[[0, 2]], by_number[[0, 2]])
+    assert (drawn[0][1] != drawn[1][1]).all()
+    env.close()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", True, [1, 2, -3], [1, 2, 0.5]])
+def test_a_seed_must_be_an_integer_of_at_least_0(seed):
+    env = make_vec(BALANCE, 3, engine="analytic")
+    with pytest.raises(ValueError, match=r"^A seed must be an integer of at least 0, got"):
+        env.reset(seed=seed)
     env.close()
 
 
@@ -236,7 +276,9 @@ def test_a_first_reset_without_a_seed_differs_from_env_to_env_and_from_run_to_ru
 
 def arrays_in(result):
     """Return every array of a step's result, those within its info included."""
-    if isinstance(result, np.ndarray):
+    if result is None:
+        return []
+    if isinstance(result, np.ndarray) and result.dtype != object:
         return [result]
     children = result.values() if isinstance(result, dict) else result
     return [array for child in children for array in arrays_in(child)]
@@ -251,7 +293,7 @@ def arrays_in(result):
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_results_share_no_memory_with_each_other_or_with_the_next(env_id, steps, mode):
     randomize = 0.0 if env_id == BALANCE else 0.2  # noisy readings are remembered, too
-    kwargs = {"engine": "analytic", "autoreset_mode": mode, "randomize": randomize}
+    kwargs = {"engine": "analytic", "autoreset_mode": mode, "domain_randomization": randomize}
     env = make_vec(env_id, 4, action="continuous", **kwargs)
     forward = [1.0] if env_id == BALANCE else [1.0, 0.0]
     results = arrays_in(env.reset(seed=SEED))
@@ -264,7 +306,9 @@ def test_results_share_no_memory_with_each_other_or_with_the_next(env_id, steps,
         if mode is AutoresetMode.DISABLED and ended.any():
             results += arrays_in(env.reset(options={"reset_mask": ended}))
     assert ends > 0
-    live = [env._done, env._elapsed, *env.memory.values(), env._engine.qpos, env._engine.qvel]
+    episodes = env._episodes
+    live = [episodes.needs_reset, episodes.step_count, env._engine.qpos, env._engine.qvel]
+    live += [*env.task_state.values(), *env.parameters.values()]
     for one, other in itertools.combinations([*results, *live], 2):
         assert not np.shares_memory(one, other)
     env.close()
@@ -274,7 +318,7 @@ def test_writing_into_an_observation_does_not_move_the_simulation():
     env = make_vec(SWING_UP, 2)
     observation, _ = env.reset(seed=SEED)
     observation[:] = 99.0
-    for array in env.state():
+    for array in env.qpos_qvel():
         array[:] = 99.0
     after, *_ = env.step(np.zeros((2, 1), dtype=np.float32))
     assert (np.abs(after) < 5.0).all()
@@ -299,7 +343,9 @@ def episodes_of(mode):
         following, reward, terminated, truncated, info = env.step(actions)
         done = terminated | truncated
         success = info.get("final_info", info).get("success", np.zeros(N, bool))
-        reached = np.where(done[:, None], info.get("final_obs", following), following)
+        reached = following.copy()
+        for i in np.flatnonzero(info.get("_final_obs", np.zeros(N, bool))):
+            reached[i] = info["final_obs"][i]
         for i in np.flatnonzero(~resetting):
             ends = (terminated[i], truncated[i], success[i])
             record[i][-1].append((observation[i], actions[i], reward[i], reached[i], *ends))
@@ -352,7 +398,7 @@ def test_the_step_after_an_end_is_a_reset_without_reward_in_next_step_mode():
     ],
 )
 def test_native_vector_equals_gymnasiums_sync_vector(mode, env_id, randomize, steps):
-    kwargs = {"engine": "analytic", "randomize": randomize}
+    kwargs = {"engine": "analytic", "domain_randomization": randomize}
     native = make_vec(env_id, N, autoreset_mode=mode, **kwargs)
     sync = SyncVectorEnv([lambda: gym.make(env_id, **kwargs)] * N, autoreset_mode=mode)
     assert native.observation_space == sync.observation_space
@@ -365,23 +411,50 @@ def test_native_vector_equals_gymnasiums_sync_vector(mode, env_id, randomize, st
         for one, other in zip(arrays_in(got), arrays_in(expected), strict=True):
             np.testing.assert_array_equal(one, other)
             assert one.dtype == other.dtype
-        assert_same_info(info, expected_info)
+        assert_same_info(info, expected_info, got[2] | got[3], mode)
         ends += np.count_nonzero(got[2] | got[3])
     assert ends >= N
     native.close()
     sync.close()
 
 
-def assert_same_info(got, expected):
-    assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        if isinstance(value, dict):
-            assert_same_info(got[name], value)
-        elif name == "final_obs":  # Gymnasium's is an array of objects, None where not ended
-            for i in np.flatnonzero(expected["_final_obs"]):
-                assert_equal(row(got[name], i), value[i])
+def assert_same_info(got, expected, done, mode):
+    """Compare infos: what ours says it says of whom its masks name, and of these the same.
+
+    A single environment tells its measures at every step, of which ours tells those of ends.
+    """
+    assert ("final_info" in got) == (mode is AutoresetMode.SAME_STEP and done.any())
+    told = "final_info" in got or "reward_terms" in got or "success" in got
+    assert told or not done.any()
+    got = dict(got)
+    if "final_info" in got:
+        assert got["final_obs"].dtype == expected["final_obs"].dtype == object
+        for one, other in zip(got.pop("final_obs"), expected["final_obs"], strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert_equal(one, other)
+        # Terms of the last reward, which Gymnasium puts beside what the reset told.
+        if "reward_terms" in got:
+            last = expected["final_info"]["reward_terms"]
+            for name, terms in got.pop("reward_terms").items():
+                source = np.where(done, last[name], expected["reward_terms"][name])
+                np.testing.assert_array_equal(terms, source)
+            del got["_reward_terms"]
+    assert_masked_equal(got, expected)
+
+
+def assert_masked_equal(got, expected):
+    for name, part in got.items():
+        if name.startswith("_"):
+            continue
+        mask = got[f"_{name}"]
+        assert mask.any()
+        assert expected[f"_{name}"][mask].all()
+        if isinstance(part, dict):
+            assert_masked_equal(part, expected[name])
         else:
-            np.testing.assert_array_equal(got[name], value)
+            assert not part[~mask].any()
+            np.testing.assert_array_equal(part[mask], expected[name][mask])
 
 
 def test_gymnasium_vectorizes_our_single_envs_by_name():

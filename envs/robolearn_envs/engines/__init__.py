@@ -1,35 +1,111 @@
 """Engines by name. Each is imported when it is asked for, so a missing one costs nothing."""
 
+import importlib
 import importlib.util
 import os
 import sys
-from typing import Any, Literal, get_args
+from typing import Any, NamedTuple
 
-from robolearn_envs.engines.base import DeviceEngine, Engine
-from robolearn_envs.names import did_you_mean, pick
-from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
+from robolearn_envs.engines.base import Engine, SimulationError
+from robolearn_envs.names import pick
+from robolearn_envs.robots import Robot
 
-ENGINES = {"mujoco": "mujoco", "bullet": "pybullet", "analytic": "numpy"}
-"""Engine names and the package each one needs."""
-DEVICE_ENGINES = {"torch": "torch", "warp": "mujoco_warp"}
-"""Engines whose copies live on a torch device, and the package each one needs."""
-TWINS = {"torch": "analytic", "warp": "mujoco"}
-"""Of each engine on a device the one that moves alike on the host."""
-Damping = Literal["none", "default"]
-"""'default' is the drag that Bullet gives every link unless it is told not to."""
-DAMPINGS: tuple[Damping, ...] = get_args(Damping)
+__all__ = [
+    "DEVICE_ENGINES",
+    "ENGINES",
+    "HOST_EQUIVALENT",
+    "Engine",
+    "EngineSpec",
+    "SimulationError",
+    "install_hint",
+    "installed",
+    "make_engine",
+    "register_engine",
+    "unsupported",
+]
+
+
+class EngineSpec(NamedTuple):
+    """Where an engine is, and what it needs."""
+
+    entry_point: str
+    """``module:Class`` of an :class:`~robolearn_envs.engines.base.Engine`."""
+    package: str
+    """The package it needs."""
+    robot_needs: str
+    """What a robot must have for it: "to_mjcf", "to_urdf" or "forward_dynamics"."""
+    options: tuple[str, ...] = ()
+    """Keyword arguments of its own, besides robot, num_envs and timestep."""
+
+
+ENGINES: dict[str, EngineSpec] = {
+    "mujoco": EngineSpec(
+        "robolearn_envs.engines.mujoco:MujocoEngine", "mujoco", "to_mjcf", ("num_threads",)
+    ),
+    "bullet": EngineSpec(
+        "robolearn_envs.engines.bullet:BulletEngine", "pybullet", "to_urdf", ("bullet_damping",)
+    ),
+    "analytic": EngineSpec(
+        "robolearn_envs.engines.analytic:AnalyticEngine", "numpy", "forward_dynamics"
+    ),
+}
+"""Engines on the host, by name."""
+DEVICE_ENGINES: dict[str, EngineSpec] = {
+    "torch": EngineSpec(
+        "robolearn_envs.engines.analytic:AnalyticEngine",
+        "torch",
+        "forward_dynamics",
+        ("device", "dtype"),
+    ),
+    "warp": EngineSpec(
+        "robolearn_envs.engines.warp:WarpEngine", "mujoco_warp", "to_mjcf", ("device",)
+    ),
+}
+"""Engines whose environments live on a torch device, by name."""
+HOST_EQUIVALENT = {"torch": "analytic", "warp": "mujoco"}
+"""Of each engine on a device the one on the host that moves alike."""
+
+
+def register_engine(
+    name: str,
+    entry_point: str,
+    *,
+    package: str = "numpy",
+    robot_needs: str = "to_mjcf",
+    options: tuple[str, ...] = (),
+) -> None:
+    """Make an engine of one's own known, for ``engine=name``; on the host, with NumPy arrays.
+
+    Args:
+        name: What to call it.
+        entry_point: ``module:Class`` of an :class:`Engine`.
+        package: The package it needs.
+        robot_needs: What a robot must have: "to_mjcf", "to_urdf" or "forward_dynamics".
+        options: Keyword arguments of its own.
+
+    Raises:
+        ValueError: The name is taken by another one, or ``entry_point`` is none.
+    """
+    spec = EngineSpec(entry_point, package, robot_needs, tuple(options))
+    if name in DEVICE_ENGINES or ENGINES.get(name, spec) != spec:
+        raise ValueError(f"Engine '{name}' is registered already: choose another name.")
+    if entry_point.count(":") != 1:
+        raise ValueError(f"entry_point must be 'module:Class', got {entry_point!r}.")
+    ENGINES[name] = spec
 
 
 def installed(name: str) -> bool:
     """Return whether the package an engine needs is there."""
-    return importlib.util.find_spec((ENGINES | DEVICE_ENGINES)[name]) is not None
+    return importlib.util.find_spec((ENGINES | DEVICE_ENGINES)[name].package) is not None
 
 
 def install_hint(name: str) -> str:
     """Return how to install the package an engine needs, or what to do without it."""
     if name != "bullet":
-        packages = {"warp": "mujoco-warp warp-lang"}.get(name, ENGINES.get(name, name))
-        return f"Install it with: pip install {packages}"
+        packages = {"warp": "mujoco-warp warp-lang"}.get(name)
+        return (
+            f"Install it with: pip install {packages or (ENGINES | DEVICE_ENGINES)[name].package}"
+        )
     if sys.version_info >= (3, 14):
         return (
             f"PyBullet has no wheels for Python {sys.version_info[0]}.{sys.version_info[1]}. "
@@ -39,56 +115,51 @@ def install_hint(name: str) -> str:
     return f"Install it with: pip install {package} (or use engine='mujoco')"
 
 
-def make_engine(
-    name: str,
-    robot: Robot,
-    timestep: float,
-    num_envs: int,
-    threads: int = 0,
-    damping: Damping = "none",
-) -> Engine:
+def unsupported(name: str, robot: Robot) -> str | None:
+    """Return why an engine cannot move a robot; None if it can."""
+    needs = (ENGINES | DEVICE_ENGINES)[name].robot_needs
+    kind = type(robot).__name__
+    if needs == "to_urdf" and robot.to_urdf() is None:
+        return f"{kind} has no to_urdf(), which engine '{name}' needs."
+    if needs == "forward_dynamics" and robot.forward_dynamics is None:
+        return f"{kind} has no forward_dynamics(), the closed form that engine '{name}' needs."
+    if needs == "to_mjcf" and type(robot).to_mjcf is Robot.to_mjcf:
+        return f"{kind} has no to_mjcf(), which engine '{name}' needs."
+    return None
+
+
+def make_engine(name: str, robot: Robot, timestep: float, num_envs: int, **options: Any) -> Engine:
     """Build the named engine for a robot.
 
     Args:
-        name: One of ``ENGINES``.
-        robot: The robot, one the engine can move.
+        name: One of ``ENGINES`` or ``DEVICE_ENGINES``.
+        robot: The robot.
         timestep: Physics step in s.
-        num_envs: Copies.
-        threads: Threads of the MuJoCo engine, 0 for one per core.
-        damping: 'default' with Bullet only.
+        num_envs: Environments.
+        **options: Of this engine alone; see ``EngineSpec.options``.
 
     Raises:
-        ValueError: Unknown engine, or damping asked of one that has none of its own.
+        ValueError: Unknown engine, an option of another one, or a robot it cannot move.
         ImportError: The engine's package is not installed, or cannot be imported.
-        TypeError: The engine cannot move the robot.
     """
-    pick("engine", name, ENGINES)
+    spec = pick("engine", name, {**ENGINES, **DEVICE_ENGINES})
+    if (reason := unsupported(name, robot)) is not None:
+        raise ValueError(reason)
+    for option in options:
+        if option not in spec.options:
+            owners = [n for n, s in {**ENGINES, **DEVICE_ENGINES}.items() if option in s.options]
+            raise ValueError(
+                f"Engine '{name}' has no option '{option}': it is for {' and '.join(owners)}."
+            )
     if not installed(name):
         raise ImportError(
-            f"Engine '{name}' needs the package {ENGINES[name]}, which is not installed. "
+            f"Engine '{name}' needs the package {spec.package}, which is not installed. "
             f"{install_hint(name)}"
         )
-    if damping not in DAMPINGS:
-        raise ValueError(did_you_mean("damping", str(damping), DAMPINGS))
-    if damping == "default" and name != "bullet":
-        raise ValueError(
-            f"damping='default' is Bullet's own and needs engine='bullet', got engine='{name}'."
-        )
-    if name == "mujoco":
+    if name in ("mujoco", "warp"):
         _check_mujoco()
-        from robolearn_envs.engines.mujoco import MujocoEngine
-
-        return MujocoEngine(robot, num_envs, timestep, threads=threads)
-    if name == "bullet":
-        from robolearn_envs.engines.bullet import BulletEngine
-
-        if isinstance(robot, CartPole | DiscRobot | Rover):
-            return BulletEngine(robot, num_envs, timestep, damped=damping == "default")
-    if isinstance(robot, CartPole | DiscRobot):
-        from robolearn_envs.engines.analytic import AnalyticEngine
-
-        return AnalyticEngine(robot, num_envs, timestep)
-    raise TypeError(f"Engine '{name}' cannot move a {type(robot).__name__}.")
+    module, _, attribute = spec.entry_point.partition(":")
+    return getattr(importlib.import_module(module), attribute)(robot, num_envs, timestep, **options)
 
 
 def _check_mujoco() -> None:
@@ -104,41 +175,3 @@ def _check_mujoco() -> None:
             f"MuJoCo cannot be imported with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({problem}). "
             "Unset MUJOCO_GL; robolearn does not need it."
         ) from problem
-
-
-def make_device_engine(
-    name: str, robot: Robot, timestep: float, num_envs: int, *, device: Any, dtype: Any = None
-) -> DeviceEngine:
-    """Build the named engine for a robot on a torch device.
-
-    Args:
-        name: One of ``DEVICE_ENGINES``.
-        robot: The robot, one the engine can move.
-        timestep: Physics step in s.
-        num_envs: Copies.
-        device: A torch device.
-        dtype: A torch type, of the closed form's numbers.
-
-    Raises:
-        ValueError: Unknown engine.
-        ImportError: The engine's package is not installed.
-        TypeError: The engine cannot move the robot.
-    """
-    pick("engine", name, DEVICE_ENGINES)
-    if not installed(name):
-        raise ImportError(
-            f"Engine '{name}' needs the package {DEVICE_ENGINES[name]}, which is not installed. "
-            f"{install_hint(name)}"
-        )
-    if name == "warp":
-        from robolearn_envs.engines.warp import WarpEngine
-
-        return WarpEngine(robot, num_envs, timestep, device=device)
-    if isinstance(robot, CartPole | DiscRobot):
-        from robolearn_envs import torch_arrays
-        from robolearn_envs.engines.analytic import AnalyticEngine
-
-        return AnalyticEngine(
-            robot, num_envs, timestep, xp=torch_arrays, device=device, dtype=dtype
-        )
-    raise TypeError(f"Engine '{name}' cannot move a {type(robot).__name__}.")

@@ -2,48 +2,62 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
 from robolearn_envs.arrays import Array
-
-Rows: TypeAlias = Any
-"""Which copies: integers of shape (n,), or a slice."""
+from robolearn_envs.core.backend import EnvIndex
+from robolearn_envs.robots.base import Robot
 
 
 class Engine(Protocol):
-    """Moves N copies of one robot and senses. It knows no reward, no episode, no action space.
+    """Moves N copies of one robot, and casts rays. It knows no reward, no episode, no action space.
 
     Every engine takes the same generalized forces and steps the same semi-implicit Euler
-    scheme, so that engines built from one robot agree to rounding.
+    scheme, so that engines built from one robot agree to rounding. Engines on a torch device hold
+    tensors in the same storage for ever, and take masks of shape (N,) as rows, with arrays that
+    have a row for every environment; none of their methods but the last three waits for the device.
     """
 
-    @property
-    def qpos(self) -> Array:
-        """Joint positions, m or rad; live, do not write. Shape (N, joints), float64."""
-        ...
-
-    @property
-    def qvel(self) -> Array:
-        """Joint velocities, m/s or rad/s; live, do not write. Shape (N, joints), float64."""
-        ...
-
-    def reset(self, ids: Array, qpos: Array, qvel: Array, factors: dict[str, Array] | None) -> None:
-        """Put some copies into a state.
+    def __init__(self, robot: Robot, num_envs: int, timestep: float, **options: Any) -> None:
+        """Build N copies at rest.
 
         Args:
-            ids: Which copies. Shape (n,), integer.
-            qpos: Their joint positions. Shape (n, joints).
-            qvel: Their joint velocities. Shape (n, joints).
-            factors: For each randomized field of the robot the factor it is multiplied by,
-                shape (n,); None leaves the copies as they are.
+            robot: What moves.
+            num_envs: N.
+            timestep: Physics step in s.
+            **options: Keyword arguments of this engine alone.
         """
         ...
 
     @property
-    def broken(self) -> Array:
-        """Copies whose simulation broke down since their last reset. Shape (N,), bool.
+    def qpos(self) -> Array:
+        """Joint positions, m or rad; live, do not write. Shape (N, positions)."""
+        ...
+
+    @property
+    def qvel(self) -> Array:
+        """Joint velocities, m/s or rad/s; live, do not write. Shape (N, velocities)."""
+        ...
+
+    def reset(
+        self, rows: EnvIndex, qpos: Array, qvel: Array, field_scales: Mapping[str, Array] | None
+    ) -> None:
+        """Put some environments into a state.
+
+        Args:
+            rows: Which: integers of shape (n,), on a device a mask of shape (N,).
+            qpos: Their joint positions. Shape (n, positions).
+            qvel: Their joint velocities. Shape (n, velocities).
+            field_scales: For each randomized field of the robot the factor of its nominal value,
+                shape (n,); None leaves the robots as they are.
+        """
+        ...
+
+    @property
+    def diverged(self) -> Array:
+        """Environments whose simulation diverged since their last reset. Shape (N,), bool.
 
         Their state stopped being finite, or the engine says so; they were put at rest in the
         origin, that the others can go on.
@@ -51,51 +65,55 @@ class Engine(Protocol):
         ...
 
     def step(self, force: Array) -> None:
-        """Advance all copies by one physics step.
+        """Advance all environments by one physics step.
 
         Args:
-            force: Force on each actuated joint, N or N m. Shape (N, actuated).
+            force: Force on each actuated joint, N or N m. Shape (N, actuated joints).
         """
         ...
 
-    def snapshot(self) -> dict[str, Array]:
-        """Return what ``restore`` needs to go on exactly from here, but for obstacles."""
-        ...
-
-    def restore(self, snapshot: Mapping[str, Array]) -> None:
-        """Go back to a snapshot of an engine like this one.
+    def set_obstacles(self, rows: EnvIndex, cylinders: Array, boxes: Array) -> None:
+        """Put obstacles around some environments.
 
         Args:
-            snapshot: Of copies with the same physical fields, which ``reset`` has just set.
-        """
-        ...
-
-    def furnish(self, ids: Rows, cylinders: Array, boxes: Array) -> None:
-        """Put obstacles around some copies.
-
-        Args:
-            ids: Which copies.
+            rows: Which; on a device always all.
             cylinders: x, y, radius, further columns ignored. Shape (n, K, 3 or more), m.
             boxes: x, y and half extents. Shape (n, B, 4), m.
         """
         ...
 
-    def move(self, cylinders: Array) -> None:
-        """Put every copy's cylinders elsewhere; their radii stay. Shape (N, K, 3 or more), m."""
+    def set_obstacle_positions(self, cylinders: Array) -> None:
+        """Move every environment's cylinders; their radii stay. Shape (N, K, 3 or more), m."""
         ...
 
-    def scan(self, ids: Rows, xy: Array, heading: Array) -> Array:
-        """Return lidar ranges, as ``robolearn_envs.sensors`` defines them. Shape (n, RAYS), m.
+    def raycast(
+        self, rows: EnvIndex, origin: Array, direction: Array, max_distance: float
+    ) -> Array:
+        """Return how far rays go before they meet the floor, a wall or an obstacle.
+
+        The robot itself is not met.
 
         Args:
-            ids: Which copies.
-            xy: Where they are. Shape (n, 2), m.
-            heading: Shape (n,), rad.
+            rows: Which environments.
+            origin: Where each environment's rays begin, inside the arena. Shape (n, 3), m.
+            direction: Their directions, of any length. Shape (n, R, 3).
+            max_distance: What a ray reads that meets nothing nearer, in lengths of its direction.
+
+        Returns:
+            In lengths of the directions, m for unit ones. Shape (n, R).
         """
         ...
 
-    def depth(self, ids: Rows, xy: Array, heading: Array) -> Array:
-        """Return depth images. Shape (n, PIXELS, PIXELS), m along the camera's axis."""
+    def get_state(self) -> dict[str, Array]:
+        """Return what ``set_state`` needs to go on exactly from here, but for obstacles."""
+        ...
+
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Go back to a state of an engine like this one.
+
+        Args:
+            state: Of environments with the same physical fields, which ``reset`` has just set.
+        """
         ...
 
     def close(self) -> None:
@@ -103,43 +121,22 @@ class Engine(Protocol):
         ...
 
 
-class DeviceEngine(Engine, Protocol):
-    """An engine whose copies live on a torch device: its arrays are tensors.
-
-    Positions and velocities stay in the same storage. No method but ``snapshot`` and ``restore``
-    waits for the device; ``ids`` is always all of them.
-    """
-
-    def replace(
-        self, chosen: Array, qpos: Array, qvel: Array, factors: dict[str, Array] | None
-    ) -> None:
-        """Put the chosen copies into a state; arrays have rows for all, whatever the others'.
-
-        Args:
-            chosen: Shape (N,), bool.
-            qpos: Shape (N, joints).
-            qvel: Shape (N, joints).
-            factors: As of ``reset``, shapes (N,).
-        """
-        ...
-
-
-class EngineError(RuntimeError):
-    """The simulation of a copy broke down: a non-finite state, or the engine said so."""
+class SimulationError(RuntimeError):
+    """The simulation of an environment diverged, or its engine reports an error."""
 
     def __init__(self, message: str, env: int | None = None) -> None:
-        """Say what happened, and to which copy where it is one of them."""
+        """Say what happened, and in which environment where it is one of them."""
         super().__init__(message)
         self.env = env
 
 
-def not_finite(state: np.ndarray) -> np.ndarray | None:
+def non_finite_envs(state: np.ndarray) -> np.ndarray | None:
     """Return which rows hold a NaN or an infinity, shape (N,), bool; None where none does.
 
     Args:
-        state: One row per copy. Shape (N, numbers).
+        state: One row for each environment. Shape (N, numbers).
     """
     if math.isfinite(np.vdot(state, state)):  # 1 us, np.isfinite takes 2
         return None
-    broken = np.asarray(~np.isfinite(state).all(axis=1))
-    return broken if broken.any() else None  # the squares of finite numbers may be infinite
+    diverged = np.asarray(~np.isfinite(state).all(axis=1))
+    return diverged if diverged.any() else None  # the squares of finite numbers may be infinite

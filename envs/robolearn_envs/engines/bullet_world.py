@@ -6,12 +6,13 @@ import gc
 import os
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from robolearn_envs.engines.base import EngineError
-from robolearn_envs.robots import Inertial, Robot, Rover
+from robolearn_envs.arrays import Array
+from robolearn_envs.engines.base import SimulationError
+from robolearn_envs.robots import Inertial, Robot
 
 
 @contextlib.contextmanager
@@ -31,11 +32,11 @@ with _quiet_stderr():
     import pybullet
 
 
-RAY, OBSTACLE, _ROVER = 1, 2, 64
-"""Collision groups: rays (Bullet puts them into the first), what they meet, and a rover with its
+RAY, OBSTACLE, _FLOOR = 1, 2, 64
+"""Collision groups: rays (Bullet puts them into the first), what they meet, and a robot with its
 floor. PyBullet lets two bodies touch where either's group is in the other's mask."""
 _AWAY = 10.0
-"""Height in m at which a rover touches nothing."""
+"""Height in m at which a robot touches nothing."""
 
 
 MAX_CLIENTS = 1024
@@ -54,7 +55,7 @@ class BulletClients:
             count: Number of clients.
 
         Raises:
-            EngineError: The process would hold more than ``MAX_CLIENTS``.
+            SimulationError: The process would hold more than ``MAX_CLIENTS``.
         """
         self.ids: list[int] = []
         self.close = weakref.finalize(owner, _disconnect, self.ids)
@@ -62,7 +63,7 @@ class BulletClients:
         if len(_open_clients) + count > MAX_CLIENTS:
             gc.collect()  # environments in reference cycles hold their clients until then
         if len(_open_clients) + count > MAX_CLIENTS:
-            raise EngineError(
+            raise SimulationError(
                 f"One process can hold {MAX_CLIENTS} Bullet worlds. {len(_open_clients)} are open, "
                 f"got {count} more. Close unused environments, or use engine='mujoco'."
             )
@@ -80,11 +81,11 @@ def _connect() -> int:
     """Return a new physics client.
 
     Raises:
-        EngineError: Bullet refused; other code of this process may hold clients, too.
+        SimulationError: Bullet refused; other code of this process may hold clients, too.
     """
     client = pybullet.connect(pybullet.DIRECT)
     if client < 0:
-        raise EngineError("Bullet refused another physics client. Close unused environments.")
+        raise SimulationError("Bullet refused another physics client. Close unused environments.")
     _open_clients.add(client)
     return client
 
@@ -98,11 +99,9 @@ def _disconnect(clients: list[int]) -> None:
             pybullet.disconnect(client)
 
 
-def load_urdf(urdf: str, client: int, *, fixed: bool = True, drawn: bool = True) -> int:
+def load_urdf(urdf: str, client: int, *, fixed: bool = True) -> int:
     """Load URDF text into a physics client and return the body's id."""
-    flags = pybullet.URDF_USE_INERTIA_FROM_FILE
-    if not drawn:
-        flags |= pybullet.URDF_IGNORE_VISUAL_SHAPES
+    flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_IGNORE_VISUAL_SHAPES
     with tempfile.NamedTemporaryFile("w", suffix=".urdf") as file:
         file.write(urdf)
         file.flush()
@@ -119,24 +118,29 @@ class BulletBody:
     def __init__(self, robot: Robot, client: int, *, damped: bool) -> None:
         """Load the robot; one with a free base gets a floor."""
         self._client = client
-        self._floating = robot.floating
-        self.id = load_urdf(robot.to_urdf(), client, fixed=not robot.floating, drawn=False)
+        self._floating = robot.floating_base
+        urdf = robot.to_urdf()
+        assert urdf is not None
+        self.id = load_urdf(urdf, client, fixed=not robot.floating_base)
         count = pybullet.getNumJoints(self.id, physicsClientId=client)
         facts = [pybullet.getJointInfo(self.id, j, physicsClientId=client) for j in range(count)]
         names = [fact[1].decode() for fact in facts]
-        self._joints = [names.index(name) for name in robot.joints]
-        self._actuated = [names.index(name) for name in robot.actuated]
+        self._joints = [names.index(name) for name in robot.joint_names]
+        self._actuated = [names.index(name) for name in robot.actuated_joints]
         self._links = {fact[12].decode(): link for link, fact in enumerate(facts)}
         for joint in self._joints:
             pybullet.setJointMotorControl2(
                 self.id, joint, pybullet.VELOCITY_CONTROL, force=0, physicsClientId=client
             )
+        axes = {fact[1].decode(): fact[13] for fact in facts}
+        for joint, armature in robot.joint_armatures().items():
+            self._add_armature(names.index(joint), np.array(axes[joint]) * armature)
         if not damped:
-            self._undamp(count)
-        if isinstance(robot, Rover):
+            self._disable_damping(count)
+        if robot.floating_base:
             self._put_on_floor(robot, count)
 
-    def _undamp(self, links: int) -> None:
+    def _disable_damping(self, links: int) -> None:
         for link in range(-1, links):
             pybullet.changeDynamics(
                 self.id,
@@ -147,26 +151,36 @@ class BulletBody:
                 physicsClientId=self._client,
             )
 
-    def _put_on_floor(self, rover: Rover, links: int) -> None:
+    def _add_armature(self, link: int, armature: np.ndarray) -> None:
+        """Add a rotor's inertia to a link. Shape (3,), about its axes, kg m^2."""
+        inertia = pybullet.getDynamicsInfo(self.id, link, physicsClientId=self._client)[2]
+        pybullet.changeDynamics(
+            self.id,
+            link,
+            localInertiaDiagonal=(np.array(inertia) + np.abs(armature)).tolist(),
+            physicsClientId=self._client,
+        )
+
+    def _put_on_floor(self, robot: Robot, links: int) -> None:
         client = self._client
         plane = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=client)
         floor = pybullet.createMultiBody(0, plane, physicsClientId=client)
         pybullet.changeDynamics(floor, -1, lateralFriction=1, physicsClientId=client)
-        pybullet.setCollisionFilterGroupMask(floor, -1, _ROVER, _ROVER, physicsClientId=client)
+        pybullet.setCollisionFilterGroupMask(floor, -1, _FLOOR, _FLOOR, physicsClientId=client)
         for link in range(-1, links):
             pybullet.setCollisionFilterGroupMask(
-                self.id, link, _ROVER, _ROVER, physicsClientId=client
+                self.id, link, _FLOOR, _FLOOR, physicsClientId=client
             )
-            friction = rover.friction if link in self._actuated else 0.0
             pybullet.changeDynamics(
                 self.id,
                 link,
-                lateralFriction=friction,
+                lateralFriction=0.0,
                 rollingFriction=0,
                 spinningFriction=0,
                 restitution=0,
                 physicsClientId=client,
             )
+        self.set_frictions(robot.link_frictions())
         # In a call of its own: PyBullet gives what comes with it to the base, whatever the link.
         pybullet.changeDynamics(
             self.id,
@@ -177,16 +191,26 @@ class BulletBody:
 
     def set_inertial(self, link: str, inertial: Inertial, unit: float) -> None:
         """Give a link other mass properties, in a world whose unit of length is ``unit`` m."""
-        across, along = inertial.inertia / unit**2, inertial.spin / unit**2
+        ixx, izz = inertial.ixx / unit**2, inertial.izz / unit**2
         pybullet.changeDynamics(
             self.id,
             self._links.get(link, -1),  # the base is not among them
             mass=inertial.mass,
-            localInertiaDiagonal=(across, across, along),
+            localInertiaDiagonal=(ixx, ixx, izz),
             physicsClientId=self._client,
         )
 
-    def put(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+    def set_frictions(self, frictions: Mapping[str, Array]) -> None:
+        """Set the coefficients of friction of links."""
+        for link, friction in frictions.items():
+            pybullet.changeDynamics(
+                self.id,
+                self._links.get(link, -1),
+                lateralFriction=float(friction),
+                physicsClientId=self._client,
+            )
+
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Put the robot into a state; the coordinates are those of :class:`Robot`."""
         client = self._client
         if self._floating:
@@ -200,13 +224,13 @@ class BulletBody:
                 self.id, qpos[:3], (x, y, z, w), physicsClientId=client
             )
             pybullet.resetBaseVelocity(
-                self.id, qvel[:3], _turned(qpos[3:7], qvel[3:6]), physicsClientId=client
+                self.id, qvel[:3], _rotate(qpos[3:7], qvel[3:6]), physicsClientId=client
             )
             qpos, qvel = qpos[7:], qvel[6:]
         for joint, position, velocity in zip(self._joints, qpos, qvel, strict=True):
             pybullet.resetJointState(self.id, joint, position, velocity, physicsClientId=client)
 
-    def push(self, forces: Sequence[float]) -> None:
+    def apply_torques(self, forces: Sequence[float]) -> None:
         """Apply forces to the actuated joints in the next step."""
         for joint, force in zip(self._actuated, forces, strict=True):
             pybullet.setJointMotorControl2(
@@ -217,7 +241,7 @@ class BulletBody:
                 physicsClientId=self._client,
             )
 
-    def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+    def get_state(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Write the robot's coordinates into a row each."""
         client = self._client
         joints = pybullet.getJointStates(self.id, self._joints, physicsClientId=client)
@@ -227,13 +251,13 @@ class BulletBody:
             )
             velocity, spin = pybullet.getBaseVelocity(self.id, physicsClientId=client)
             qpos[:7] = *place, w, x, y, z
-            qvel[:6] = *velocity, *_turned(np.array([w, -x, -y, -z]), np.array(spin))
+            qvel[:6] = *velocity, *_rotate(np.array([w, -x, -y, -z]), np.array(spin))
             qpos, qvel = qpos[7:], qvel[6:]
         qpos[:] = [state[0] for state in joints]
         qvel[:] = [state[1] for state in joints]
 
 
-def _turned(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
+def _rotate(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """Return a vector rotated by a unit quaternion (w first). Shape (3,)."""
     axis = quaternion[1:]
     across = 2 * np.cross(axis, vector)

@@ -7,16 +7,16 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from robolearn_envs import sensors
-from robolearn_envs.arenas.custom import MOST
-from robolearn_envs.arenas.grid import HALF
-from robolearn_envs.arenas.layouts import HEIGHT, PARKED
-from robolearn_envs.engines.base import Rows, not_finite
-from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
-from robolearn_envs.stage import ARENA_WORLD
+from robolearn_envs.core.backend import EnvIndex
+from robolearn_envs.engines.base import non_finite_envs
+from robolearn_envs.maps.custom import MAX_OBSTACLES
+from robolearn_envs.maps.grid import ARENA_HALF_SIZE
+from robolearn_envs.maps.obstacles import HEIGHT, PAD_POSITION
+from robolearn_envs.robots import Robot
+from robolearn_envs.scene_style import ARENA_WORLD
 
 _FIELDS = ("body_mass", "body_ipos", "body_inertia")
-_BROKEN = np.array(
+_BAD_STATE = np.array(
     [
         mujoco.mjtWarning.mjWARN_BADQPOS,
         mujoco.mjtWarning.mjWARN_BADQVEL,
@@ -26,13 +26,13 @@ _BROKEN = np.array(
 )
 
 
-_SEEN = np.array([1, 0, 0, 0, 0, 0], dtype=np.uint8)
+_SENSOR_GEOM_GROUPS = np.array([1, 0, 0, 0, 0, 0], dtype=np.uint8)
 """Geom groups sensors see: walls, floor and obstacles, but not the robot."""
 
 
-def arena(cylinders: int, boxes: int) -> str:
-    """Return floor, walls, and parked obstacles to be moved and sized, as MJCF."""
-    low, far = HEIGHT / 2, HALF + 0.1
+def arena_mjcf(cylinders: int, boxes: int) -> str:
+    """Return floor, walls, and obstacles to be moved and sized, as MJCF."""
+    low, far = HEIGHT / 2, ARENA_HALF_SIZE + 0.1
     walls = [(far, 0, 0.1, far + 0.1), (-far, 0, 0.1, far + 0.1)]
     walls += [(0, far, far + 0.1, 0.1), (0, -far, far + 0.1, 0.1)]
     lines = [
@@ -40,7 +40,7 @@ def arena(cylinders: int, boxes: int) -> str:
     ]
     for kind, count, size in (("cylinder", cylinders, ""), ("box", boxes, " 0.01")):
         shape = f'<geom type="{kind}" size="0.01{size} {low}"/>'
-        place = f'mocap="true" pos="{PARKED} {PARKED} {low}"'
+        place = f'mocap="true" pos="{PAD_POSITION} {PAD_POSITION} {low}"'
         lines += [f'    <body name="{kind}{k}" {place}>{shape}</body>\n' for k in range(count)]
     return ARENA_WORLD + "".join(lines)
 
@@ -54,7 +54,7 @@ class MujocoEngine:
         num_envs: int,
         timestep: float,
         *,
-        threads: int = 0,
+        num_threads: int = 0,
     ) -> None:
         """Compile the robot and start the thread pool.
 
@@ -62,23 +62,23 @@ class MujocoEngine:
             robot: The robot; one that drives gets an arena around it.
             num_envs: N.
             timestep: Physics step in s.
-            threads: Threads of the pool, 0 for one per core.
+            num_threads: Threads of the pool, 0 for one per core.
         """
         self._robot = robot
-        drives = isinstance(robot, DiscRobot | Rover)
-        xml = robot.to_mjcf(timestep, arena(MOST, MOST)) if drives else robot.to_mjcf(timestep)
-        model = mujoco.MjModel.from_xml_string(xml)
-        self._batch = Batch(model, num_envs, nthread=threads)
+        is_mobile = robot.collision_radius is not None
+        world = arena_mjcf(MAX_OBSTACLES, MAX_OBSTACLES) if is_mobile else None
+        model = mujoco.MjModel.from_xml_string(robot.to_mjcf(timestep, world))
+        self._batch = Batch(model, num_envs, nthread=num_threads)
         self._qpos = self._batch.bind("qpos")
         self._qvel = self._batch.bind("qvel")
-        self.broken = np.zeros(num_envs, dtype=np.bool_)
-        self._dofs = [model.joint(name).dofadr[0] for name in robot.actuated]
+        self.diverged = np.zeros(num_envs, dtype=np.bool_)
+        self._dofs = [model.joint(name).dofadr[0] for name in robot.actuated_joints]
         self._force = self._batch.bind("qfrc_applied")
-        if drives:
+        if is_mobile:
             self._obstacles = self._batch.bind("mocap_pos")  # cylinders, then boxes
             self._sizes = self._batch.expand("geom_size")
             first = model.body("cylinder0").geomadr[0]
-            self._shapes = slice(first, first + 2 * MOST)
+            self._shapes = slice(first, first + 2 * MAX_OBSTACLES)
 
     @property
     def qpos(self) -> np.ndarray:
@@ -92,93 +92,102 @@ class MujocoEngine:
 
     def reset(
         self,
-        ids: np.ndarray,
+        rows: np.ndarray,
         qpos: np.ndarray,
         qvel: np.ndarray,
-        factors: dict[str, np.ndarray] | None,
+        field_scales: Mapping[str, np.ndarray] | None,
     ) -> None:
-        """Put copies ``ids`` into a state, with new physical fields if ``factors`` are given."""
-        if factors is not None:
-            self._set_fields(ids, factors)
-        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self._qpos[ids], self._qvel[ids] = qpos, qvel
-        self.broken[ids] = False
+        """Put some environments into a state, with other physical fields if there are scales."""
+        if field_scales is not None:
+            self._set_fields(rows, field_scales)
+        self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._qpos[rows], self._qvel[rows] = qpos, qvel
+        self.diverged[rows] = False
 
-    def _set_fields(self, ids: np.ndarray, factors: dict[str, np.ndarray]) -> None:
-        if not isinstance(self._robot, CartPole | DiscRobot | Rover):
-            raise TypeError(f"{type(self._robot).__name__} cannot be randomized.")
+    def _set_fields(self, rows: np.ndarray, field_scales: Mapping[str, np.ndarray]) -> None:
         fields = {name: self._batch.expand(name) for name in _FIELDS}
-        for link, inertial in self._robot.scaled(factors).links().items():
-            body = self._batch.model.body(link).id
-            fields["body_mass"][ids, body] = inertial.mass
-            fields["body_ipos"][ids, body, 2] = inertial.com
-            fields["body_inertia"][ids, body, :2] = np.asarray(inertial.inertia)[:, None]
-            fields["body_inertia"][ids, body, 2] = inertial.spin
-        self._batch.set_const(ids)
+        robot, model = self._robot.with_scaled_fields(field_scales), self._batch.model
+        for link, inertial in robot.link_inertials().items():
+            body = model.body(link).id
+            fields["body_mass"][rows, body] = inertial.mass
+            fields["body_ipos"][rows, body, 2] = inertial.com_z
+            fields["body_inertia"][rows, body, :2] = np.asarray(inertial.ixx)[..., None]
+            fields["body_inertia"][rows, body, 2] = inertial.izz
+        if "friction" in field_scales:
+            friction = self._batch.expand("geom_friction")
+            for link, coefficient in robot.link_frictions().items():
+                body = model.body(link).id
+                for geom in range(
+                    model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body]
+                ):
+                    friction[rows, geom, 0] = coefficient
+        self._batch.set_const(rows)
 
     def step(self, force: np.ndarray) -> None:
         """Advance by one physics step."""
         for column, dof in enumerate(self._dofs):
             self._force[:, dof] = force[:, column]
         # Positions, velocities and forces, before MuJoCo sees a NaN: it would silently reset
-        # the copy and write to MUJOCO_LOG.TXT in the working directory.
-        broken = not_finite(self._batch.state)
-        if broken is not None:
-            self._put_at_rest(broken)
-        self._batch.step()
+        # the environment.
+        diverged = non_finite_envs(self._batch.state)
+        if diverged is not None:
+            self._put_at_rest(diverged)
+        # MuJoCo's warnings would be printed, and written to MUJOCO_LOG.TXT in the working folder.
+        mujoco.set_mju_user_warning(_ignore)
+        try:
+            self._batch.step()
+        finally:
+            mujoco.set_mju_user_warning(None)
         if self._batch.warning.any():
-            counts = self._batch.warning[:, _BROKEN, 1]  # of (last info, number)
-            broken = counts.any(axis=1)
-            if broken.any():
-                self._put_at_rest(broken)
+            counts = self._batch.warning[:, _BAD_STATE, 1]  # of (last info, number)
+            diverged = counts.any(axis=1)
+            if diverged.any():
+                self._put_at_rest(diverged)
 
-    def _put_at_rest(self, broken: np.ndarray) -> None:
-        self._batch.reset(np.flatnonzero(broken), stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self.broken |= broken
+    def _put_at_rest(self, diverged: np.ndarray) -> None:
+        self._batch.reset(np.flatnonzero(diverged), stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self.diverged |= diverged
 
-    def snapshot(self) -> dict[str, np.ndarray]:
+    def get_state(self) -> dict[str, np.ndarray]:
         """Return MuJoCo's integration state: warm start, forces and obstacles are part of it."""
         return {"state": self._batch.state.copy()}
 
-    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
-        """Go back to a snapshot."""
-        self._batch.state[:] = snapshot["state"]
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go back to a state."""
+        self._batch.state[:] = state["state"]
 
-    def furnish(self, ids: Rows, cylinders: np.ndarray, boxes: np.ndarray) -> None:
-        """Put obstacles around copies ``ids``: the first of the model's, the others are parked."""
+    def set_obstacles(self, rows: EnvIndex, cylinders: np.ndarray, boxes: np.ndarray) -> None:
+        """Put obstacles around some environments; those of the model left over are padding."""
         posts, walls = cylinders.shape[1], boxes.shape[1]
-        places = self._obstacles[ids]
-        places[..., :2] = PARKED
+        places = self._obstacles[rows]
+        places[..., :2] = PAD_POSITION
         places[:, :posts, :2] = cylinders[..., :2]
-        places[:, MOST : MOST + walls, :2] = boxes[..., :2]
-        self._obstacles[ids] = places
-        sizes = self._sizes[ids, self._shapes]
+        places[:, MAX_OBSTACLES : MAX_OBSTACLES + walls, :2] = boxes[..., :2]
+        self._obstacles[rows] = places
+        sizes = self._sizes[rows, self._shapes]
         sizes[:, :posts, 0] = cylinders[..., 2]
-        sizes[:, MOST : MOST + walls, :2] = boxes[..., 2:]
-        self._sizes[ids, self._shapes] = sizes
+        sizes[:, MAX_OBSTACLES : MAX_OBSTACLES + walls, :2] = boxes[..., 2:]
+        self._sizes[rows, self._shapes] = sizes
 
-    def move(self, cylinders: np.ndarray) -> None:
-        """Put every copy's cylinders elsewhere."""
+    def set_obstacle_positions(self, cylinders: np.ndarray) -> None:
+        """Move every environment's cylinders."""
         self._obstacles[:, : cylinders.shape[1], :2] = cylinders[..., :2]
 
-    def scan(self, ids: Rows, xy: np.ndarray, heading: np.ndarray) -> np.ndarray:
-        """Return lidar ranges of copies ``ids``. Shape (n, RAYS), m."""
-        dx, dy = sensors.lidar_directions(heading)
-        directions = np.stack([dx, dy, np.zeros_like(dx)], axis=-1)
-        return self._cast(ids, xy, sensors.LIDAR_HEIGHT, directions)
-
-    def depth(self, ids: Rows, xy: np.ndarray, heading: np.ndarray) -> np.ndarray:
-        """Return depth images of copies ``ids``, a ray per pixel: exact, and needs no OpenGL."""
-        directions = sensors.camera_directions(heading)
-        flat = directions.reshape(len(xy), -1, 3)
-        return self._cast(ids, xy, sensors.CAMERA_HEIGHT, flat).reshape(directions.shape[:-1])
-
-    def _cast(self, ids: Rows, xy: np.ndarray, height: float, directions: np.ndarray) -> np.ndarray:
-        """Return how far rays go, in lengths of their directions. Shape (n, R)."""
-        origin = np.concatenate([xy, np.full((len(xy), 1), height)], axis=-1)[:, None]
-        chosen = None if isinstance(ids, slice) else ids
-        distance, _ = self._batch.ray(origin, directions, geomgroup=_SEEN, ids=chosen)
-        return np.where((distance < 0) | (distance > sensors.REACH), sensors.REACH, distance)
+    def raycast(
+        self, rows: EnvIndex, origin: np.ndarray, direction: np.ndarray, max_distance: float
+    ) -> np.ndarray:
+        """Return how far rays go. Shape (n, R)."""
+        if direction.shape[-1] == 2:
+            direction = np.concatenate([direction, np.zeros_like(direction[..., :1])], axis=-1)
+        chosen = None if isinstance(rows, slice) else rows
+        distance, _ = self._batch.ray(
+            origin[:, None], direction, geomgroup=_SENSOR_GEOM_GROUPS, ids=chosen
+        )
+        return np.where((distance < 0) | (distance > max_distance), max_distance, distance)
 
     def close(self) -> None:
         """Nothing to release: the pool ends with the object."""
+
+
+def _ignore(message: str) -> None:
+    """Take a warning of MuJoCo's, which ``warning`` counts as well."""

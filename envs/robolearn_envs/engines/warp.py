@@ -11,20 +11,21 @@ import torch
 import warp
 from torch import Tensor
 
-from robolearn_envs import sensors
-from robolearn_envs.engines.base import Rows
-from robolearn_envs.engines.mujoco import arena
-from robolearn_envs.robots import CartPole, DiscRobot, Robot, Rover
+from robolearn_envs.core.backend import EnvIndex
+from robolearn_envs.engines.mujoco import arena_mjcf
+from robolearn_envs.robots import Robot
+from robolearn_envs.sensors.raycast import raycast
 
 _FIELDS = (
     "body_mass",
     "body_ipos",
     "body_inertia",
+    "geom_friction",
     "body_subtreemass",
     "body_invweight0",
     "dof_invweight0",
 )
-"""What each copy has its own of: three that are set, and what ``set_const`` derives from them."""
+"""What environments have their own of: four that are set, and what ``set_const`` derives."""
 _STATE = ("qpos", "qvel", "qacc_warmstart")
 _ITERATIONS = 10
 """Most iterations of the contact solver. Of 384,000 steps of rovers under random commands 99 % took
@@ -32,10 +33,10 @@ one or two, none more than seven."""
 
 
 class WarpEngine:
-    """Steps N copies on a CPU or a GPU; its state is tensors that stay where they are.
+    """Steps N environments on a CPU or a GPU; its state is tensors that stay where they are.
 
     On a GPU all work goes to torch's current stream and nothing waits for it, so ``step``,
-    ``replace`` and ``scan`` may be part of a ``torch.cuda.graph``.
+    ``reset`` and ``raycast`` may be part of a ``torch.cuda.graph``.
     """
 
     def __init__(
@@ -53,26 +54,25 @@ class WarpEngine:
             num_envs: N.
             timestep: Physics step in s.
             device: Where to compute.
-
-        Raises:
-            TypeError: Not a robot of ours.
         """
-        if not isinstance(robot, CartPole | DiscRobot | Rover):
-            raise TypeError(f"Engine 'warp' cannot move a {type(robot).__name__}.")
         if warp.config.log_level == warp.LOG_INFO:  # Warp's default is to tell of every kernel
             warp.config.log_level = warp.LOG_WARNING
         warp.init()
         self._robot = robot
         self._device = torch.device(device)
-        drives = isinstance(robot, DiscRobot | Rover)
-        xml = robot.to_mjcf(timestep, arena(0, 0)) if drives else robot.to_mjcf(timestep)
-        model = mujoco.MjModel.from_xml_string(xml)
-        self._bodies = {link: model.body(link).id for link in robot.links()}
+        world = arena_mjcf(0, 0) if robot.collision_radius is not None else None
+        model = mujoco.MjModel.from_xml_string(robot.to_mjcf(timestep, world))
+        self._bodies = {link: model.body(link).id for link in robot.link_inertials()}
+        self._geoms = {
+            link: range(body.geomadr[0], body.geomadr[0] + body.geomnum[0])
+            for link in robot.link_frictions()
+            for body in (model.body(link),)
+        }
         with self._on_torch_stream():
             self._build(model, num_envs)
-            dofs = [int(model.joint(name).dofadr[0]) for name in robot.actuated]
+            dofs = [int(model.joint(name).dofadr[0]) for name in robot.actuated_joints]
             self._dofs = torch.tensor(dofs, device=self._device)
-            self.broken = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
+            self.diverged = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
             self._cylinders = torch.zeros((num_envs, 0, 3), device=self._device)
             self._boxes = torch.zeros((num_envs, 0, 4), device=self._device)
             self._load_kernels()
@@ -98,7 +98,7 @@ class WarpEngine:
     def _load_kernels(self) -> None:
         """Compile or load what ``step`` and ``replace`` launch; a graph's capture cannot."""
         mujoco_warp.step(self._model, self._data)
-        self._put(torch.ones_like(self.broken), self._rest, 0.0)
+        self._put(torch.ones_like(self.diverged), self._rest, 0.0)
         self._derive()  # in float32 from the outset, so that no later call changes a bit
 
     @contextmanager
@@ -136,57 +136,56 @@ class WarpEngine:
         self._applied.index_copy_(1, self._dofs, force)
         with self._on_torch_stream():
             mujoco_warp.step(self._model, self._data)
-        self._put_broken_at_rest()
+        self._put_diverged_at_rest()
 
-    def _put_broken_at_rest(self) -> None:
-        """Flag copies whose state is bad, and put them into the model's initial state."""
+    def _put_diverged_at_rest(self) -> None:
+        """Flag environments whose state is bad, and put them into the model's initial state."""
         worst = torch.cat([self._qpos, self._qvel, self._qacc], dim=1).abs().amax(dim=1)
-        broken = ~(worst <= mujoco.mjMAXVAL)  # MuJoCo's own rule; a NaN is not
-        self.broken |= broken
-        self._put(broken, self._rest, 0.0)
+        diverged = ~(worst <= mujoco.mjMAXVAL)  # MuJoCo's own rule; a NaN is not
+        self.diverged |= diverged
+        self._put(diverged, self._rest, 0.0)
 
-    def _put(self, chosen: Tensor, qpos: Tensor, qvel: Tensor | float) -> None:
-        """Put the chosen copies into a state, with nothing left of the one before."""
-        rows = chosen[:, None]
+    def _put(self, mask: Tensor, qpos: Tensor, qvel: Tensor | float) -> None:
+        """Put the environments of a mask into a state, with nothing left of the one before."""
+        rows = mask[:, None]
         self._qpos.copy_(torch.where(rows, qpos, self._qpos))
         self._qvel.copy_(torch.where(rows, qvel, self._qvel))
         self._warm.masked_fill_(rows, 0.0)
 
-    def replace(
-        self, chosen: Tensor, qpos: Tensor, qvel: Tensor, factors: dict[str, Tensor] | None
+    def reset(
+        self, rows: EnvIndex, qpos: Tensor, qvel: Tensor, field_scales: Mapping[str, Tensor] | None
     ) -> None:
-        """Put the chosen copies into a state; arrays have rows for all, whatever the others'.
+        """Put the environments of a mask into a state; arrays have rows for all.
 
         Args:
-            chosen: Shape (N,), bool.
+            rows: Shape (N,), bool.
             qpos: Joint positions. Shape (N, positions).
             qvel: Joint velocities. Shape (N, velocities).
-            factors: For each randomized field of the robot the factor it is multiplied by,
-                shape (N,); None leaves the copies as they are.
+            field_scales: Factors of the robot's randomized fields, by name. Shapes (N,).
         """
-        if factors is not None:
-            self._set_fields(chosen, factors)
-        self._put(chosen, qpos, qvel)
-        self.broken &= ~chosen
+        if field_scales is not None:
+            self._set_fields(rows, field_scales)
+        self._put(rows, qpos, qvel)
+        self.diverged &= ~rows
 
-    def reset(
-        self, ids: Rows, qpos: Tensor, qvel: Tensor, factors: dict[str, Tensor] | None
-    ) -> None:
-        """Put all copies into a state, as ``replace`` does; ``ids`` are all of them."""
-        self.replace(torch.ones_like(self.broken), qpos, qvel, factors)
-
-    def _set_fields(self, chosen: Tensor, factors: dict[str, Tensor]) -> None:
-        mass, place, inertia = (self._fields[name] for name in _FIELDS[:3])
-        for link, inertial in self._robot.scaled(factors).links().items():
+    def _set_fields(self, mask: Tensor, field_scales: Mapping[str, Tensor]) -> None:
+        mass, place, inertia, friction = (self._fields[name] for name in _FIELDS[:4])
+        robot = self._robot.with_scaled_fields(field_scales)
+        if "friction" in field_scales:
+            for link, coefficient in robot.link_frictions().items():
+                for geom in self._geoms[link]:
+                    column = friction[:, geom, 0]
+                    column.copy_(torch.where(mask, coefficient, column))
+        for link, inertial in robot.link_inertials().items():
             body = self._bodies[link]
             for field, number in (
                 (mass[:, body], inertial.mass),
-                (place[:, body, 2], inertial.com),
-                (inertia[:, body, 0], inertial.inertia),
-                (inertia[:, body, 1], inertial.inertia),
-                (inertia[:, body, 2], inertial.spin),
+                (place[:, body, 2], inertial.com_z),
+                (inertia[:, body, 0], inertial.ixx),
+                (inertia[:, body, 1], inertial.ixx),
+                (inertia[:, body, 2], inertial.izz),
             ):
-                field.copy_(torch.where(chosen, number, field))
+                field.copy_(torch.where(mask, number, field))
         with self._on_torch_stream():
             self._derive()
 
@@ -194,42 +193,40 @@ class WarpEngine:
         """Recompute what depends on masses and inertias."""
         mujoco_warp.set_const(self._model, self._data, restore=False)
 
-    def furnish(self, ids: Rows, cylinders: Tensor, boxes: Tensor) -> None:
-        """Put obstacles around the copies; only ``scan`` and ``depth`` notice them.
+    def set_obstacles(self, rows: EnvIndex, cylinders: Tensor, boxes: Tensor) -> None:
+        """Put obstacles around the environments; only rays meet them.
 
         Args:
-            ids: All copies, ``slice(None)``.
+            rows: All environments, ``slice(None)``.
             cylinders: x, y, radius, further columns ignored. Shape (N, K, 3 or more), m.
             boxes: x, y and half extents. Shape (N, B, 4), m.
         """
         self._cylinders = _kept_in(self._cylinders, cylinders[..., :3])
         self._boxes = _kept_in(self._boxes, boxes)
 
-    def move(self, cylinders: Tensor) -> None:
-        """Put every copy's cylinders elsewhere; their radii stay. Shape (N, K, 3 or more), m."""
+    def set_obstacle_positions(self, cylinders: Tensor) -> None:
+        """Move every environment's cylinders; their radii stay. Shape (N, K, 3 or more), m."""
         self._cylinders[..., :2] = cylinders[..., :2]
 
-    def scan(self, ids: Rows, xy: Tensor, heading: Tensor) -> Tensor:
-        """Return lidar ranges of copies ``ids``. Shape (n, RAYS), m."""
-        return sensors.scan(xy, heading, self._cylinders[ids], self._boxes[ids])
+    def raycast(
+        self, rows: EnvIndex, origin: Tensor, direction: Tensor, max_distance: float
+    ) -> Tensor:
+        """Return how far rays go, in closed form. Shape (N, R)."""
+        return raycast(origin, direction, self._cylinders, self._boxes, max_distance)
 
-    def depth(self, ids: Rows, xy: Tensor, heading: Tensor) -> Tensor:
-        """Return depth images of copies ``ids``. Shape (n, PIXELS, PIXELS), m."""
-        return sensors.depth(xy, heading, self._cylinders[ids], self._boxes[ids])
-
-    def snapshot(self) -> dict[str, Tensor]:
+    def get_state(self) -> dict[str, Tensor]:
         """Return copies of the state, the solver's warm start and the physical fields."""
         return {name: tensor.clone() for name, tensor in self._kept().items()}
 
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        """Go back to a snapshot of an engine like this one; physical fields are part of it."""
+    def set_state(self, get_state: Mapping[str, Tensor]) -> None:
+        """Go back to a state of an engine like this one; physical fields are part of it."""
         for name, tensor in self._kept().items():
-            tensor.copy_(torch.as_tensor(snapshot[name]))
+            tensor.copy_(torch.as_tensor(get_state[name]))
 
     def _kept(self) -> dict[str, Tensor]:
         """Return all that decides on how the motion goes on: views."""
         state = dict(zip(_STATE, (self._qpos, self._qvel, self._warm), strict=True))
-        return {**state, **self._fields, "broken": self.broken}
+        return {**state, **self._fields, "diverged": self.diverged}
 
     def close(self) -> None:
         """Nothing to release: the arrays end with the object."""

@@ -1,19 +1,19 @@
 """Pictures of robots, with or without OpenGL."""
 
-from robolearn_envs.rendering.base import Drawable, Renderer, RendererUnavailable
-from robolearn_envs.rendering.choose import RENDERERS, believe_egl, egl_problem, make_renderer
-from robolearn_envs.rendering.pictures import Pictures, make_pictures
+from robolearn_envs.rendering.base import Renderable, Renderer, RendererUnavailable
+from robolearn_envs.rendering.factory import RENDERERS, egl_error, make_renderer, set_egl_error
+from robolearn_envs.rendering.frames import FrameRenderer, make_frame_renderer
 from robolearn_envs.rendering.window import Window
 
 __all__ = [
     "RENDERERS",
-    "Drawable",
-    "Pictures",
+    "FrameRenderer",
+    "Renderable",
     "Renderer",
     "RendererUnavailable",
     "Window",
-    "believe_egl",
-    "egl_problem",
-    "make_pictures",
+    "egl_error",
+    "make_frame_renderer",
     "make_renderer",
+    "set_egl_error",
 ]

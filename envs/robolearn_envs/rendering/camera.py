@@ -10,7 +10,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from robolearn_envs import stage
+from robolearn_envs import scene_style as stage
 
 OVERSAMPLE = 2
 """Samples per pixel along each axis."""
@@ -107,7 +107,7 @@ def light(normals: np.ndarray, rays: np.ndarray) -> np.ndarray:
         rays: Unit directions from the camera. Shape (..., 3).
     """
     facing = np.clip(-(normals * rays).sum(axis=-1), 0, None)
-    sunny = np.clip(-normals @ np.array(stage.SUNBEAM), 0, None)
+    sunny = np.clip(-normals @ np.array(stage.LIGHT_DIRECTION), 0, None)
     return stage.AMBIENT + stage.HEADLIGHT * facing + stage.SUN * sunny
 
 
@@ -131,7 +131,9 @@ def surroundings(camera: Camera, rays: np.ndarray) -> np.ndarray:
     near = slopes < edge
     reach = above / -rays[near, 2]
     # MuJoCo's headlight shines along the camera's axis.
-    bright = stage.AMBIENT + stage.HEADLIGHT * camera.axes[2, 2] - stage.SUN * stage.SUNBEAM[2]
+    bright = (
+        stage.AMBIENT + stage.HEADLIGHT * camera.axes[2, 2] - stage.SUN * stage.LIGHT_DIRECTION[2]
+    )
     color[near] = bright * _floor(camera.position[:2] + reach[:, None] * rays[near, :2], reach)
     haze = np.interp(slopes, [edge / (1 - _HAZE), edge, 0], [0, 1, 0])[:, None]
     color += haze * (stage.HORIZON - color)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn_envs.arenas.grid import HALF
-from robolearn_envs.arenas.layouts import ARRIVED, HEIGHT
-from robolearn_envs.rendering.situation import Situation
-from robolearn_envs.robots import DiscRobot, Rover
-from robolearn_envs.sensors import first_hit
-from robolearn_envs.stage import ARENA_WORLD, BEAM, GOAL, MOVER, OBSTACLE, POST, WALL
+from robolearn_envs.maps.generate import GOAL_TOLERANCE
+from robolearn_envs.maps.grid import ARENA_HALF_SIZE
+from robolearn_envs.maps.obstacles import HEIGHT
+from robolearn_envs.rendering.scene_state import NavSceneState
+from robolearn_envs.robots import Robot
+from robolearn_envs.scene_style import ARENA_WORLD, BEAM, GOAL, MOVER, OBSTACLE, POST, WALL
+from robolearn_envs.sensors.raycast import raycast_2d
 
 _LOWEST, _HIGHEST = math.radians(32), math.radians(74)
 """Of the camera above the robot, as the robot sees it."""
@@ -38,7 +39,7 @@ class ArenaScene:
     down) of the camera; and the robot's own.
     """
 
-    robot: DiscRobot | Rover
+    robot: Robot
     """Who drives."""
     goal: tuple[float, float]
     """m."""
@@ -50,15 +51,15 @@ class ArenaScene:
     """x, y and half extents, m."""
 
     @classmethod
-    def of(cls, robot: DiscRobot | Rover, situation: Situation) -> "ArenaScene":
+    def of(cls, robot: Robot, scene: NavSceneState) -> "ArenaScene":
         """Return the scene around a robot; it is the same for a whole episode."""
-        moves, cylinders = situation.moves, situation.cylinders
+        moves, cylinders = scene.is_dynamic, scene.cylinders
         return cls(
             robot=robot,
-            goal=tuple(situation.goal.tolist()),
+            goal=tuple(scene.goal.tolist()),
             posts=tuple(map(tuple, cylinders[~moves, :3].tolist())),
             movers=tuple(cylinders[moves, 2].tolist()),
-            boxes=tuple(map(tuple, situation.boxes.tolist())),
+            boxes=tuple(map(tuple, scene.boxes.tolist())),
         )
 
     def to_mjcf(self, timestep: float) -> str:
@@ -67,7 +68,7 @@ class ArenaScene:
         return self.robot.to_mjcf(timestep, world)
 
     def _walls(self) -> str:
-        middle, far, thick = HALF + 0.1, HALF + 0.2, 0.1
+        middle, far, thick = ARENA_HALF_SIZE + 0.1, ARENA_HALF_SIZE + 0.2, 0.1
         walls = [(x, 0, thick, far) for x in (-middle, middle)]
         walls += [(0, y, far, thick) for y in (-middle, middle)]
         return "".join(_box(*wall, WALL) for wall in walls)
@@ -92,8 +93,8 @@ class ArenaScene:
         x, y = self.goal
         tall = 1.5 * HEIGHT
         return f"""\
-    <geom type="cylinder" pos="{x} {y} 0.004" size="{ARRIVED} 0.004" rgba="{GOAL}"/>
-    <geom type="cylinder" pos="{x} {y} {0.5 * HEIGHT}" size="{ARRIVED} {0.5 * HEIGHT}" rgba="{BEAM}"/>
+    <geom type="cylinder" pos="{x} {y} 0.004" size="{GOAL_TOLERANCE} 0.004" rgba="{GOAL}"/>
+    <geom type="cylinder" pos="{x} {y} {0.5 * HEIGHT}" size="{GOAL_TOLERANCE} {0.5 * HEIGHT}" rgba="{BEAM}"/>
     <geom type="cylinder" pos="{x} {y} {tall / 2}" size="0.02 {tall / 2}" rgba="{POST}"/>
     <geom type="box" pos="{x + 0.16} {y} {tall - 0.11}" size="0.16 0.012 0.1" rgba="{GOAL}"/>
 """  # noqa: E501
@@ -128,28 +129,28 @@ def _cylinder(x: float, y: float, radius: float, color: str) -> str:
     )
 
 
-def scene_positions(situation: Situation, qpos: np.ndarray) -> np.ndarray:
+def scene_positions(scene: NavSceneState, qpos: np.ndarray) -> np.ndarray:
     """Return the positions of an :class:`ArenaScene`.
 
     Args:
-        situation: The moment to show.
+        scene: The moment to show.
         qpos: The robot's own. Shape (positions,).
     """
-    movers = situation.now[situation.moves, :2].ravel()
-    return np.concatenate([movers, camera_pose(situation), qpos])
+    movers = scene.now[scene.is_dynamic, :2].ravel()
+    return np.concatenate([movers, camera_pose(scene), qpos])
 
 
-def camera_pose(situation: Situation) -> np.ndarray:
+def camera_pose(scene: NavSceneState) -> np.ndarray:
     """Return x, y, z (m), heading and pitch (rad) of a camera that follows the robot.
 
     Heading and height are means over the last steps, so that the camera swings round smoothly;
     it does not pitch with a rover. It rises as far as it takes to see over what stands behind.
     """
-    trail = situation.trail[-_REMEMBERED:]
+    trail = scene.trajectory[-_REMEMBERED:]
     weight = _FADE ** np.arange(len(trail))[::-1]
     weight /= weight.sum()
     heading = math.atan2(weight @ np.sin(trail[:, 2]), weight @ np.cos(trail[:, 2]))
-    above = float(weight @ _elevation(trail, situation.now, situation.boxes))
+    above = float(weight @ _elevation(trail, scene.now, scene.boxes))
     distance = np.interp(above, (_LOWEST, _HIGHEST), (_NEAR, _FAR))
     down = np.interp(above, (_LOWEST, _HIGHEST), _DOWN)
     ahead = np.array([math.cos(heading), math.sin(heading)])
@@ -169,7 +170,7 @@ def _elevation(poses: np.ndarray, cylinders: np.ndarray, boxes: np.ndarray) -> n
         Angle above the horizontal, shape (T,), rad.
     """
     backward = poses[:, 2:] + math.pi + _FAN
-    free = first_hit(
+    free = raycast_2d(
         poses[:, :2],
         np.cos(backward),
         np.sin(backward),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from robolearn_envs.rendering.base import Drawable, RendererUnavailable
+from robolearn_envs.rendering.base import Renderable, RendererUnavailable
 
 if TYPE_CHECKING:
     from mujoco.egl import GLContext
@@ -43,13 +43,13 @@ class EglRenderer:
         self._closed = True
         self._size = (width, height)
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
-        self._robot: Drawable | None = None
+        self._robot: Renderable | None = None
         self._picture: mujoco.MjrContext | None = None
         self._context, self._plain = _context_of_this_thread()
         self._closed = False
         _open.add(self)
 
-    def render(self, robot: Drawable, qpos: np.ndarray) -> np.ndarray:
+    def render(self, robot: Renderable, qpos: np.ndarray) -> np.ndarray:
         """Return a new picture. Shape (height, width, 3), uint8."""
         self._context.make_current()
         if robot != self._robot:
@@ -73,7 +73,7 @@ class EglRenderer:
         mujoco.mjr_readPixels(upside_down, None, self._rectangle, self._picture)
         return upside_down[::-1].copy()
 
-    def _compile(self, robot: Drawable) -> None:
+    def _compile(self, robot: Renderable) -> None:
         self._model = mujoco.MjModel.from_xml_string(robot.to_mjcf(0.01))
         self._data = mujoco.MjData(self._model)
         self._scene = mujoco.MjvScene(self._model, maxgeom=_MOST_GEOMS)

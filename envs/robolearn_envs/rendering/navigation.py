@@ -1,4 +1,4 @@
-"""Pictures of navigation: the top view, the chase view, or both next to each other."""
+"""Frames of navigation: the top view, the chase view, or both next to each other."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robolearn_envs.arrays import Array
+from robolearn_envs.core.backend import EnvIndex
 from robolearn_envs.rendering.base import Renderer
 from robolearn_envs.rendering.chase import ArenaScene, scene_positions
-from robolearn_envs.rendering.choose import make_renderer
-from robolearn_envs.rendering.situation import Sensor, Situation
-from robolearn_envs.robots import DiscRobot, Rover
+from robolearn_envs.rendering.factory import make_renderer
+from robolearn_envs.rendering.scene_state import NavSceneState
+from robolearn_envs.tasks.base import Task
 
 if TYPE_CHECKING:
     from robolearn_envs.rendering.top import TopView
@@ -22,29 +23,21 @@ _MARGIN = (232, 236, 242)
 """Color beside a square map in a frame that is not square."""
 
 
-class NavigationPictures:
+class NavViewRenderer:
     """Draws robots among obstacles, and remembers which way each has come."""
 
-    def __init__(
-        self,
-        robot: DiscRobot | Rover,
-        sensor: Sensor,
-        num_envs: int,
-        view: str,
-        size: tuple[int, int],
-    ) -> None:
+    def __init__(self, task: Task, num_envs: int, view: str, size: tuple[int, int]) -> None:
         """Prepare for N environments.
 
         Args:
-            robot: Who drives.
-            sensor: What it looks with.
+            task: Of the environments; the map shows what its first sensor sees.
             num_envs: N.
             view: One of ``SIZES``.
             size: Width and height of the frames in pixels.
         """
-        self._robot = robot
-        self._sensor: Sensor = sensor
-        self._trails: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        self._robot: Any = task.robot
+        self._sensor = task.sensors[0] if task.sensors else None
+        self._trajectories: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
         self.size = width, height = size
         map_width = {"both": min(height, 2 * width // 3), "top": width, "chase": 0}[view]
         self._panes = map_width, width - map_width
@@ -52,7 +45,7 @@ class NavigationPictures:
         self._renderer: Renderer | None = None
 
     @property
-    def caption_column(self) -> int:
+    def caption_x(self) -> int:
         """Where a caption covers sky, if there is any, rather than the map."""
         return self._panes[0] if self._panes[1] else 0
 
@@ -63,27 +56,27 @@ class NavigationPictures:
             return "pillow"
         return None if self._renderer is None else self._renderer.name
 
-    def begin(self, ids: np.ndarray, qpos: Array) -> None:
-        """Forget the ways of environments ``ids``, which begin an episode.
+    def reset(self, rows: EnvIndex, qpos: Array) -> None:
+        """Forget the trajectories of environments ``rows``, which begin an episode.
 
         Args:
-            ids: Which.
+            rows: Which.
             qpos: Positions of all robots. Shape (N, positions).
         """
-        for index, pose in zip(ids.tolist(), self._poses(qpos[ids]), strict=True):
-            self._trails[index] = [pose]
+        for index, pose in zip(rows.tolist(), self._poses(qpos[rows]), strict=True):
+            self._trajectories[index] = [pose]
 
-    def follow(self, qpos: Array) -> None:
+    def update(self, qpos: Array) -> None:
         """Remember where all robots are after a step. Shape (N, positions)."""
-        for trail, pose in zip(self._trails, self._poses(qpos), strict=True):
-            trail.append(pose)
+        for trajectory, pose in zip(self._trajectories, self._poses(qpos), strict=True):
+            trajectory.append(pose)
 
     def _poses(self, qpos: Array) -> np.ndarray:
         xy, heading = self._robot.pose(qpos)
         return np.concatenate([xy, heading[:, None]], axis=-1)
 
-    def frame(
-        self, index: int, robot: Any, qpos: np.ndarray, memory: Mapping[str, Array]
+    def render(
+        self, index: int, robot: Any, qpos: np.ndarray, task_state: Mapping[str, Array]
     ) -> np.ndarray:
         """Return a new picture of environment ``index``. Shape (height, width, 3), uint8.
 
@@ -91,17 +84,17 @@ class NavigationPictures:
             index: Which.
             robot: It as it is in this episode.
             qpos: Its positions. Shape (positions,).
-            memory: What the task remembers of all environments. Shapes (N, ...).
+            task_state: What the task keeps of all environments. Shapes (N, ...).
         """
-        situation = Situation.of(memory, index, np.array(self._trails[index]))
+        scene = NavSceneState.of(task_state, index, np.array(self._trajectories[index]))
         panes = []
         if self._panes[0]:
-            panes.append(self._padded(self._map().draw(situation, robot.radius)))
+            panes.append(self._padded(self._map().draw(scene, robot.collision_radius)))
         if self._panes[1]:
-            if self._renderer is None:  # Bullet's own would draw the robot's URDF alone
-                self._renderer = make_renderer("mujoco", self._panes[1], self.size[1])
-            scene = ArenaScene.of(robot, situation)
-            panes.append(self._renderer.render(scene, scene_positions(situation, qpos)))
+            if self._renderer is None:
+                self._renderer = make_renderer(self._panes[1], self.size[1])
+            arena = ArenaScene.of(robot, scene)
+            panes.append(self._renderer.render(arena, scene_positions(scene, qpos)))
         return np.concatenate(panes, axis=1)
 
     def _map(self) -> "TopView":

@@ -4,7 +4,7 @@
 import mujoco
 import numpy as np
 
-from robolearn_envs.rendering.base import Drawable
+from robolearn_envs.rendering.base import Renderable
 from robolearn_envs.rendering.camera import (
     OVERSAMPLE,
     Area,
@@ -36,10 +36,10 @@ class SoftwareRenderer:
     def __init__(self, width: int, height: int) -> None:
         """Prepare for pictures of ``width`` x ``height`` pixels."""
         self._width, self._height = width, height
-        self._robot: Drawable | None = None
+        self._robot: Renderable | None = None
         self._backdrop: np.ndarray | None = None  # the same for every robot
 
-    def render(self, robot: Drawable, qpos: np.ndarray) -> np.ndarray:
+    def render(self, robot: Renderable, qpos: np.ndarray) -> np.ndarray:
         """Return a new picture. Shape (height, width, 3), uint8."""
         if robot != self._robot:
             self._compile(robot)
@@ -49,7 +49,7 @@ class SoftwareRenderer:
     def close(self) -> None:
         """Nothing to release."""
 
-    def _compile(self, robot: Drawable) -> None:
+    def _compile(self, robot: Renderable) -> None:
         self._model = model = mujoco.MjModel.from_xml_string(robot.to_mjcf(0.01))
         self._data = mujoco.MjData(model)
         self._moving = model.body_weldid[model.geom_bodyid] != 0

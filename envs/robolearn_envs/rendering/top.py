@@ -8,10 +8,12 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from robolearn_envs import sensors, stage
-from robolearn_envs.arenas.grid import HALF
-from robolearn_envs.arenas.layouts import ARRIVED
-from robolearn_envs.rendering.situation import Sensor, Situation
+from robolearn_envs import scene_style as stage
+from robolearn_envs.maps.generate import GOAL_TOLERANCE
+from robolearn_envs.maps.grid import ARENA_HALF_SIZE
+from robolearn_envs.rendering.scene_state import NavSceneState
+from robolearn_envs.sensors import DepthCamera, Lidar, Sensor
+from robolearn_envs.sensors.raycast import raycast_2d
 
 EXTENT = 5.2
 """Half of the picture's side in m; its middle is the arena's."""
@@ -49,44 +51,47 @@ _CIRCLE = np.cos(_ROUND), np.sin(_ROUND)
 class TopView:
     """Draws square pictures of arenas from above."""
 
-    def __init__(self, side: int, sensor: Sensor) -> None:
+    def __init__(self, side: int, sensor: Sensor | None) -> None:
         """Prepare for pictures of ``side`` x ``side`` pixels."""
         self._side, self._sensor = side, sensor
         self._ground: tuple[tuple[bytes, ...], Image.Image] | None = None
 
-    def draw(self, situation: Situation, radius: float) -> np.ndarray:
+    def draw(self, scene: NavSceneState, radius: float) -> np.ndarray:
         """Return a new picture. Shape (side, side, 3), uint8.
 
         Args:
-            situation: What to show.
+            scene: What to show.
             radius: Of the robot in m.
         """
-        image = self._ground_of(situation).copy()
-        chart = _Chart(image)
-        _draw_movers(chart, situation)
-        (_draw_lidar if self._sensor == "lidar" else _draw_camera)(chart, situation)
-        _draw_path(chart, situation)
-        _draw_robot(chart, situation, radius)
-        _draw_clearance(chart, situation, radius, self._side >= _SMALLEST)
+        image = self._ground_of(scene).copy()
+        chart = _Canvas(image)
+        _draw_movers(chart, scene)
+        if isinstance(self._sensor, Lidar):
+            _draw_lidar(chart, scene, self._sensor)
+        elif isinstance(self._sensor, DepthCamera):
+            _draw_camera(chart, scene, self._sensor)
+        _draw_path(chart, scene)
+        _draw_robot(chart, scene, radius)
+        _draw_clearance(chart, scene, radius, self._side >= _SMALLEST)
         return np.asarray(image.reduce(_OVERSAMPLE)).copy()
 
-    def _ground_of(self, situation: Situation) -> Image.Image:
+    def _ground_of(self, scene: NavSceneState) -> Image.Image:
         """Return a picture of what never moves, the same as last time in the same layout."""
-        shown = (situation.trail[0], situation.goal, situation.cylinders, situation.boxes)
+        shown = (scene.trajectory[0], scene.goal, scene.cylinders, scene.boxes)
         key = tuple(part.tobytes() for part in shown)
         if self._ground is None or self._ground[0] != key:
             side = self._side * _OVERSAMPLE
             image = Image.new("RGB", (side, side), _FLOOR[:3])
-            _draw_ground(_Chart(image), situation)
+            _draw_ground(_Canvas(image), scene)
             self._ground = key, image
         return self._ground[1]
 
 
-class _Chart:
+class _Canvas:
     """Draws on an image in meters; widths and sizes of words are in pixels of 480."""
 
     def __init__(self, image: Image.Image) -> None:
-        self._canvas = ImageDraw.Draw(image, "RGBA")
+        self._draw = ImageDraw.Draw(image, "RGBA")
         self._scale = image.width / (2 * EXTENT)  # pixels per m
         self._fine = image.width / 480
 
@@ -108,7 +113,7 @@ class _Chart:
         x, y = self._at(middle[0], middle[1])
         r = radius * self._scale
         box = (x - r, y - r, x + r, y + r)
-        self._canvas.ellipse(box, fill=fill, outline=outline, width=self._width(width))
+        self._draw.ellipse(box, fill=fill, outline=outline, width=self._width(width))
 
     def dot(self, middle: Sequence[float], size: float, fill: Color) -> None:
         """Draw a disc of some pixels' radius."""
@@ -125,16 +130,16 @@ class _Chart:
         left, top = self._at(middle[0] - half[0], middle[1] + half[1])
         right, bottom = self._at(middle[0] + half[0], middle[1] - half[1])
         corners = (left, top, right, bottom)
-        self._canvas.rectangle(corners, fill=fill, outline=outline, width=self._width(1))
+        self._draw.rectangle(corners, fill=fill, outline=outline, width=self._width(1))
 
     def line(self, points: Sequence[Sequence[float]], fill: Color, width: float) -> None:
         """Draw a line through points."""
         pixels = [self._at(x, y) for x, y in points]
-        self._canvas.line(pixels, fill=fill, width=self._width(width), joint="curve")
+        self._draw.line(pixels, fill=fill, width=self._width(width), joint="curve")
 
     def polygon(self, points: Sequence[Sequence[float]], fill: Color) -> None:
         """Fill a polygon."""
-        self._canvas.polygon([self._at(x, y) for x, y in points], fill=fill)
+        self._draw.polygon([self._at(x, y) for x, y in points], fill=fill)
 
     def label(self, middle: Sequence[float], words: str, fill: Color) -> None:
         """Write white words on a pill."""
@@ -142,8 +147,8 @@ class _Chart:
         size = self._width(12)
         half, tall = 0.31 * size * len(words) + 0.2 * size, 0.72 * size
         box = (x - half, y - tall, x + half, y + tall)
-        self._canvas.rounded_rectangle(box, radius=tall, fill=fill)
-        self._canvas.text((x, y), words, fill=_WHITE, font=_font(size), anchor="mm")
+        self._draw.rounded_rectangle(box, radius=tall, fill=fill)
+        self._draw.text((x, y), words, fill=_WHITE, font=_font(size), anchor="mm")
 
 
 @functools.cache
@@ -152,76 +157,78 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def _draw_ground(chart: _Chart, situation: Situation) -> None:
+def _draw_ground(chart: _Canvas, scene: NavSceneState) -> None:
     """Draw the floor with its grid, what stands on it, the goal and the start."""
-    for k in np.arange(-HALF + _GRID, HALF, _GRID).tolist():
-        chart.line(((k, -HALF), (k, HALF)), _LINES, 1)
-        chart.line(((-HALF, k), (HALF, k)), _LINES, 1)
-    for box in situation.boxes.tolist():
+    for k in np.arange(-ARENA_HALF_SIZE + _GRID, ARENA_HALF_SIZE, _GRID).tolist():
+        chart.line(((k, -ARENA_HALF_SIZE), (k, ARENA_HALF_SIZE)), _LINES, 1)
+        chart.line(((-ARENA_HALF_SIZE, k), (ARENA_HALF_SIZE, k)), _LINES, 1)
+    for box in scene.boxes.tolist():
         chart.box(box[:2], box[2:], _color(stage.OBSTACLE), _OUTLINE)
-    for x, y, radius in situation.cylinders[~situation.moves, :3].tolist():
+    for x, y, radius in scene.cylinders[~scene.is_dynamic, :3].tolist():
         chart.disc((x, y), radius, _color(stage.OBSTACLE), _OUTLINE)
-    far, thick = (HALF + EXTENT) / 2, (EXTENT - HALF) / 2
+    far, thick = (ARENA_HALF_SIZE + EXTENT) / 2, (EXTENT - ARENA_HALF_SIZE) / 2
     for side in (-far, far):
         chart.box((side, 0), (thick, EXTENT), _WALL)
         chart.box((0, side), (EXTENT, thick), _WALL)
-    for x, y, _, dx, dy, *_ in situation.cylinders[situation.moves].tolist():
+    for x, y, _, dx, dy, *_ in scene.cylinders[scene.is_dynamic].tolist():
         ends = (x - dx, y - dy), (x + dx, y + dy)
         chart.line(ends, _color(stage.MOVER, 0.6), 1)
         for end in ends:
             chart.dot(end, 2, _color(stage.MOVER, 0.6))
-    goal = situation.goal.tolist()
-    chart.disc(goal, ARRIVED, _color(stage.GOAL, 0.25), _color(stage.GOAL), 1.5)
-    chart.disc(goal, ARRIVED / 3, _color(stage.GOAL))
-    chart.disc(situation.trail[0, :2].tolist(), 0.14, _WHITE, _PATH, 1.5)
+    goal = scene.goal.tolist()
+    chart.disc(goal, GOAL_TOLERANCE, _color(stage.GOAL, 0.25), _color(stage.GOAL), 1.5)
+    chart.disc(goal, GOAL_TOLERANCE / 3, _color(stage.GOAL))
+    chart.disc(scene.trajectory[0, :2].tolist(), 0.14, _WHITE, _PATH, 1.5)
 
 
-def _draw_movers(chart: _Chart, situation: Situation) -> None:
-    for x, y, radius in situation.now[situation.moves].tolist():
+def _draw_movers(chart: _Canvas, scene: NavSceneState) -> None:
+    for x, y, radius in scene.now[scene.is_dynamic].tolist():
         chart.disc((x, y), radius, _color(stage.MOVER), _color("0.70 0.36 0.08 1"))
 
 
-def _draw_lidar(chart: _Chart, situation: Situation) -> None:
+def _draw_lidar(chart: _Canvas, scene: NavSceneState, lidar: Lidar) -> None:
     """Draw every ray as far as it goes, and a dot where it meets something."""
-    xy, heading = situation.trail[-1:, :2], situation.trail[-1:, 2]
-    around = situation.now[None], situation.boxes[None]
-    reach = sensors.scan(xy, heading, *around)[0]
-    dx, dy = sensors.lidar_directions(heading)
-    ends = xy + reach[:, None] * np.stack([dx[0], dy[0]], axis=-1)
-    between = sensors.first_hit(xy, *_CIRCLE, *around, sensors.REACH)[0]
-    chart.polygon((xy + between[:, None] * np.concatenate(_CIRCLE).T).tolist(), _HAZE)
+    xy, heading = scene.trajectory[-1:, :2], scene.trajectory[-1:, 2]
+    around = scene.now[None], scene.boxes[None]
+    rays = lidar.directions(heading)
+    ranges = raycast_2d(xy, rays[..., 0], rays[..., 1], *around, lidar.range_max)[0]
+    ends = xy + ranges[:, None] * rays[0]
+    if lidar.is_round:
+        between = raycast_2d(xy, *_CIRCLE, *around, lidar.range_max)[0]
+        chart.polygon((xy + between[:, None] * np.concatenate(_CIRCLE).T).tolist(), _HAZE)
+    else:
+        chart.polygon([*xy.tolist(), *ends.tolist()], _HAZE)
     for end in ends.tolist():
         chart.line((xy[0].tolist(), end), (*_SENSED[:3], 120), 0.6)
-    _draw_hits(chart, ends[reach < sensors.REACH])
+    _draw_hits(chart, ends[ranges < lidar.range_max])
 
 
-def _draw_camera(chart: _Chart, situation: Situation) -> None:
+def _draw_camera(chart: _Canvas, scene: NavSceneState, camera: DepthCamera) -> None:
     """Draw what each column of the depth image sees, and a dot where it meets something."""
-    xy, heading = situation.trail[-1:, :2], situation.trail[-1:, 2]
-    directions = sensors.camera_directions(heading)[:, 0, :, :2]  # of any one row
-    dx, dy = directions[..., 0], directions[..., 1]
-    around = situation.now[None], situation.boxes[None]
-    reach = sensors.first_hit(xy, dx, dy, *around, sensors.REACH)[0]
-    ends = xy + reach[:, None] * directions[0]
+    xy, heading = scene.trajectory[-1:, :2], scene.trajectory[-1:, 2]
+    rays = camera.column_directions(heading)
+    around = scene.now[None], scene.boxes[None]
+    depths = raycast_2d(xy, rays[..., 0], rays[..., 1], *around, camera.range_max)[0]
+    ends = xy + depths[:, None] * rays[0]
     chart.polygon([*xy.tolist(), *ends.tolist()], _HAZE)
     for end in ends[[0, -1]].tolist():
         chart.line((xy[0].tolist(), end), (*_SENSED[:3], 150), 1)
-    _draw_hits(chart, ends[reach < sensors.REACH])
+    _draw_hits(chart, ends[depths < camera.range_max])
 
 
-def _draw_hits(chart: _Chart, points: np.ndarray) -> None:
+def _draw_hits(chart: _Canvas, points: np.ndarray) -> None:
     for point in points.tolist():
         chart.dot(point, 1.8, _SENSED)
 
 
-def _draw_path(chart: _Chart, situation: Situation) -> None:
-    path = situation.trail[:, :2].tolist()
+def _draw_path(chart: _Canvas, scene: NavSceneState) -> None:
+    path = scene.trajectory[:, :2].tolist()
     if len(path) > 1:
         chart.line(path, (*_PATH[:3], 200), 2.2)
 
 
-def _draw_robot(chart: _Chart, situation: Situation, radius: float) -> None:
-    x, y, heading = situation.trail[-1].tolist()
+def _draw_robot(chart: _Canvas, scene: NavSceneState, radius: float) -> None:
+    x, y, heading = scene.trajectory[-1].tolist()
     ahead = np.array([math.cos(heading), math.sin(heading)])
     nose, rim = ([x, y] + reach * radius * ahead for reach in (1.7, 0.95))
     aside = 0.6 * radius * np.array([-ahead[1], ahead[0]])
@@ -230,10 +237,10 @@ def _draw_robot(chart: _Chart, situation: Situation, radius: float) -> None:
     chart.line(((x, y), rim.tolist()), _WHITE, 2.2)
 
 
-def _draw_clearance(chart: _Chart, situation: Situation, radius: float, words: bool) -> None:
+def _draw_clearance(chart: _Canvas, scene: NavSceneState, radius: float, words: bool) -> None:
     """Draw a line from the robot's rim to the nearest surface, with its length."""
-    xy = situation.trail[-1, :2]
-    nearest = nearest_surface(xy, situation.now, situation.boxes)
+    xy = scene.trajectory[-1, :2]
+    nearest = nearest_surface(xy, scene.now, scene.boxes)
     away = float(np.linalg.norm(nearest - xy))
     gap = max(0.0, away - radius)
     mixed = _BAD + (_GOOD - _BAD) * min(1.0, gap / _COMFORTABLE)
@@ -244,7 +251,7 @@ def _draw_clearance(chart: _Chart, situation: Situation, radius: float, words: b
         chart.line((rim.tolist(), nearest.tolist()), color, 2.2)
         chart.dot(nearest.tolist(), 2.6, color)
     if words:
-        x, y = np.clip(xy, 0.6 - HALF, HALF - 0.6).tolist()
+        x, y = np.clip(xy, 0.6 - ARENA_HALF_SIZE, ARENA_HALF_SIZE - 0.6).tolist()
         up = 1 if nearest[1] <= xy[1] else -1
         chart.label((x, y + up * 0.5), f"{gap:.2f} m", color)
 
@@ -260,7 +267,14 @@ def nearest_surface(xy: np.ndarray, cylinders: np.ndarray, boxes: np.ndarray) ->
     Returns:
         Shape (2,), m.
     """
-    walls = np.array([[-HALF, xy[1]], [HALF, xy[1]], [xy[0], -HALF], [xy[0], HALF]])
+    walls = np.array(
+        [
+            [-ARENA_HALF_SIZE, xy[1]],
+            [ARENA_HALF_SIZE, xy[1]],
+            [xy[0], -ARENA_HALF_SIZE],
+            [xy[0], ARENA_HALF_SIZE],
+        ]
+    )
     towards = xy - cylinders[:, :2]
     far = np.linalg.norm(towards, axis=1, keepdims=True)
     rims = cylinders[:, :2] + towards * (cylinders[:, 2:] / np.maximum(far, 1e-9))

@@ -1,0 +1,1 @@
+"""Episodes of N environments, written once for NumPy and for torch."""
