@@ -1,5 +1,5 @@
-"""Videos of policies at work: ``play`` keeps an episode, ``film`` draws it."""
+"""Videos of policies: ``record_episode`` records states, ``render_video`` renders them."""
 
-from robolearn.video.recorder import RecordingError, VideoWriter
+from robolearn.video.writer import RecordingError, VideoWriter
 
 __all__ = ["RecordingError", "VideoWriter"]

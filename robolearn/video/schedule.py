@@ -1,4 +1,4 @@
-"""Which steps of which rollouts each frame of a film shows."""
+"""Which step of which rollout each frame of a video shows."""
 
 import math
 from collections.abc import Sequence
@@ -8,95 +8,103 @@ import gymnasium as gym
 
 from robolearn.errors import RobolearnError
 
-MOST_FRAMES = 200_000
-"""Of a film: more than an hour at 50 per second."""
+MAX_FRAMES = 200_000
+"""Frames of a video at most: more than an hour at 50 per second."""
 
 
-class Shot(NamedTuple):
-    """What one pane of a frame shows."""
+class FrameRef(NamedTuple):
+    """The state that one pane of a frame shows."""
 
     rollout: int
-    """Which of the rollouts."""
+    """Index of the rollout."""
     step: int
-    """The state after so many steps."""
+    """Number of steps before this state."""
 
 
-def pace(steps_per_second: float, stride: int, fps: int | None, speed: float) -> tuple[float, int]:
-    """Return how many steps a frame is ahead of the one before it, and the frames per second.
+def frame_stride_and_fps(
+    steps_per_second: float, stride: int, fps: int | None, playback_speed: float
+) -> tuple[float, int]:
+    """Return the steps between two frames, which need not be whole, and the frames per second.
 
     Args:
-        steps_per_second: Of simulated time.
-        stride: Steps per frame at speed 1, about, as rates are whole; 1 where ``fps`` is given.
-        fps: Frames per second; None for as many as ``stride`` makes at real time.
-        speed: Simulated seconds per second of video.
+        steps_per_second: Environment steps per second of simulated time.
+        stride: Steps per frame at playback speed 1, up to rounding of the frame rate; 1 where
+            ``fps`` is given.
+        fps: Frames per second; None derives it from ``stride`` at real time.
+        playback_speed: Simulated seconds per second of video.
 
     Raises:
-        ValueError: Numbers that make no sense, or both stride and rate.
+        ValueError: A number out of range, or both stride and fps.
     """
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}.")
-    if not 0 < speed < math.inf:
-        raise ValueError(f"speed must be positive, got {speed}.")
+    if not 0 < playback_speed < math.inf:
+        raise ValueError(f"playback_speed must be positive, got {playback_speed}.")
     if stride > max(1.0, steps_per_second):
         raise ValueError(
-            f"A video needs at least 1 frame per second: stride must be at most "
-            f"{steps_per_second:g}, the steps of a second, got {stride}. Use speed to hurry."
+            f"A video needs at least 1 frame per second: stride must be at most the "
+            f"{steps_per_second:g} steps of a second, got {stride}. Raise playback_speed instead."
         )
     if fps is not None and fps < 1:
         raise ValueError(f"A video needs at least 1 frame per second, got {fps}.")
     if fps is not None and stride != 1:
-        raise ValueError(f"Say stride or fps: either decides what is shown, got {stride}, {fps}.")
+        raise ValueError(f"Give stride or fps, not both, got {stride} and {fps}.")
     rate = max(1, round(steps_per_second / stride)) if fps is None else fps
-    return steps_per_second * speed / rate, rate
+    return steps_per_second * playback_speed / rate, rate
 
 
-def real_time(env: gym.Env, stride: int) -> int:
-    """Return the frames per second at which an environment is shown as fast as it is."""
-    return pace(env.metadata.get("render_fps", 30), stride, None, 1.0)[1]
+def realtime_fps(env: gym.Env) -> int:
+    """Return the frames per second that show every step of an environment in real time."""
+    return frame_stride_and_fps(env.metadata.get("render_fps", 30), 1, None, 1.0)[1]
 
 
-def schedule(
-    lengths: Sequence[int], advance: float, hold: int, *, sequence: bool = False
-) -> list[tuple[Shot, ...]]:
-    """Return what each frame shows, pane by pane.
+def frame_schedule(
+    lengths: Sequence[int], stride: float, freeze_frames: int, *, concatenate: bool = False
+) -> list[tuple[FrameRef, ...]]:
+    """Return the state each frame shows, pane by pane.
 
-    Frame k shows the state after ``k * advance`` steps, rounded, of all rollouts; of one that is
-    over before, its last. The last frame shows the ends.
+    Frame k shows all rollouts after ``k * stride`` steps, rounded. A shorter rollout keeps its last
+    state. The last frame shows the ends.
 
     Args:
         lengths: Steps of each rollout.
-        advance: Steps from frame to frame.
-        hold: Frames for which an end stays besides.
-        sequence: One rollout after the other in one pane, rather than a pane for each.
+        stride: Steps between two frames.
+        freeze_frames: Further frames that show an end.
+        concatenate: Show the rollouts one after the other in one pane, not side by side.
 
     Raises:
-        ValueError: More than ``MOST_FRAMES``.
+        ValueError: More than ``MAX_FRAMES``.
     """
-    steps, held = (sum(lengths), hold * len(lengths)) if sequence else (max(lengths), hold)
-    if steps > advance * (MOST_FRAMES - held):
+    repeats = len(lengths) if concatenate else 1
+    steps, frozen = sum(lengths) if concatenate else max(lengths), freeze_frames * repeats
+    if steps > stride * (MAX_FRAMES - frozen):
         raise ValueError(
-            f"A film has at most {MOST_FRAMES:,} frames; {steps:,} steps at {advance:.3g} a frame "
-            f"are more, with {held:,} for the end. Use a greater speed or stride, or a lower fps."
+            f"A video has at most {MAX_FRAMES:,} frames; {steps:,} steps at {stride:.3g} per frame "
+            f"and {frozen:,} frames for the end are more. Raise playback_speed or stride, or "
+            "lower fps."
         )
-    if sequence:
-        alone = [
-            [(Shot(k, shot.step),) for (shot,) in schedule([length], advance, hold)]
+    if concatenate:
+        return [
+            (FrameRef(k, ref.step),)
             for k, length in enumerate(lengths)
+            for (ref,) in frame_schedule([length], stride, freeze_frames)
         ]
-        return [frame for frames in alone for frame in frames]
-    last = math.ceil(max(lengths) / advance)
-    shown = [int(k * advance + 0.5) for k in range(last)] + [max(lengths)] * (1 + hold)
-    return [tuple(Shot(k, min(step, length)) for k, length in enumerate(lengths)) for step in shown]
+    last = math.ceil(steps / stride)
+    shown = [int(k * stride + 0.5) for k in range(last)] + [steps] * (1 + freeze_frames)
+    return [_frame(lengths, step) for step in shown]
 
 
-def still(lengths: Sequence[int], at: int | None) -> tuple[Shot, ...]:
-    """Return what a picture after ``at`` steps shows, pane by pane; None for the ends.
+def still_frame(lengths: Sequence[int], at_step: int | None) -> tuple[FrameRef, ...]:
+    """Return the states a picture after ``at_step`` steps shows, pane by pane; None for the ends.
 
     Raises:
-        RobolearnError: No rollout is so long.
+        RobolearnError: No rollout is that long.
     """
     longest = max(lengths)
-    if at is not None and not 0 <= at <= longest:
-        raise RobolearnError(f"at must be a step in 0..{longest}, got {at}.")
-    step = longest if at is None else at
-    return tuple(Shot(k, min(step, length)) for k, length in enumerate(lengths))
+    if at_step is not None and not 0 <= at_step <= longest:
+        raise RobolearnError(f"at_step must lie in 0..{longest}, got {at_step}.")
+    return _frame(lengths, longest if at_step is None else at_step)
+
+
+def _frame(lengths: Sequence[int], step: int) -> tuple[FrameRef, ...]:
+    return tuple(FrameRef(k, min(step, length)) for k, length in enumerate(lengths))

@@ -1,1 +1,1 @@
-"""Environments in processes of their own, which may die without taking the training along."""
+"""Vector environments stepped in worker processes, which are replaced when they fail."""

@@ -1,4 +1,4 @@
-"""A vector environment stepped in worker processes, which outlives the death of any of them."""
+"""A vector environment stepped in worker processes, which are replaced when they fail."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -10,62 +10,71 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from robolearn.errors import RobolearnError
-from robolearn.workers.batches import join, merge_infos, one_by_one, take
-from robolearn.workers.crew import Crew, WorkerError, origin
-from robolearn.workers.process import Loss, stop
-from robolearn_envs.engines.base import EngineError
+from robolearn.workers.batches import (
+    concatenate_batches,
+    merge_infos,
+    slice_batch,
+    to_object_array,
+)
+from robolearn.workers.pool import (
+    EnvFactory,
+    WorkerError,
+    WorkerPool,
+    raise_caller_error,
+    remote_traceback,
+)
+from robolearn.workers.process import WorkerFailure, terminate
+from robolearn_envs.engines.base import SimulationError
 
 Info = dict[str, Any]
 
 
-class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
-    """Environments stepped by worker processes; autoreset happens in the same step.
+class FaultTolerantVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
+    """Environments stepped by worker processes, in autoreset mode SAME_STEP.
 
-    Env i of a batch seeded ``seed`` does what it does in ``make(num_envs)``. When a worker dies,
-    hangs or raises, a warning says so and its environments begin anew in another process: in that
-    step their reward is 0, they are truncated, ``info["final_obs"]`` has their last observations
-    from before, and ``info["lost"]``, bool of shape (N,), tells them from others. Nothing else,
-    such as ``success``, is told of them. After five losses within a minute it gives up.
+    Env i of a batch seeded ``seed`` behaves as in ``make(num_envs)``. When a worker dies, hangs or
+    raises, a warning says so, and its environments start new episodes in another process. In that
+    step their reward is 0 and they are truncated. ``info["final_obs"]`` has their observations
+    before the step, and ``info["worker_failed"]``, bool of shape (N,), marks them. They have no
+    other info, such as ``success``. After five failures within a minute a WorkerError is raised.
+
+    A ValueError, TypeError or ResetNeeded of an environment is the caller's mistake. It is raised
+    again here, no process is replaced, and running episodes continue.
     """
 
     def __init__(
-        self,
-        make: Callable[[int], VectorEnv],
-        num_envs: int,
-        workers: int,
-        *,
-        step_timeout: float = 60.0,
+        self, make: EnvFactory, num_envs: int, num_workers: int, *, step_timeout: float = 60.0
     ) -> None:
-        """Start the workers and let them make their environments.
+        """Start the workers and make their environments.
 
         Args:
-            make: Returns n environments that reset in the same step; picklable, such as a
-                ``functools.partial`` of a function of a module.
-            num_envs: N.
-            workers: Processes, at most one per environment.
-            step_timeout: After how many seconds without an answer a worker counts as hung.
+            make: Returns n environments in autoreset mode SAME_STEP. It must be picklable, such as
+                a ``functools.partial`` of a function of a module.
+            num_envs: Number of environments N.
+            num_workers: Processes; at most one per environment is started.
+            step_timeout: Seconds without an answer after which a worker counts as hung.
 
         Raises:
             RobolearnError: A number out of range, or environments that cannot be made.
         """
-        if num_envs < 1 or workers < 1:
+        if num_envs < 1 or num_workers < 1:
             raise RobolearnError(
-                f"num_envs and workers must be at least 1, got {num_envs} and {workers}."
+                f"num_envs and num_workers must be at least 1, got {num_envs} and {num_workers}."
             )
         if not step_timeout > 0:
             raise RobolearnError(f"step_timeout must be above 0 seconds, got {step_timeout}.")
         self.num_envs = num_envs
-        self._crew = Crew(make, num_envs, workers, step_timeout)
-        self._last: list[Any] | None = None  # observations of each worker
-        self._stop = weakref.finalize(self, stop, self._crew.workers)
+        self._pool = WorkerPool(make, num_envs, num_workers, step_timeout)
+        self._last_obs: list[Any] | None = None  # of each worker; None before the first reset
+        self._terminate = weakref.finalize(self, terminate, self._pool.workers)
         try:
-            made = self._crew.start()
+            made = self._pool.start()
             self.single_observation_space = made.single_observation_space
             self.single_action_space = made.single_action_space
             self.metadata, self.spec, self.render_mode = made.metadata, made.spec, made.render_mode
             if self.spec is not None:
                 self.spec.kwargs["num_envs"] = num_envs
-            self._one_by_one = made.one_by_one
+            self._is_sync = made.is_sync
             _require_same_step(made.metadata)
             self.observation_space = batch_space(self.single_observation_space, num_envs)
             self.action_space = batch_space(self.single_action_space, num_envs)
@@ -74,14 +83,14 @@ class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             raise
 
     @property
-    def slices(self) -> list[slice]:
-        """Which environments each worker has."""
-        return [worker.rows for worker in self._crew.workers]
+    def env_slices(self) -> list[slice]:
+        """The environments of each worker."""
+        return [worker.env_slice for worker in self._pool.workers]
 
     @property
-    def pids(self) -> list[int]:
-        """The process of each worker; another one after a loss."""
-        return [worker.process.pid or 0 for worker in self._crew.workers]
+    def worker_pids(self) -> list[int]:
+        """The process id of each worker, which changes when it is replaced."""
+        return [worker.process.pid or 0 for worker in self._pool.workers]
 
     def reset(
         self, *, seed: int | list[int] | None = None, options: Info | None = None
@@ -89,45 +98,51 @@ class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         """Start new episodes in all environments, or in those of ``options["reset_mask"]``.
 
         Args:
-            seed: Env i is seeded ``seed + i``, or ``seed[i]``; None goes on with their streams.
-            options: ``"reset_mask"``, bool of shape (N,), resets only some; others are passed on.
+            seed: Env i is seeded ``seed + i``, or ``seed[i]``; None continues the random streams.
+            options: ``"reset_mask"``, bool of shape (N,), resets only some environments; other
+                options are passed on.
 
         Returns:
-            Observations of all environments and the info. Of environments that were lost the info
-            has the mask ``lost``; all of these have begun a new episode, asked for or not, with
-            seeds other than those asked for.
+            Observations of all environments, and the info. Environments of a failed worker are
+            marked by the mask ``worker_failed`` of the info. They have all started new episodes,
+            whether or not the mask includes them, with other seeds.
 
         Raises:
-            WorkerError: The fifth loss within a minute.
-            ValueError: A mask or a list of seeds of another shape.
+            WorkerError: The fifth failure within a minute.
+            ValueError: A mask or a list of seeds of another shape, or an option that the
+                environments refuse.
         """
         self._require_open()
-        mask = self._mask(options)
-        wishes = options and {key: w for key, w in options.items() if key != "reset_mask"}
+        mask = self._reset_mask(options)
+        task_options = options and {k: v for k, v in options.items() if k != "reset_mask"}
         if isinstance(seed, list) and len(seed) != self.num_envs:
             raise ValueError(f"seed must list {self.num_envs} seeds, got {len(seed)}.")
         if seed is not None:
-            self._crew.seed(seed)
-        asked = [k for k, rows in enumerate(self.slices) if mask is None or mask[rows].any()]
-        requests = [
+            self._pool.seed(seed)
+        asked = [k for k, rows in enumerate(self.env_slices) if mask is None or mask[rows].any()]
+        arguments = [
             (
-                _seed_of(rows, seed),
-                wishes if mask is None else {**(wishes or {}), "reset_mask": mask[rows]},
+                _slice_seed(rows, seed),
+                task_options
+                if mask is None
+                else {**(task_options or {}), "reset_mask": mask[rows]},
             )
-            for rows in (self.slices[k] for k in asked)
+            for rows in (self.env_slices[k] for k in asked)
         ]
-        workers = [self._crew.workers[k] for k in asked]
-        answers = self._crew.exchange("reset", requests, workers)
-        last = list(self._last or [None] * len(self.slices))
-        infos: list[Info] = [{} for _ in last]
-        lost = np.zeros(self.num_envs, dtype=np.bool_)
+        workers = [self._pool.workers[k] for k in asked]
+        answers = self._pool.request_all("reset", arguments, workers)
+        self._remember_obs(asked, answers)
+        raise_caller_error(answers)
+        last_obs = list(self._last_obs or [None] * len(self.env_slices))
+        infos: list[Info] = [{} for _ in last_obs]
+        failed = np.zeros(self.num_envs, dtype=np.bool_)
         for k, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, Loss):
-                lost[self.slices[k]] = True
-                answer = self._replace(k, answer, wishes)
-            last[k], infos[k] = answer
-        self._last = last
-        return self._joined(last), self._merged(infos, lost)
+            if isinstance(answer, WorkerFailure):
+                failed[self.env_slices[k]] = True
+                answer = self._replace(k, answer, task_options)
+            last_obs[k], infos[k] = answer
+        self._last_obs = last_obs
+        return self._concatenate(last_obs), self._merge_infos(infos, failed)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Advance every environment by one step.
@@ -139,101 +154,118 @@ class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             Observations (N, ...), rewards (N,), terminated (N,), truncated (N,), info.
 
         Raises:
-            WorkerError: The fifth loss within a minute.
-            EngineError: A simulation broke down, and its environments were made to say so.
+            WorkerError: The fifth failure within a minute.
+            SimulationError: A simulation diverged, and its environments are configured to raise.
             ResetNeeded: Before the first reset.
-            ValueError: Actions of another shape.
+            ValueError: Actions of another shape or not finite; then no environment is stepped. Or
+                an action that an environment refuses; then the other workers have made the step.
         """
         self._require_open()
-        if self._last is None:
+        if self._last_obs is None:
             raise ResetNeeded("No episode is running: call reset() first.")
         shape = self.action_space.shape
         if shape is not None and np.shape(actions) != shape:
             raise ValueError(f"Actions must have shape {shape}, got {np.shape(actions)}.")
-        parts = [take(self.single_action_space, actions, rows) for rows in self.slices]
-        answers = self._crew.exchange("step", parts)
-        lost = np.zeros(self.num_envs, dtype=np.bool_)
+        _require_finite(actions)
+        slices = [slice_batch(self.single_action_space, actions, rows) for rows in self.env_slices]
+        answers = self._pool.request_all("step", slices)
+        self._remember_obs(range(len(answers)), answers)
+        raise_caller_error(answers)
+        failed = np.zeros(self.num_envs, dtype=np.bool_)
         for k, answer in enumerate(answers):
-            if isinstance(answer, Loss):
-                if answer.raised is not None and answer.raised.kind == EngineError.__name__:
-                    where = self.slices[k].start
-                    raise EngineError(f"In the worker of env {where} on: {answer.raised.message}")
-                lost[self.slices[k]] = True
-                answers[k] = self._truncated(k, *self._replace(k, answer, None))
+            if isinstance(answer, WorkerFailure):
+                if answer.error is not None and answer.error.type_name == SimulationError.__name__:
+                    first = self.env_slices[k].start
+                    raise SimulationError(
+                        f"In the worker of env {first} on: {answer.error.message}"
+                    )
+                failed[self.env_slices[k]] = True
+                answers[k] = self._truncated_step(k, *self._replace(k, answer, None))
         observations, rewards, terminated, truncated, infos = zip(*answers, strict=True)
-        self._last = list(observations)
+        self._last_obs = list(observations)
         return (
-            self._joined(observations),
+            self._concatenate(observations),
             np.concatenate(rewards),
             np.concatenate(terminated),
             np.concatenate(truncated),
-            self._merged(infos, lost),
+            self._merge_infos(infos, failed),
         )
 
-    def each(self, function: Callable[[VectorEnv, Any], Any], *arguments: Any) -> list[Any]:
+    def call(self, function: Callable[[VectorEnv, Any], Any], *arguments: Any) -> list[Any]:
         """Call ``function(envs, argument)`` in every worker, on its environments.
 
         Args:
-            function: Picklable: of a module.
-            *arguments: One per worker; none at all calls it with None.
+            function: A function of a module, so that it can be pickled.
+            *arguments: One per worker; without any it is called with None.
 
         Returns:
-            What it returned in each.
+            The result of each worker.
 
         Raises:
-            WorkerError: A worker is dead, hangs, or the function raised.
-            ValueError: Another number of arguments than there are workers.
+            WorkerError: A worker is dead or hangs, or the function raised another error.
+            ValueError: The number of arguments is not that of the workers, or the function raised
+                it; likewise TypeError and ResetNeeded.
         """
         self._require_open()
-        workers = self._crew.workers
+        workers = self._pool.workers
         arguments = arguments or (None,) * len(workers)
         if len(arguments) != len(workers):
             raise ValueError(
                 f"Give one argument for each of {len(workers)} workers, got {len(arguments)}."
             )
-        requests = [(function, argument) for argument in arguments]
-        answers = self._crew.exchange("call", requests)
+        answers = self._pool.request_all("call", [(function, argument) for argument in arguments])
+        raise_caller_error(answers)
         for worker, answer in zip(workers, answers, strict=True):
-            if isinstance(answer, Loss):
+            if isinstance(answer, WorkerFailure):
                 raise WorkerError(
-                    f"{function.__name__} failed for {worker.name}: {answer.why}.{origin(answer)}"
+                    f"{function.__name__} failed in the worker of {worker.name}: {answer.reason}."
+                    f"{remote_traceback(answer)}"
                 )
         return answers
 
-    def _replace(self, k: int, loss: Loss, wishes: Info | None) -> tuple[Any, Info]:
-        """Begin anew with the environments of worker k, or close everything and give up."""
+    def _remember_obs(self, asked: Sequence[int], answers: Sequence[Any]) -> None:
+        """Keep the observations of the workers that answered, in case another one raises."""
+        if self._last_obs is not None:
+            for k, answer in zip(asked, answers, strict=True):
+                if not isinstance(answer, WorkerFailure):
+                    self._last_obs[k] = answer[0]
+
+    def _replace(self, k: int, failure: WorkerFailure, options: Info | None) -> tuple[Any, Info]:
+        """Replace worker k and return its reset; close everything after too many failures."""
         try:
-            return self._crew.replace(k, loss, wishes)
+            return self._pool.replace(k, failure, options)
         except WorkerError:
             self.close()
             raise
 
-    def _truncated(self, k: int, first: Any, info: Info) -> tuple[Any, ...]:
-        """Return a step in which the environments of worker k were lost, as it would have told.
+    def _truncated_step(self, k: int, first_obs: Any, info: Info) -> tuple[Any, ...]:
+        """Return the step in which worker k failed, in the form of an answer.
 
         Args:
-            k: Which worker.
-            first: Observations of their new episodes.
-            info: Of those.
+            k: Index of the worker.
+            first_obs: First observations of the new episodes.
+            info: Info of their reset.
         """
-        assert self._last is not None
-        count = self._crew.workers[k].num_envs
-        final = self._last[k]
-        if self._one_by_one:
-            final = one_by_one(self.single_observation_space, final, count)
-        cut = np.ones(count, dtype=np.bool_)
-        info = {**info, "final_obs": final, "_final_obs": cut.copy()}
-        return first, np.zeros(count), np.zeros(count, dtype=np.bool_), cut, info
+        assert self._last_obs is not None
+        count = self._pool.workers[k].num_envs
+        final_obs = self._last_obs[k]
+        if self._is_sync:
+            final_obs = to_object_array(self.single_observation_space, final_obs, count)
+        truncated = np.ones(count, dtype=np.bool_)
+        info = {**info, "final_obs": final_obs, "_final_obs": truncated.copy()}
+        return first_obs, np.zeros(count), np.zeros(count, dtype=np.bool_), truncated, info
 
-    def _joined(self, observations: Sequence[Any]) -> Any:
-        return join(self.single_observation_space, observations)
+    def _concatenate(self, observations: Sequence[Any]) -> Any:
+        return concatenate_batches(self.single_observation_space, observations)
 
-    def _merged(self, infos: Sequence[Info], lost: np.ndarray) -> Info:
-        counts = [worker.num_envs for worker in self._crew.workers]
+    def _merge_infos(self, infos: Sequence[Info], failed: np.ndarray) -> Info:
+        counts = [worker.num_envs for worker in self._pool.workers]
         info = merge_infos(infos, counts, self.single_observation_space)
-        return {**info, "lost": lost, "_lost": lost.copy()} if lost.any() else info
+        if failed.any():
+            info |= {"worker_failed": failed, "_worker_failed": failed.copy()}
+        return info
 
-    def _mask(self, options: Info | None) -> np.ndarray | None:
+    def _reset_mask(self, options: Info | None) -> np.ndarray | None:
         if not options or "reset_mask" not in options:
             return None
         mask = np.asarray(options["reset_mask"])
@@ -242,7 +274,7 @@ class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
                 f"options['reset_mask'] must be bool of shape ({self.num_envs},) and true "
                 f"somewhere, got {mask.dtype} of shape {mask.shape}."
             )
-        if self._last is None:
+        if self._last_obs is None:
             raise ValueError("The first reset must be of all environments: leave out reset_mask.")
         return mask
 
@@ -251,8 +283,8 @@ class WorkerVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             raise ClosedEnvironmentError("The environments are closed: make new ones.")
 
     def close_extras(self) -> None:
-        """End the workers; none remains."""
-        self._stop()
+        """End all worker processes."""
+        self._terminate()
 
 
 def _require_same_step(metadata: Info) -> None:
@@ -264,8 +296,18 @@ def _require_same_step(metadata: Info) -> None:
         )
 
 
-def _seed_of(rows: slice, seed: int | list[int] | None) -> int | list[int] | None:
-    """Return the seed of some environments: the first one's, or a list."""
+def _require_finite(actions: Any) -> None:
+    """Refuse actions that are not finite before any worker makes the step."""
+    if not isinstance(actions, np.ndarray) or actions.dtype.kind != "f":
+        return
+    finite = np.isfinite(actions)
+    if not finite.all():
+        env, *place = np.argwhere(~finite)[0]
+        raise ValueError(f"Actions must be finite, got {actions[(env, *place)]} for env {env}.")
+
+
+def _slice_seed(rows: slice, seed: int | list[int] | None) -> int | list[int] | None:
+    """Return the seed of a slice: that of its first environment, or a list."""
     if isinstance(seed, list):
         return seed[rows]
     return None if seed is None else seed + rows.start

@@ -25,7 +25,11 @@ SHORT = {"num_envs": 4, "n_steps": 8, "hidden_sizes": (16,)}
 EPISODES = {"eval_episodes": 2, "test_episodes": 2}
 
 RUNS = {
-    "ppo mujoco": ("ppo", EnvConfig(id=SWINGUP, engine="mujoco", kwargs={"randomize": 0.2}), FEW),
+    "ppo mujoco": (
+        "ppo",
+        EnvConfig(id=SWINGUP, engine="mujoco", kwargs={"domain_randomization": 0.2}),
+        FEW,
+    ),
     "ppo analytic": ("ppo", EnvConfig(id=BALANCE, engine="analytic"), FEW),
     "dqn mujoco": (
         "dqn",
@@ -40,7 +44,7 @@ RUNS = {
     "a2c mujoco": ("a2c", EnvConfig(id=SWINGUP, engine="mujoco"), SHORT),
     "a2c analytic": ("a2c", EnvConfig(id=BALANCE, engine="analytic"), SHORT),
     "a2c bullet": ("a2c", EnvConfig(id=BALANCE, engine="bullet"), SHORT),
-    "ppo workers bullet": ("ppo", EnvConfig(id=BALANCE, engine="bullet", workers=2), FEW),
+    "ppo workers bullet": ("ppo", EnvConfig(id=BALANCE, engine="bullet", num_workers=2), FEW),
     "ppo memory moving obstacles": (
         "ppo",
         EnvConfig(id="robolearn/NavLidar-v0", kwargs={"level": 3, "curriculum": True}),
@@ -56,7 +60,11 @@ RUNS = {
         EnvConfig(id="InvertedPendulum-v5"),
         {"num_envs": 4, "n_steps": 100, "hidden_sizes": (16,)},
     ),
-    "sarsa foreign workers": ("sarsa", EnvConfig(id="FrozenLake-v1", workers=2), {"num_envs": 4}),
+    "sarsa foreign workers": (
+        "sarsa",
+        EnvConfig(id="FrozenLake-v1", num_workers=2),
+        {"num_envs": 4},
+    ),
 }
 
 

@@ -124,15 +124,15 @@ def test_full_under_the_videos_training_and_its_saves_go_on(k, disk, tmp_path, r
     disk_videos = disk / "videos"
     disk_videos.mkdir()
     fill(disk)
-    real = robolearn.session.BackgroundFilms
-    robolearn.session.BackgroundFilms = lambda _: real(disk_videos)
+    real = robolearn.session.BackgroundVideoRecorder
+    robolearn.session.BackgroundVideoRecorder = lambda *_: real(disk_videos)
     try:
         result = train(config("dqn mujoco", run, steps=400, video_every=300))
     finally:
-        robolearn.session.BackgroundFilms = real
+        robolearn.session.BackgroundVideoRecorder = real
     assert result.steps >= 400
-    assert len(result.film_failures) == 3  # before the first step, when it was due, at the end
-    assert all("No space left" in failure for failure in result.film_failures)
+    assert len(result.video_failures) == 3  # before the first step, when it was due, at the end
+    assert all("No space left" in failure for failure in result.video_failures)
     assert sum("No video" in str(w.message) for w in recwarn) == 1
     assert list(disk_videos.iterdir()) == []
     assert read_checkpoint(newest(run))[0]["counters"]["steps"] >= 400
@@ -184,7 +184,7 @@ def test_ffmpeg_dying_does_not_stop_training(tmp_path):
     killed.set()
     thread.join()
     assert result.steps >= 400
-    assert len(result.film_failures) == 1
+    assert len(result.video_failures) == 1
     # Of the films of the beginning and of the end one was killed.
     assert len(list((tmp_path / "run" / "videos").glob("*.mp4"))) == 1
     shutil.rmtree(tmp_path / "run")

@@ -158,7 +158,7 @@ def test_asked_to_reset_learning_goes_on_without_that_step(agent, place, number,
     place = "reward" if agent in TABULAR else place
     broken(place, number)
     config = breaking(agent, tmp_path / "run")
-    config = replace(config, env=replace(config.env, on_nan="reset"))
+    config = replace(config, env=replace(config.env, on_divergence="truncate"))
     with pytest.warns(RobolearnWarning, match="not finite: reset, and left out") as told:
         result = train(config)
     assert len(told) == 1
@@ -223,7 +223,7 @@ def test_an_engine_that_breaks_down_stops_learning(agent, warning, tmp_path, mon
 @pytest.mark.parametrize("engine", ["mujoco", "bullet", "analytic"])
 def test_asked_to_reset_an_engine_goes_on_with_the_others(engine, tmp_path, monkeypatch):
     spoil(monkeypatch, "force", engine)
-    env = EnvConfig(id=SWINGUP, engine=engine, on_nan="reset")
+    env = EnvConfig(id=SWINGUP, engine=engine, on_divergence="truncate")
     with pytest.warns(RuntimeWarning, match="env 1 is no longer finite: its episode was truncated"):
         result = train(asked("ppo", env, tmp_path / "run"))
     lost = read_checkpoint(result.run.pointed("last"))[0]["learning"]["collector"]["num_dropped"]
@@ -323,7 +323,7 @@ def test_an_evaluation_in_which_everything_breaks_comes_to_an_end(broken):
     Breaking.left = -(10**9)
     Always = type("Always", (Breaking,), {"_spoiled": lambda self, place, value: value * math.nan})
     gym.register("tests/Always-v0", Always, disable_env_checker=True)
-    env = EnvConfig(id="tests/Always-v0", on_nan="reset")
+    env = EnvConfig(id="tests/Always-v0", on_divergence="truncate")
     from robolearn.evaluation import evaluate
 
     class Still:

@@ -17,7 +17,7 @@ from robolearn.train import resume, train
 SWINGUP = "robolearn/CartPoleSwingUp-v0"
 TRAININGS = [
     ["ppo", "--env", SWINGUP, "--engine", "mujoco", "--video-every", "4096"],
-    ["ppo", "--env", SWINGUP, "--engine", "bullet", "--workers", "2", "--num-envs", "16"],
+    ["ppo", "--env", SWINGUP, "--engine", "bullet", "--num-workers", "2", "--num-envs", "16"],
     ["dqn", "--env", "CartPole-v1", "--eval-every", "500"],
 ]
 

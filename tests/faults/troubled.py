@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from robolearn.snapshots import Rewindable
-from robolearn_envs.engines.base import EngineError
+from robolearn_envs.engines.base import SimulationError
 
-GO, RAISE, HANG, DIE, LEAVE, BREAK, PAUSE = range(7)
+GO, RAISE, HANG, DIE, LEAVE, BREAK, PAUSE, REFUSE = range(8)
 LENGTH = 6
 
 
@@ -24,7 +24,7 @@ class Troubled(gym.Env):
     """
 
     observation_space = gym.spaces.Box(0.0, 9.0, (2,), np.float32)
-    action_space = gym.spaces.Discrete(7)
+    action_space = gym.spaces.Discrete(8)
     resets = 0
 
     def __init__(self, bad_reset=None):
@@ -38,7 +38,7 @@ class Troubled(gym.Env):
         self.resets += 1
         act((options or {}).get("act", GO))
         if self.bad_reset is not None and seed is not None and self.bad_reset <= seed:
-            raise ValueError(f"seed {seed}\nis not to my taste")
+            raise RuntimeError(f"seed {seed}\nis not to my taste")
         self.drawn, self.steps = self.np_random.random(), 0
         return self._observe(), {"drawn": self.drawn}
 
@@ -51,7 +51,7 @@ class Troubled(gym.Env):
 
 def act(action):
     if action == RAISE:
-        raise ValueError("the motor\nis on fire")
+        raise RuntimeError("the motor\nis on fire")
     if action == HANG:
         time.sleep(1000)
     if action == DIE:
@@ -59,9 +59,11 @@ def act(action):
     if action == LEAVE:
         sys.exit(7)
     if action == BREAK:
-        raise EngineError("the arm is no longer finite")
+        raise SimulationError("the arm is no longer finite")
     if action == PAUSE:
         time.sleep(0.3)
+    if action == REFUSE:
+        raise TypeError("the motor takes\nno such action")
 
 
 class Forgetful(gym.Env):
@@ -154,7 +156,7 @@ def varied(count):
     return sync(Troubled if count == 3 else Wide, count)
 
 
-# What tests ask of the environments in a worker with each().
+# What tests ask of the environments in a worker with call().
 
 
 def resets(envs, _):

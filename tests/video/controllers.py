@@ -14,7 +14,7 @@ class Constant:
 
 
 class Thinks(Constant):
-    """Does the same, and thinks of what it sees."""
+    """Does the same, and has values."""
 
     def value(self, observation, state=None):
         return np.array([10.0 * np.asarray(observation)[0, 0]])

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from robolearn.video.montage import Sheet
-from robolearn.video.overlay import draw
-from robolearn.video.panel import Panel
-from robolearn.video.readings import Bars, Reading
+from robolearn.errors import RobolearnError
+from robolearn.video.caption import draw_caption
+from robolearn.video.grid import FrameGrid
+from robolearn.video.overlay import Overlay
+from robolearn.video.overlay_data import BarChart, OverlayData
 
 
 def flat(level: int, height: int = 120, width: int = 160) -> np.ndarray:
@@ -12,8 +13,8 @@ def flat(level: int, height: int = 120, width: int = 160) -> np.ndarray:
 
 
 def test_panes_stand_in_rows_each_under_a_bar():
-    sheet = Sheet(["a", "b", "c"], 2, (120, 160, 3))
-    picture = sheet.lay([flat(50), flat(100), flat(150)])
+    sheet = FrameGrid(["a", "b", "c"], 2, (120, 160, 3))
+    picture = sheet.compose([flat(50), flat(100), flat(150)])
     # Two columns of 160 and two rows of 120 under bars of 22, with gaps of 4 pixels.
     assert picture.shape == sheet.shape == (2 * 142 + 4, 324, 3)
     for pane, level in enumerate((50, 100, 150)):
@@ -23,7 +24,7 @@ def test_panes_stand_in_rows_each_under_a_bar():
 
 
 def test_every_label_is_written_above_its_pane():
-    picture = Sheet(["wide label", ""], 2, (120, 160, 3)).lay([flat(50), flat(100)])
+    picture = FrameGrid(["wide label", ""], 2, (120, 160, 3)).compose([flat(50), flat(100)])
     bar = picture[:22].max(axis=2)
     written = np.flatnonzero((bar > 150).any(axis=0))
     assert written.size > 20
@@ -33,35 +34,44 @@ def test_every_label_is_written_above_its_pane():
 
 
 def test_a_label_wider_than_its_pane_is_shortened():
-    picture = Sheet(["a very long label indeed " * 3, ""], 2, (120, 160, 3)).lay([flat(0)] * 2)
+    picture = FrameGrid(["a very long label indeed " * 3, ""], 2, (120, 160, 3)).compose(
+        [flat(0)] * 2
+    )
     written = np.flatnonzero((picture[:22].max(axis=2) > 150).any(axis=0))
     assert 100 < written.max() < 160
 
 
 def test_a_pane_alone_has_no_bar():
-    assert (Sheet([""], 1, (50, 62, 3)).lay([flat(7, 50, 62)]) == 7).all()
+    assert (FrameGrid([""], 1, (50, 62, 3)).compose([flat(7, 50, 62)]) == 7).all()
 
 
 def test_even_frames_make_an_even_picture():
     for columns in (2, 3, 5):
-        height, width, _ = Sheet(list("abcde"), columns, (50, 62, 3)).shape
+        height, width, _ = FrameGrid(list("abcde"), columns, (50, 62, 3)).shape
         assert (height % 2, width % 2) == (0, 0)
 
 
 def test_frames_of_different_shapes_are_refused():
-    with pytest.raises(ValueError, match="one shape"):
-        Sheet(["a", "b"], 2, (120, 160, 3)).lay([flat(0), flat(0, 60)])
+    with pytest.raises(RobolearnError, match="one size"):
+        FrameGrid(["a", "b"], 2, (120, 160, 3)).compose([flat(0), flat(0, 60)])
 
 
-def reading(**changes) -> Reading:
-    told = {"step": 7, "total": 1.5, "place": "mujoco", "value": None, "bars": None, "ending": ""}
-    return Reading(**{**told, **changes})
+def reading(**changes) -> OverlayData:
+    told = {
+        "step": 7,
+        "episode_return": 1.5,
+        "backend": "mujoco",
+        "value": None,
+        "chart": None,
+        "end_reason": "",
+    }
+    return OverlayData(**{**told, **changes})
 
 
-def drawn(told: Reading, height: int = 480, left: int = 0) -> np.ndarray:
+def drawn(told: OverlayData, height: int = 480, left: int = 0) -> np.ndarray:
     """Return where a panel changes a gray frame of four by three. Shape (height, width), bool."""
     frame = flat(200, height, height * 4 // 3)
-    picture = Panel(height, left).draw(frame, told)
+    picture = Overlay(height, left).draw(frame, told)
     assert (frame == 200).all()  # the frame itself is left as it is
     return (picture != 200).any(axis=2)
 
@@ -79,28 +89,28 @@ def test_the_panel_can_begin_further_right():
 
 
 @pytest.mark.parametrize(("height", "share"), [(240, 0.1), (100, 0.0)])
-def test_small_panes_tell_less(height, share):
+def test_small_panes_show_less(height, share):
     assert 0 <= drawn(reading(), height).mean() <= share
     assert drawn(reading(), height).any() == bool(share)
 
 
-def test_an_end_is_told_at_the_bottom_even_in_small_panes():
+def test_the_end_is_shown_at_the_bottom_even_in_small_panes():
     for height in (480, 100):
-        changed = drawn(reading(ending="success"), height)
+        changed = drawn(reading(end_reason="success"), height)
         assert changed[height * 3 // 4 :].any()
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (28, 40), (600, 150), (480, 30)])
 @pytest.mark.parametrize("left", [0, 500])
-def test_what_has_no_room_is_not_told(shape, left):
-    told = reading(value=3.0, ending="success")
-    assert (Panel(shape[0], left).draw(flat(200, *shape), told) == 200).all()
+def test_an_overlay_without_room_is_left_out(shape, left):
+    told = reading(value=3.0, end_reason="success")
+    assert (Overlay(shape[0], left).draw(flat(200, *shape), told) == 200).all()
 
 
 def test_a_signed_bar_grows_from_its_middle_and_the_chosen_one_is_highlighted():
     def pixels(kind, lengths, chosen, color):
-        bars = Bars(kind, [""] * len(lengths), np.array(lengths), [""] * len(lengths), chosen)
-        picture = Panel(480, 0).draw(flat(200, 480, 640), reading(bars=bars))
+        bars = BarChart(kind, [""] * len(lengths), np.array(lengths), [""] * len(lengths), chosen)
+        picture = Overlay(480, 0).draw(flat(200, 480, 640), reading(chart=bars))
         return np.nonzero((picture == color).all(axis=2))
 
     blue, orange = (92, 158, 235), (255, 176, 66)
@@ -118,7 +128,7 @@ def test_a_signed_bar_grows_from_its_middle_and_the_chosen_one_is_highlighted():
 def test_a_caption_is_light_on_a_darkened_corner_and_the_rest_is_untouched():
     frame = flat(128, 240, 320)
     kept = frame.copy()
-    picture = draw(frame, ["step 1", "return 2"])
+    picture = draw_caption(frame, ["step 1", "return 2"])
     np.testing.assert_array_equal(frame, kept)
     changed = (picture != frame).any(axis=2)
     # Two lines of 12 pixels with margins stay in the upper left 60 x 160 pixels.
@@ -131,14 +141,14 @@ def test_a_caption_is_light_on_a_darkened_corner_and_the_rest_is_untouched():
 
 def test_a_caption_can_begin_further_right():
     frame = np.random.default_rng(0).integers(256, size=(120, 320, 3), dtype=np.uint8)
-    moved = draw(frame, ["step 1"], 150)
+    moved = draw_caption(frame, ["step 1"], 150)
     np.testing.assert_array_equal(moved[:, :150], frame[:, :150])
     # The same caption on the same picture, 150 pixels to the left.
-    np.testing.assert_array_equal(moved[:, 150:], draw(frame[:, 150:], ["step 1"]))
+    np.testing.assert_array_equal(moved[:, 150:], draw_caption(frame[:, 150:], ["step 1"]))
 
 
 def test_no_lines_leave_the_picture_as_it_is():
     frame = flat(128)
-    picture = draw(frame, [])
+    picture = draw_caption(frame, [])
     np.testing.assert_array_equal(picture, frame)
     assert picture is not frame

@@ -1,4 +1,4 @@
-"""Films of recorded episodes that are lived through again."""
+"""Videos of replayed demonstrations."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def shaken():
 
 
 @pytest.mark.slow
-def test_a_film_shows_every_step_in_real_time(shaken, tmp_path):
+def test_a_video_shows_every_step_in_real_time(shaken, tmp_path):
     out = tmp_path / "again.mp4"
     again = replay(shaken, [0, 1], SWING_UP, out=out)
     assert again.film.steps == 50
@@ -48,7 +48,7 @@ def test_a_film_shows_every_step_in_real_time(shaken, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_film_shows_where_the_recorded_state_was(shaken, tmp_path):
+def test_a_video_shows_the_recorded_state(shaken, tmp_path):
     # After 25 steps it is most like that of an environment driven by hand.
     out = tmp_path / "again.mp4"
     replay(shaken, [1], SWING_UP, out=out)
@@ -64,7 +64,7 @@ def test_a_film_shows_where_the_recorded_state_was(shaken, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_film_is_not_written_over_another(shaken, tmp_path):
+def test_a_video_is_not_written_over_another(shaken, tmp_path):
     out = tmp_path / "again.mp4"
     out.write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="--overwrite"):
@@ -74,12 +74,12 @@ def test_a_film_is_not_written_over_another(shaken, tmp_path):
     assert number_of_frames(out) == 76
 
 
-def test_without_a_film_nothing_is_taped(shaken, monkeypatch):
-    monkeypatch.setattr("robolearn.imitation.demos.replay.Tape", None)
+def test_without_a_video_nothing_is_recorded(shaken, monkeypatch):
+    monkeypatch.setattr("robolearn.imitation.demos.replay.EpisodeRecorder", None)
     assert [told.exact for told in replay(shaken, [0, 1], SWING_UP).episodes] == [True, True]
 
 
-def test_a_replay_that_is_refused_leaves_no_film(shaken, tmp_path):
+def test_a_refused_replay_leaves_no_video(shaken, tmp_path):
     out = tmp_path / "again.mp4"
     other = replace(shaken, episodes=[replace(shaken.episodes[0], seed=9)])
     with pytest.raises(RobolearnError, match="off its start"):

@@ -1,4 +1,4 @@
-"""What is asked of agents while they are filmed, and what they tell of themselves."""
+"""Calls of agents while an episode is recorded, and their values, Q-values and probabilities."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from robolearn.agents.ppo import PPO
 from robolearn.baselines.rows import SB3Row
 from robolearn.baselines.sb3 import train_sb3
 from robolearn.environments import EnvConfig
-from robolearn.video.play import play
-from robolearn.video.thoughts import thoughts_of
+from robolearn.video.policy_outputs import policy_outputs
+from robolearn.video.recording import record_episode
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 SWING_UP = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="analytic")
@@ -18,7 +18,7 @@ OBS = np.array([[0.1, -0.2, 0.05, 0.3], [0.0, 0.4, -0.1, 0.2]], dtype=np.float32
 
 
 class Noted:
-    """Notes what it is told besides the observation, and remembers how often it was asked."""
+    """Records the arguments of its calls, and counts them in its recurrent state."""
 
     def __init__(self):
         self.calls = []
@@ -28,11 +28,11 @@ class Noted:
         return np.zeros(1, np.int64), 1 if state is None else state + 1
 
 
-def test_a_played_agent_keeps_its_memory_and_takes_its_best_actions():
+def test_a_recorded_agent_keeps_its_recurrent_state_and_acts_deterministically():
     agent = Noted()
-    rollout = play(agent, BALANCE, label="noted", max_steps=3)
+    rollout = record_episode(agent, BALANCE, title="noted", max_steps=3)
     assert agent.calls == [(None, [True], True), (1, [False], True), (2, [False], True)]
-    assert rollout.thoughts == {}
+    assert rollout.policy_outputs == {}
 
 
 def test_probabilities_are_how_often_actions_are_drawn():
@@ -45,24 +45,24 @@ def test_probabilities_are_how_often_actions_are_drawn():
     assert drawn.mean() == pytest.approx(told[0, 1], abs=0.03)
 
 
-def test_continuous_policies_tell_a_value_and_no_probabilities():
+def test_continuous_policies_have_a_value_and_no_probabilities():
     agent = PPO(SWING_UP, seed=0, device="cpu")
     observation = np.zeros((1, 5), np.float32)
-    told = thoughts_of(agent, observation, None)
+    told = policy_outputs(agent, observation, None)
     agent.close()
     assert told.keys() == {"value"}
     assert told["value"] == agent.value(observation)[0]
 
 
-def test_a_q_learner_tells_its_q_values():
+def test_a_q_learner_has_q_values():
     agent = DQN(BALANCE, seed=0, device="cpu")
-    told = thoughts_of(agent, OBS[:1], None)
+    told = policy_outputs(agent, OBS[:1], None)
     agent.close()
-    assert told.keys() == {"q"}
-    assert told["q"].argmax() == agent.predict(OBS[:1], deterministic=True)[0][0]
+    assert told.keys() == {"q_values"}
+    assert told["q_values"].argmax() == agent.predict(OBS[:1], deterministic=True)[0][0]
 
 
-def test_sb3s_dqn_tells_the_q_values_it_acts_by():
+def test_sb3s_dqn_has_the_q_values_it_acts_by():
     agent = train_sb3("dqn", BALANCE, 1, 0)
     told = agent.q_values(OBS)
     assert told.shape == (2, 2)
@@ -71,7 +71,7 @@ def test_sb3s_dqn_tells_the_q_values_it_acts_by():
     assert agent.action_probabilities(OBS) is None
 
 
-def test_sb3s_policy_gradients_tell_values_and_probabilities_as_sb3_has_them():
+def test_sb3s_policy_gradients_have_the_values_and_probabilities_of_sb3():
     agent = train_sb3("a2c", BALANCE, 40, 0)
     policy = agent.model.policy
     with torch.inference_mode():
