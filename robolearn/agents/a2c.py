@@ -13,7 +13,6 @@ from robolearn.agents.on_policy import (
 )
 from robolearn.agents.ppo import gae
 from robolearn.buffers.rollout_buffer import Rollout, counted
-from robolearn.config import check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +25,6 @@ class A2CConfig(OnPolicyConfig):
     """GAE's lambda, in [0, 1]; 1 is the paper's n-step advantage."""
     normalize_advantage: bool = False
     """Shift and scale the advantages of a rollout to mean 0 and standard deviation 1."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
-        super().__post_init__()
-        check_ranges(self, {"gae_lambda": (0, 1)})
 
 
 class A2C(OnPolicyAgent[A2CConfig]):

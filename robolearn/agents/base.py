@@ -1,36 +1,119 @@
-"""What all our agents share: how they are built, asked for actions, written and read back."""
+"""What all our agents share: building, learning, acting, saving and loading."""
 
 import math
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args, get_origin
 
 import numpy as np
 import torch
+from gymnasium import Space
 from torch import Tensor
 
 from robolearn.accelerate import choose_device, one_thread, threads
 from robolearn.agents.defaults import default_config
 from robolearn.agents.protocols import TrainingUpdate
-from robolearn.agents.saving import Parts, load_saved, save_agent
-from robolearn.collect.cuda_graph import resolve_cuda_graphs
+from robolearn.agents.saving import Parts, read_agent, saved_state
+from robolearn.collect.cuda_graph import CudaGraph, resolve_cuda_graphs
 from robolearn.collect.device_collector import AnyCollector, DeviceCollector
+from robolearn.config import check_ranges
 from robolearn.environments import Env, TrainingEnvs, check_seed
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn.networks.encoders import EncoderFactory
+from robolearn.networks.actor_critic import STD_RANGE
+from robolearn.networks.encoders import EncoderFactory, ObservationEncoder
 from robolearn.networks.flat_adam import REMEDY, FlatAdam
+from robolearn.runs.checkpoint import write_checkpoint
 from robolearn.spaces import flatten_any, require_action_space, to_env_action
-from robolearn_envs.engines import TWINS
+from robolearn_envs.engines import HOST_EQUIVALENT
+from robolearn_envs.names import did_you_mean
+
+_COUNT, _AMOUNT, _PART = (1, math.inf), (0, math.inf), (0, 1)
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("num_envs", "hidden_sizes", "cnn_features_dim", "num_threads"), _COUNT),
+    **dict.fromkeys(("n_steps", "n_epochs", "batch_size", "adapter_rank"), _COUNT),
+    **dict.fromkeys(("n_step", "buffer_size", "train_freq", "gradient_steps"), _COUNT),
+    "target_update_interval": _COUNT,
+    **dict.fromkeys(("learning_rate", "max_grad_norm", "gru_hidden_size"), _AMOUNT),
+    **dict.fromkeys(("ent_coef", "vf_coef", "clip_range", "clip_range_vf"), _AMOUNT),
+    **dict.fromkeys(("desired_kl", "bc_kl_coef", "critic_warmup_lr"), _AMOUNT),
+    **dict.fromkeys(("learning_starts", "adam_eps", "num_demo_transitions"), _AMOUNT),
+    **dict.fromkeys(("demo_priority_bonus", "expert_margin", "margin_loss_coef"), _AMOUNT),
+    **dict.fromkeys(("one_step_loss_coef", "l2_coef"), _AMOUNT),
+    **dict.fromkeys(("gamma", "gae_lambda", "q_lambda", "step_size_exponent"), _PART),
+    **dict.fromkeys(("bc_kl_anneal_fraction", "critic_warmup_fraction"), _PART),
+    **dict.fromkeys(("exploration_initial_eps", "exploration_final_eps"), _PART),
+    **dict.fromkeys(("exploration_fraction", "per_alpha", "per_beta_start"), _PART),
+    **dict.fromkeys(("demo_ratio", "margin_anneal_fraction"), _PART),
+    "first_layer_gain": (1e-6, math.inf),
+    "init_std": STD_RANGE,
+}
+"""Ranges of hyper-parameters, the same in all agents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """Hyper-parameters of all agents. A step always means one environment step."""
+
+    lr_schedules: ClassVar[tuple[str, ...]] = ("linear", "constant")
+
+    num_envs: int = 16
+    """Environments stepped together."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range and unknown choices."""
+        check_ranges(self, {name: _RANGES[name] for name in _RANGES if hasattr(self, name)})
+        choices = {f.name: get_args(f.type) for f in fields(self) if get_origin(f.type) is Literal}
+        if hasattr(self, "lr_schedule"):
+            choices["lr_schedule"] = self.lr_schedules
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise RobolearnError(did_you_mean(name, getattr(self, name), allowed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(AgentConfig):
+    """Hyper-parameters of all agents with networks. A step always means one environment step."""
+
+    learning_rate: float = 1e-3
+    """Adam's learning rate, at the start of training if it has a schedule."""
+    first_layer_gain: float = 1.0
+    """Scale of the first layers' initial weights. Larger ones distinguish nearby states, as a
+    controller that switches between extremes must."""
+    log_scale_obs: bool = False
+    """Take the logarithm of observations that cannot be negative, such as ranges."""
+    cnn_features_dim: int = 128
+    """Width an image is encoded to."""
+    num_threads: int = 1
+    """CPU threads of the networks; more are faster only with images, on idle cores."""
+    normalize_obs: bool = True
+    """Normalize observations by their running mean and variance."""
+
+    def encoder(
+        self, space: Space, custom: EncoderFactory | None, generator: torch.Generator
+    ) -> ObservationEncoder:
+        """Return an encoder of a space's observations, with weights drawn by ``generator``."""
+        return ObservationEncoder(
+            space,
+            features=self.cnn_features_dim,
+            log_scale_obs=self.log_scale_obs,
+            normalize=self.normalize_obs,
+            custom=custom,
+            generator=generator,
+        )
+
 
 C = TypeVar("C")
+R = TypeVar("R")
 
 
 class BaseAgent(ABC, Generic[C]):
-    """An agent without an algorithm: each adds its networks, and how it acts and learns."""
+    """An agent without an algorithm: each adds its networks, how it acts, and how it learns."""
 
     name: ClassVar[str]
     """As the command line has it."""
@@ -41,7 +124,7 @@ class BaseAgent(ABC, Generic[C]):
     supports_gpu_envs: ClassVar[bool] = False
     """It learns where the simulation is, on engines whose copies live on a device."""
     num_threads = 1
-    """CPU threads it computes with while it learns."""
+    """CPU threads of its networks while it learns."""
     takes_encoder: ClassVar[bool] = False
     """Its networks can have an encoder of the user's."""
     config: C
@@ -68,20 +151,20 @@ class BaseAgent(ABC, Generic[C]):
             engine: Physics engine, for robolearn environments.
             num_envs: Overrides ``config.num_envs``. An environment object is one, a vector
                 environment as many as it has.
-            seed: Fixes everything random.
+            seed: Of everything random.
             device: 'auto', 'cpu' or 'cuda'; engines on a device take the same.
-            compile: 'graph' captures what is computed again and again as CUDA graphs, 'off' does
-                not, 'auto' does where that can be; ``how`` says which. The same is computed. 'fuse'
-                is 'auto', and compiles the step of engine 'torch' into few kernels, which takes
-                half a minute the first time and may change the last places of numbers.
+            compile: 'graph' captures repeated work as CUDA graphs, with the same results; 'off'
+                does not; 'auto' does where possible, and ``how`` says which. 'fuse' is 'auto', and
+                compiles the step of engine 'torch' into few kernels. That takes half a minute the
+                first time and may change the last digits of numbers.
             encoder: Makes an encoder of observations, in place of ours: a function of the
-                observation space and a generator of random numbers. It returns a module with an
-                attribute ``width``, which maps flat observations (..., D) to features (..., width).
+                observation space and a random generator. It returns a module with an attribute
+                ``width``, which maps flat observations (..., D) to features (..., width).
             **env_kwargs: Passed on to the environment.
 
         Raises:
-            RobolearnError: Unknown environment, observations or actions the agent cannot serve, a
-                seed out of range, or hyper-parameters that do not go together.
+            RobolearnError: Unknown environment, spaces the agent cannot serve, a seed out of
+                range, or hyper-parameters that do not go together.
         """
         self.envs = TrainingEnvs.of(env, engine, env_kwargs)
         hint = "action='discrete' (--action discrete) or " if self.envs.native else ""
@@ -92,26 +175,27 @@ class BaseAgent(ABC, Generic[C]):
             multi=not self.discrete_only,
             hint=hint,
         )
+        count = self.envs.batch_size(num_envs)
         if config is None:
-            self.config = default_config(
-                self.Config, self.name, self.envs.id, self.envs.batch_size(num_envs)
-            )
+            self.config = default_config(self.Config, self.name, self.envs.id, count)
         else:
             asked: Any = config
-            count = self.envs.batch_size(num_envs) or asked.num_envs
-            self.config = replace(asked, num_envs=count)
+            self.config = replace(asked, num_envs=count or asked.num_envs)
         self.seed = seed = require_integer("seed", seed)
         self.steps = 0
         self.began = self.until = 0  # steps at which schedules began, and learning will end
         self.seconds = {"update": 0.0}
         self.device = choose_device(device)
+        self._defer_finite_checks = self.envs.on_device or self.device.type != "cpu"
+        """Check for NaN once an iteration, instead of waiting at each gradient step."""
         self._compile = compile
         self.how = "eager"
-        """How it computes, and why so."""
+        """Eager or captured as CUDA graphs, and why."""
         if self.envs.on_device and not self.supports_gpu_envs:
             raise RobolearnError(
                 f"{type(self).__name__} learns from environments on the host, got engine="
-                f"'{self.envs.engine}'. Use engine='{TWINS[self.envs.engine or '']}', or PPO."
+                f"'{self.envs.engine}'. Use engine='{HOST_EQUIVALENT[self.envs.engine or '']}', or "
+                "PPO."
             )
         if encoder is not None and not self.takes_encoder:
             raise RobolearnError(f"{type(self).__name__} takes no encoder. Leave it out.")
@@ -145,38 +229,6 @@ class BaseAgent(ABC, Generic[C]):
             progress_remaining: Part of the steps asked for that is to go, in (0, 1].
         """
 
-    @property
-    def _defer_finite_checks(self) -> bool:
-        """Whether it is not looked at each gradient step whether all is finite, but once a round.
-
-        On the CPU there is nothing to wait for.
-        """
-        return self.envs.on_device or self.device.type != "cpu"
-
-    def _episode_metrics(self, collector: DeviceCollector, optimizer: FlatAdam) -> dict[str, float]:
-        """Return what the collector tells of episodes; waits for the device.
-
-        Raises:
-            DivergedError: A simulation broke down; the optimizer, which learned nothing, may go on.
-        """
-        try:
-            return collector.episode_metrics()
-        except DivergedError:
-            optimizer.forgive()
-            raise
-
-    def _use_cuda_graphs(self, blocker: str | None) -> bool:
-        """Return whether to capture CUDA graphs, and take note why.
-
-        Args:
-            blocker: What keeps this agent from it; None for nothing.
-
-        Raises:
-            RobolearnError: They were asked for, and cannot be.
-        """
-        captures, self.how = resolve_cuda_graphs(self._compile, self.device, blocker)
-        return captures
-
     @abstractmethod
     def _act(
         self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool
@@ -187,6 +239,33 @@ class BaseAgent(ABC, Generic[C]):
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
 
+    def _finish_deferred(self, collector: AnyCollector, optimizer: FlatAdam) -> dict[str, float]:
+        """Check an iteration for NaN, and return metrics of episodes ended on the device.
+
+        Raises:
+            DivergedError: A simulation or an update diverged. Nothing was learned from it.
+        """
+        metrics: dict[str, float] = {}
+        if isinstance(collector, DeviceCollector):
+            try:
+                metrics = collector.episode_metrics()
+            except DivergedError:
+                optimizer.forgive()
+                raise
+        optimizer.check()
+        return metrics
+
+    def _captured(self, function: Callable[..., R], blocker: str | None) -> Callable[..., R]:
+        """Return a function, which draws from ``_rng`` alone, as a CUDA graph; sets ``how``.
+
+        If that cannot be, for instance because of ``blocker``, the function itself is returned.
+
+        Raises:
+            RobolearnError: A graph was asked for, and cannot be.
+        """
+        captures, self.how = resolve_cuda_graphs(self._compile, self.device, blocker)
+        return CudaGraph(function, capture=True, generators=[self._rng]) if captures else function
+
     def iterate(self, steps: int, reset_num_timesteps: bool = True) -> Iterator[TrainingUpdate]:
         """Learn from ``steps`` more environment steps, reporting after each update.
 
@@ -194,10 +273,9 @@ class BaseAgent(ABC, Generic[C]):
 
         Args:
             steps: How many.
-            reset_num_timesteps: Schedules begin again and run over ``steps``. If not, they go on:
-                they run from where they last began, for a new agent its first step, over all steps
-                since then and ``steps`` more. As in SB3, a rate that had come to its end is then
-                higher again.
+            reset_num_timesteps: Start schedules again, over ``steps``. If False they continue, as
+                in SB3: they run from their last start over all steps since then and ``steps`` more.
+                A learning rate that had fallen to 0 is then higher again.
 
         Raises:
             DivergedError: A number is not finite; no gradient step was taken with it.
@@ -248,7 +326,7 @@ class BaseAgent(ABC, Generic[C]):
             progress: Show steps, steps per second and the mean return of the latest 100 episodes:
                 as a bar on a terminal or in a notebook, elsewhere as a line at each tenth.
             callback: Called after each update; returning False stops the training.
-            reset_num_timesteps: Schedules begin again, as in ``iterate``.
+            reset_num_timesteps: Start schedules again, as in ``iterate``.
         """
         updates = self.iterate(steps, reset_num_timesteps)
         for update in self._with_progress(updates) if progress else updates:
@@ -285,16 +363,16 @@ class BaseAgent(ABC, Generic[C]):
 
         Args:
             observation: Of the observation space, or N of them stacked.
-            state: What the last call returned, None at first; the memory, shape (N, memory).
-            episode_start: Before these of the observations nothing is remembered. Shape (N,).
+            state: The recurrent state that the last call returned, shape (N, width); None at first.
+            episode_start: Where the recurrent state is reset. Shape (N,).
             deterministic: Take the best action, instead of exploring as at the end of training.
 
         Returns:
-            Actions as the environment takes them, one or N; and the memory, or without one
-            ``state`` as it came.
+            Actions as the environment takes them, one or N; and the recurrent state, or without a
+            GRU ``state`` as it came.
 
         Raises:
-            RobolearnError: Observations or a memory of another shape.
+            RobolearnError: Observations or a state of another shape.
         """
         flat, single = flatten_any(self.envs.observation_space, observation)
         with torch.inference_mode(), one_thread():
@@ -304,12 +382,12 @@ class BaseAgent(ABC, Generic[C]):
         return (actions[0] if single else actions), state
 
     def save(self, folder: str | Path) -> None:
-        """Write the agent, but for what it remembers of steps; an agent already there is replaced.
+        """Write the agent, without its replay buffer; an agent already in ``folder`` is replaced.
 
-        Args:
-            folder: Where to.
+        Raises:
+            DivergedError: It has a number that is not finite; nothing was written.
         """
-        save_agent(self, folder)
+        write_checkpoint(Path(folder), *saved_state(self))
 
     @classmethod
     def load(
@@ -320,7 +398,7 @@ class BaseAgent(ABC, Generic[C]):
         encoder: EncoderFactory | None = None,
         device: str = "auto",
     ) -> Self:
-        """Read an agent back; it acts as it did and can go on learning, a replay memory empty.
+        """Return a saved agent; it acts as it did and can go on learning, with no replay buffer.
 
         Args:
             folder: What ``save`` wrote.
@@ -331,7 +409,9 @@ class BaseAgent(ABC, Generic[C]):
         Raises:
             RobolearnError: No agent there, a damaged one, or one of another algorithm.
         """
-        return load_saved(cls, folder, env, encoder, device)
+        how: dict[str, Any] = {} if encoder is None else {"encoder": encoder}
+        agent, *_ = read_agent(cls, Path(folder), env, device, **how)
+        return agent
 
     def close(self) -> None:
         """Close the training environments."""
@@ -351,3 +431,18 @@ def require_integer(name: str, number: Any) -> int:
     if integer is None or integer != number:
         raise RobolearnError(f"{name} must be a whole number, got {number!r}.")
     return integer
+
+
+def linear_schedule(start: float, end: float, fraction: float | None, progress: float) -> float:
+    """Return a value that changes linearly from ``start`` to ``end`` and then stays there.
+
+    Args:
+        start: Value at the start of training.
+        end: Value once ``fraction`` of training is over.
+        fraction: In [0, 1]; 0 gives ``end`` at once, None stays at ``start``.
+        progress: Part of training that is over, in [0, 1].
+    """
+    if fraction is None:
+        return start
+    changed = min(progress / fraction, 1.0) if fraction else 1.0
+    return start + (end - start) * changed

@@ -1,6 +1,5 @@
 """What DQN and PQN share: the Q-network and epsilon-greedy exploration."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -8,30 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.agents.base import BaseAgent
+from robolearn.agents.base import BaseAgent, NetworkConfig
 from robolearn.buffers.rollout_buffer import Transition
 from robolearn.collect.collector import Collector
 from robolearn.collect.device_collector import AnyCollector
-from robolearn.config import check_ranges
 from robolearn.errors import RobolearnError
-from robolearn.networks.encoders import ObservationEncoder
 from robolearn.networks.q_network import QNetwork, Returns
 from robolearn.spaces import action_width, flatten_any, from_env_action, to_env_action
-from robolearn_envs.names import did_you_mean
-
-LR_SCHEDULES = ("linear", "constant")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepQConfig:
+class DeepQConfig(NetworkConfig):
     """Hyper-parameters shared by DQN and PQN. A step means one environment step."""
 
-    num_envs: int = 16
-    """Environments stepped together."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    learning_rate: float = 1e-3
-    """Learning rate of Adam, at the start of training if it has a schedule."""
     lr_schedule: Literal["linear", "constant"] = "linear"
     """Let the learning rate fall linearly to 0 (linear), or stay (constant)."""
     exploration_initial_eps: float = 1.0
@@ -44,56 +32,18 @@ class DeepQConfig:
     """Norm to which longer gradients are clipped."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers."""
-    first_layer_gain: float = 1.0
-    """Scale of the first layer's initial weights. Larger ones distinguish nearby states, as a
-    controller that switches between extremes must."""
     layer_norm: bool = True
     """Normalize the hidden layers (Ba et al., 2016), which keeps Q from diverging (Gallici et al.,
     2025)."""
-    normalize_obs: bool = True
-    """Normalize observations by their running mean and variance."""
     freeze_obs_norm: bool = False
     """Keep the moments that normalize observations as they were at the start of training."""
-    log_scale_obs: bool = False
-    """Take the logarithm of observations that cannot be negative, such as ranges."""
-    cnn_features_dim: int = 128
-    """Width of the features of an image."""
-    num_threads: int = 1
-    """CPU threads of the networks; more are faster only with images, on idle cores."""
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        if self.lr_schedule not in LR_SCHEDULES:
-            raise RobolearnError(did_you_mean("lr_schedule", self.lr_schedule, LR_SCHEDULES))
-        weights = ("learning_rate", "max_grad_norm")
-        ranges = {
-            name: (1, math.inf)
-            for name in ("num_envs", "hidden_sizes", "cnn_features_dim", "num_threads")
-        }
-        ranges |= {name: (0, math.inf) for name in weights}
-        parts = (
-            "gamma",
-            "exploration_initial_eps",
-            "exploration_final_eps",
-            "exploration_fraction",
-        )
-        ranges |= {"first_layer_gain": (1e-6, math.inf)}
-        check_ranges(self, {**ranges, **{name: (0, 1) for name in parts}})
 
 
 Q = TypeVar("Q", bound=DeepQConfig)
 
 
 def gather_actions(output: Tensor, action: Tensor) -> Tensor:
-    """Return a network's output for one action of each row.
-
-    Args:
-        output: Shape (..., A, width).
-        action: Shape (...), int64.
-
-    Returns:
-        Shape (..., width).
-    """
+    """Return outputs for the actions taken: (..., width) of (..., A, width), by int64 (...)."""
     index = action[..., None, None].expand(*action.shape, 1, output.shape[-1])
     return output.gather(-2, index).squeeze(-2)
 
@@ -101,11 +51,7 @@ def gather_actions(output: Tensor, action: Tensor) -> Tensor:
 def random_actions(
     *shape: int, actions: int, epsilon: float | Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw random actions for epsilon-greedy exploration.
-
-    Returns:
-        Whether to act at random, which has probability ``epsilon``, bool; and actions, int64.
-    """
+    """Return where to act at random, with probability ``epsilon``, bool; and actions, int64."""
     coins = torch.rand(shape, generator=rng, device=rng.device)
     return coins < epsilon, torch.randint(actions, shape, generator=rng, device=rng.device)
 
@@ -114,12 +60,7 @@ class Guide(Protocol):
     """A policy that replaces the agent's actions in some states, as early in an episode."""
 
     def act(self, collector: Collector, actions: np.ndarray) -> np.ndarray:
-        """Return the actions to execute.
-
-        Args:
-            collector: Of the environments.
-            actions: Of the agent, as the environments take them. Shape (N,).
-        """
+        """Return the actions to execute for the agent's, as environments take them. Shape (N,)."""
         ...
 
 
@@ -138,14 +79,7 @@ class DeepQAgent(BaseAgent[Q]):
         self, returns: Returns, weights: torch.Generator, *, dueling: bool, noisy: bool
     ) -> QNetwork:
         config = self.config
-        encoder = ObservationEncoder(
-            self.envs.observation_space,
-            features=config.cnn_features_dim,
-            log_scale_obs=config.log_scale_obs,
-            normalize=config.normalize_obs,
-            custom=self.encoder,
-            generator=weights,
-        )
+        encoder = config.encoder(self.envs.observation_space, self.encoder, weights)
         if config.freeze_obs_norm:
             encoder.freeze_obs_norm()
         self.num_threads = config.num_threads
@@ -173,11 +107,7 @@ class DeepQAgent(BaseAgent[Q]):
 
     @torch.no_grad()
     def _collect(self, collector: AnyCollector, n_steps: int) -> tuple[Transition, Tensor]:
-        """Act with ``_exploration_rate``; on a device without waiting for it.
-
-        Args:
-            collector: Of N environments.
-            n_steps: T, of each environment.
+        """Act with ``_exploration_rate`` for T steps; on a device without waiting for it.
 
         Returns:
             Transitions, fields (T, N, ...), and actions, shape (T, N), int64.
@@ -217,11 +147,13 @@ class DeepQAgent(BaseAgent[Q]):
             return self.online.q(obs).argmax(dim=-1), state
         noise = self.online.draw_noise(len(obs), generator=self._predict_rng)
         best = self.online.q(obs, noise).argmax(dim=-1)
-        epsilon, count = self._epsilon(1.0), self._num_actions
-        fell, random_action = random_actions(
-            len(obs), actions=count, epsilon=epsilon, rng=self._predict_rng
+        explores, random_action = random_actions(
+            len(obs),
+            actions=self._num_actions,
+            epsilon=self._epsilon(1.0),
+            rng=self._predict_rng,
         )
-        return torch.where(fell, random_action, best), state
+        return torch.where(explores, random_action, best), state
 
     def q_values(self, observation: Any) -> np.ndarray:
         """Return Q of N observations, in units of reward. Shape (N, actions)."""

@@ -1,7 +1,7 @@
 """Tuned hyper-parameters per agent and environment, over the defaults in each config class.
 
-Found with ``python -m benchmarks.tune``: a handful of settings a task, on one to three seeds. What
-they reach on further seeds is measured by ``python -m benchmarks.learning``.
+Found with ``python -m benchmarks.tune`` on one to three seeds; ``python -m benchmarks.learning``
+measures what they reach on other seeds.
 """
 
 from dataclasses import fields
@@ -109,7 +109,6 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
     },
 }
 
-
 _REWARDS: dict[str, tuple[float, float]] = {
     "Acrobot-v1": (-1.0, 0.0),
     "CartPole-v1": (0.0, 1.0),
@@ -125,10 +124,9 @@ _RETURNS: dict[str, tuple[float, float]] = {
     "robolearn/NavLidar-v0": (-10.0, 15.0),
     "robolearn/NavRover-v0": (-10.0, 15.0),
 }
-"""Least and greatest discounted return. Navigation pays 10 for the goal and -5 for a collision,
-either of which ends the episode, -0.01 a step, and 1 for each meter nearer to the goal; the hall is
-10 m wide."""
-
+"""Least and greatest discounted return. Navigation rewards the goal by 10 and a collision by -5,
+which end the episode, a step by -0.01 and each meter nearer to the goal by 1; the arena is 10 m
+wide."""
 
 STEPS: dict[tuple[str, str], int] = {
     ("a2c", "InvertedPendulum-v5"): 1_000_000,
@@ -150,15 +148,15 @@ STEPS: dict[tuple[str, str], int] = {
 
 
 def default_total_steps(agent: str, env_id: str) -> int:
-    """Return how many environment steps to learn from where the user does not say."""
+    """Return the default of how many environment steps to learn from."""
     return STEPS.get((agent, env_id), 100_000)
 
 
 def return_range(env_id: str | None, gamma: float) -> tuple[float, float] | None:
     """Return the least and greatest discounted return of an environment; None if not known.
 
-    Rewards of a step in [low, high] give returns in [low, high] / (1 - gamma): a time limit is no
-    end, and what would follow it counts.
+    Rewards of a step in [low, high] give returns in [low, high] / (1 - gamma), also where a time
+    limit truncates the episode.
     """
     if env_id in _RETURNS:
         return _RETURNS[env_id]
@@ -174,14 +172,13 @@ def tuned(agent: str, env_id: str | None) -> dict[str, Any]:
 
 
 def default_config(cls: Any, agent: str, env_id: str | None, num_envs: int | None) -> Any:
-    """Return what an agent learns with where the user does not say.
+    """Return an agent's default hyper-parameters in an environment.
 
     Args:
-        cls: Class of its hyper-parameters.
+        cls: Class of the hyper-parameters.
         agent: Its name.
         env_id: The environment, None where it has no name.
-        num_envs: How many there are, None for the usual number; a minibatch is held to what so
-            many give.
+        num_envs: How many there are, None for the default; ``batch_size`` is at most their rollout.
     """
     settings: dict[str, Any] = tuned(agent, env_id)
     if num_envs is None:

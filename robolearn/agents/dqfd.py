@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from robolearn.accelerate import threads
+from robolearn.agents.base import linear_schedule
 from robolearn.agents.deep_q import gather_actions
 from robolearn.agents.dqn import DQN, DQNConfig, td_loss
-from robolearn.agents.schedules import linear_schedule
 from robolearn.buffers.replay_buffer import ReplayBatch
 from robolearn.buffers.rollout_buffer import Step, Transition
-from robolearn.config import check_ranges
 from robolearn.errors import RobolearnError
 from robolearn.spaces import from_env_action
 
@@ -49,18 +48,8 @@ class DQfDConfig(DQNConfig):
     """Replace rewards by 1 for demonstrated steps and 0 for others (SQIL)."""
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse values that do not go together."""
         super().__post_init__()
-        amounts = (
-            "num_demo_transitions",
-            "demo_priority_bonus",
-            "expert_margin",
-            "margin_loss_coef",
-            "one_step_loss_coef",
-            "l2_coef",
-        )
-        ranges: dict[str, tuple[float, float]] = {name: (0, math.inf) for name in amounts}
-        check_ranges(self, {**ranges, "demo_ratio": (0, 1), "margin_anneal_fraction": (0, 1)})
         if self.prioritized_replay and self.demo_ratio:
             raise RobolearnError(
                 "prioritized_replay and demo_ratio exclude each other, got prioritized_replay=True "
@@ -79,7 +68,7 @@ def large_margin_loss(q: Tensor, expert_action: Tensor, margin: float, weight: T
         q: Shape (B, A).
         expert_action: Shape (B,), int64.
         margin: In units of return.
-        weight: Of each transition; 0 where it is not demonstrated. Shape (B,).
+        weight: 0 where a transition is not demonstrated. Shape (B,).
     """
     index = expert_action[:, None]
     expert_q = q.gather(1, index)
@@ -93,6 +82,7 @@ class DQfD(DQN):
     name = "dqfd"
     Config = DQfDConfig
     config: DQfDConfig
+    graph_blocker = "demonstrations are replayed"
 
     def _build(self, weights: torch.Generator) -> None:
         super()._build(weights)
@@ -103,9 +93,6 @@ class DQfD(DQN):
 
     def _num_demos(self) -> int:
         return self.config.num_demo_transitions
-
-    def _graph_blocker(self) -> str | None:
-        return "demonstrations are replayed"
 
     def _return_range(self) -> tuple[float, float]:
         gamma = self.config.gamma
@@ -129,7 +116,7 @@ class DQfD(DQN):
         """Store demonstrations and normalize observations by theirs.
 
         Args:
-            steps: ``config.num_demo_transitions`` of them, one after the other. Fields (S, ...).
+            steps: ``config.num_demo_transitions`` of them, in order. Fields (S, ...).
             action: Executed actions, as the environment takes them. Shape (S,).
             expert_action: What the expert would have done. Shape (S,).
         """
@@ -173,7 +160,7 @@ class DQfD(DQN):
         return metrics
 
     def sample_indices(self, count: int) -> Tensor:
-        """Return where the transitions of ``count`` minibatches lie. Shape (count, B), int64."""
+        """Return the indices of ``count`` minibatches; ``demo_ratio`` of each are demonstrated."""
         size, ratio = self.config.batch_size, self.config.demo_ratio
         if not (ratio and self._replay.num_demos):
             return super().sample_indices(count)

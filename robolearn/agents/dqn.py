@@ -9,7 +9,7 @@ import math
 import time
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,14 +22,10 @@ from robolearn.buffers.rollout_buffer import Transition
 from robolearn.buffers.sum_tree import SumTree, importance_weights, stratified
 from robolearn.collect.cuda_graph import CudaGraph
 from robolearn.collect.device_collector import AnyCollector, DeviceCollector
-from robolearn.config import check_ranges
 from robolearn.errors import RobolearnError
 from robolearn.networks.flat_adam import FlatAdam
 from robolearn.networks.q_network import CategoricalReturn, Expectation, QuantileReturn, Returns
 from robolearn.spaces import flat_size, is_uint8
-from robolearn_envs.names import did_you_mean
-
-VALUE_DISTRIBUTIONS = ("none", "c51", "qr")
 
 _ROWS = 1024
 """Most transitions in one call of the target network: more fall out of the CPU's cache."""
@@ -85,29 +81,14 @@ class DQNConfig(DeepQConfig):
     network. They are counted by the gradient steps that go with them."""
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse values that do not go together."""
         super().__post_init__()
-        counts = (
-            "n_step",
-            "batch_size",
-            "buffer_size",
-            "train_freq",
-            "gradient_steps",
-            "target_update_interval",
-        )
-        ranges: dict[str, tuple[float, float]] = {name: (1, math.inf) for name in counts}
-        ranges |= {name: (0, math.inf) for name in ("learning_starts", "adam_eps")}
-        check_ranges(self, {**ranges, "per_alpha": (0, 1), "per_beta_start": (0, 1)})
         least = self.num_envs * max(self.n_step + 1, self.train_freq)
         if self.buffer_size < least:
             raise RobolearnError(
                 f"buffer_size must be at least num_envs * max(n_step + 1, train_freq) = "
                 f"{self.num_envs} * {max(self.n_step + 1, self.train_freq)} = {least}, got "
                 f"{self.buffer_size}. Raise buffer_size."
-            )
-        if self.value_distribution not in VALUE_DISTRIBUTIONS:
-            raise RobolearnError(
-                did_you_mean("value_distribution", self.value_distribution, VALUE_DISTRIBUTIONS)
             )
         if (self.v_min is None) != (self.v_max is None):
             raise RobolearnError(
@@ -135,26 +116,16 @@ RAINBOW: dict[str, Any] = {
 
 
 def rainbow(**overrides: Any) -> DQNConfig:
-    """Return Rainbow's hyper-parameters.
-
-    Args:
-        **overrides: Fields of :class:`DQNConfig`, such as ``noisy_nets=False``.
-    """
+    """Return Rainbow's hyper-parameters, but for ``overrides`` such as ``noisy_nets=False``."""
     return DQNConfig(**{**RAINBOW, **overrides})
 
 
 def td_target(head: Returns, batch: ReplayBatch, next_output: Tensor, next_q: Tensor) -> Tensor:
-    """Return R + discount * Z(s', a*), where a* is the best action by ``next_q``.
+    """Return R + discount * Z(s', a*), shape (..., width), a* being the best action by ``next_q``.
 
-    Args:
-        head: What the network predicts of a return.
-        batch: Fields (...).
-        next_output: Of the target network for s'. Shape (..., A, width).
-        next_q: Q of s' by the target network (Mnih et al., 2015), or by the online network (double
-            Q-learning; van Hasselt et al., 2016). Shape (..., A).
-
-    Returns:
-        Shape (..., width).
+    ``next_output`` is that of the target network for s', shape (..., A, width). ``next_q``, shape
+    (..., A), is by the target network (Mnih et al., 2015), or by the online network (double
+    Q-learning; van Hasselt et al., 2016).
     """
     best = gather_actions(next_output, next_q.argmax(dim=-1))
     return head.target(batch.reward, batch.discount, best)
@@ -163,11 +134,8 @@ def td_target(head: Returns, batch: ReplayBatch, next_output: Tensor, next_q: Te
 def td_loss(head: Returns, output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Return the weighted mean error: Huber, cross-entropy (C51) or quantile Huber (QR). Shape ().
 
-    Args:
-        head: What the network predicts of a return.
-        output: Of the online network for the actions taken. Shape (B, width).
-        target: Shape (B, width).
-        weight: Of each transition; those of weight 0 are not counted in the mean. Shape (B,).
+    ``output`` is that of the online network for the actions taken, and ``target`` of the same
+    shape, (B, width). A transition with ``weight`` 0, shape (B,), is left out of the mean.
     """
     return (head.error(output, target) * weight).sum() / (weight > 0).sum().clamp_min(1)
 
@@ -180,6 +148,8 @@ class DQN(DeepQAgent[DQNConfig]):
 
     name = "dqn"
     Config = DQNConfig
+    graph_blocker: ClassVar[str | None] = None
+    """Why gradient steps cannot be captured as CUDA graphs; None where they can."""
 
     def _build(self, weights: torch.Generator) -> None:
         config = self.config
@@ -190,13 +160,10 @@ class DQN(DeepQAgent[DQNConfig]):
         self.optimizer = FlatAdam(
             self.online, eps=config.adam_eps, deferred=self._defer_finite_checks
         )
-        self._run_batches, self._run_collect = self._train_on_indices, self._collect
-        if self._use_cuda_graphs(self._graph_blocker()):
-            self._run_batches = CudaGraph(
-                self._train_on_indices, capture=True, generators=[self._rng]
-            )
-            if self.envs.on_device:
-                self._run_collect = CudaGraph(self._collect, capture=True, generators=[self._rng])
+        self._run_batches = self._captured(self._train_on_indices, self.graph_blocker)
+        self._run_collect = self._collect
+        if self.envs.on_device:
+            self._run_collect = self._captured(self._collect, self.graph_blocker)
         shape = max(_ROWS // config.batch_size, 1), config.batch_size
         self._indices = torch.zeros(shape, dtype=torch.int64, device=self.device)
         self._is_weights = torch.zeros(shape, device=self.device)
@@ -219,10 +186,6 @@ class DQN(DeepQAgent[DQNConfig]):
         """Return how many demonstrated steps the replay buffer holds."""
         return 0
 
-    def _graph_blocker(self) -> str | None:
-        """Return why gradient steps cannot be captured as CUDA graphs, None where they can."""
-        return None
-
     def _returns(self) -> Returns:
         config = self.config
         if config.value_distribution == "c51":
@@ -238,11 +201,7 @@ class DQN(DeepQAgent[DQNConfig]):
         )
 
     def _return_range(self) -> tuple[float, float]:
-        """Return the least and greatest discounted return known of the environment.
-
-        Raises:
-            RobolearnError: They are not known.
-        """
+        """Return the least and greatest discounted return, or raise where they are not known."""
         gamma = self.config.gamma
         known = return_range(self.envs.id, gamma)
         if known is None:
@@ -277,12 +236,7 @@ class DQN(DeepQAgent[DQNConfig]):
         return metrics
 
     def _store(self, steps: Transition, actions: Tensor) -> None:
-        """Store steps, with the largest priority there is.
-
-        Args:
-            steps: Fields (T, N, ...).
-            actions: Shape (T, N), int64.
-        """
+        """Store steps, fields (T, N, ...), and actions, (T, N), with the largest priority."""
         slots = self._replay.num_final_slots
         index, valid = self._replay.add(steps, actions)
         if self._replay.num_final_slots > slots and isinstance(self._run_batches, CudaGraph):
@@ -293,12 +247,7 @@ class DQN(DeepQAgent[DQNConfig]):
         self.online.encoder.update_normalization(obs)
 
     def _update(self, progress: float, learning_rate: float) -> dict[str, float]:
-        """Take ``config.gradient_steps`` gradient steps (Mnih et al., 2015, algorithm 1).
-
-        Args:
-            progress: Part of training that is over, in [0, 1].
-            learning_rate: Of the optimizer.
-        """
+        """Take ``config.gradient_steps`` gradient steps (Mnih et al., 2015, algorithm 1)."""
         config, replay = self.config, self._replay
         self.optimizer.set_rate(learning_rate)
         beta = config.per_beta_start + (1.0 - config.per_beta_start) * progress
@@ -369,12 +318,7 @@ class DQN(DeepQAgent[DQNConfig]):
 
     @torch.no_grad()
     def _batch_target(self, batch: ReplayBatch, next_output: Tensor) -> Tensor:
-        """Return the targets of a minibatch. Shape (B, width).
-
-        Args:
-            batch: Fields (B, ...).
-            next_output: Of the target network. Shape (B, A, width).
-        """
+        """Return TD targets, (B, width), by the target network's ``next_output``, (B, A, width)."""
         head = self.online.returns
         if self.config.double_q:
             noise = self.online.draw_noise(1, generator=self._rng)
@@ -384,22 +328,17 @@ class DQN(DeepQAgent[DQNConfig]):
         return td_target(head, batch, next_output, next_q)
 
     def extra_loss(self, output: Tensor, batch: ReplayBatch, index: Tensor) -> Tensor | float:
-        """Return what is added to the TD loss: nothing. :class:`~robolearn.agents.dqfd.DQfD` does.
+        """Return what is added to the TD loss: 0, but not in :class:`~robolearn.agents.dqfd.DQfD`.
 
         Args:
             output: Of the online network. Shape (B, A, width).
             batch: Fields (B, ...).
-            index: Where the transitions lie. Shape (B,).
+            index: Of the transitions. Shape (B,).
         """
         return 0.0
 
     def priorities(self, td_errors: Tensor, indices: Tensor) -> Tensor:
-        """Return the priorities of transitions (Schaul et al., 2016, eq. 1). Shape (count, B).
-
-        Args:
-            td_errors: Absolute. Shape (count, B), float64.
-            indices: Where the transitions lie. Shape (count, B).
-        """
+        """Return priorities of absolute TD errors (Schaul et al., 2016, eq. 1). (count, B)."""
         return (td_errors + 1e-6) ** self.config.per_alpha
 
     def parts(self) -> Parts:

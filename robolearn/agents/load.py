@@ -20,7 +20,7 @@ def load_agent(
 ) -> Any:
     """Return the agent of a run (its best checkpoint, else its last) or of a saved folder.
 
-    To act it needs nothing but the folder: its spaces are saved in it, and no environment is made.
+    No environment is made: spaces are saved in the folder.
 
     Args:
         path: The folder.
@@ -39,16 +39,7 @@ def load_agent(
 def load_run(
     run: RunFolder, *, device: str = "auto", compile: str = "auto"
 ) -> tuple[Any, dict[str, Any], bool, Path]:
-    """Return a run's agent where its training stopped, to go on from there.
-
-    Args:
-        run: The run.
-        device: 'auto', 'cpu' or 'cuda'.
-        compile: See :class:`~robolearn.agents.base.BaseAgent`.
-
-    Returns:
-        The agent, the session, whether it goes on exactly there, and the checkpoint: the newest one
-        that is not damaged.
+    """Return what ``load_learning`` does of a run's newest undamaged checkpoint, and its path.
 
     Raises:
         RobolearnError: None that training can go on from.

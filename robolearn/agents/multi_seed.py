@@ -1,4 +1,4 @@
-"""Many PPO agents at once: their networks are stacked, and computed and learned together."""
+"""PPO with many seeds at once: networks are stacked and trained together."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, stack_module_state, vmap
 
 from robolearn.accelerate import threads
 from robolearn.agents.on_policy import collect
@@ -36,12 +36,12 @@ _ALONE = ("gru_hidden_size", "bc_kl_coef", "critic_warmup_fraction")
 
 
 class MultiSeedPPO:
-    """S agents of :class:`PPO` that differ in their seed alone, each as if it learned by itself.
+    """S agents of :class:`PPO` that differ only in their seed, each as if trained by itself.
 
-    Every agent has its own weights, normalizers, moments of Adam, random streams and environments,
-    with the very numbers it has alone, but for the rounding of matrix products. What is stacked has
-    S as its first dimension, and one launch on the device serves all. A number that is not finite
-    in one agent stops them all.
+    Every agent has its own weights, normalizers, moments of Adam, random generators and
+    environments. Numbers differ from those of an agent alone only by the rounding of matrix
+    products. Stacked tensors have S as their first dimension. A number that is not finite in one
+    agent stops them all.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class MultiSeedPPO:
             compile: 'graph', 'fuse', 'off' or 'auto', as for each agent alone.
 
         Raises:
-            RobolearnError: Seeds that are not different ones, an environment that is not on the
-                device, or hyper-parameters that cannot be stacked.
+            RobolearnError: Seeds that are equal, an environment on the host, or hyper-parameters
+                that cannot be stacked.
         """
         self.seeds = _checked(seeds, env)
         envs = TrainingEnvs.of(env, None, {})
@@ -83,16 +83,20 @@ class MultiSeedPPO:
         firsts = np.array([first_seed(seed, size) for seed in self.seeds])
         keys = np.add.outer(firsts, np.arange(size)).ravel()
         self.collector = DeviceCollector(
-            made, keys, stagger=made.task.max_steps, on_nan=env.on_nan, num_seeds=count
+            made,
+            keys,
+            stagger=made.task.max_episode_steps,
+            on_divergence=env.on_divergence,
+            num_seeds=count,
         )
         """Of all their environments: those of the first agent, then of the second, ..."""
         self._generators = [agent.parts().generators["train"] for agent in self._agents]
-        self._lent = _Lent(deepcopy(first.net).requires_grad_(False))
-        learned, kept = _stacked([agent.net for agent in self._agents])
-        self.optimizer = FlatAdam(
-            nn.ParameterList(learned.values()), eps=1e-5, deferred=True, stacked=self._names
-        )
-        self._numbers: dict[str, Tensor] = {**learned, **kept}
+        self._applied = _Applied(deepcopy(first.net).requires_grad_(False))
+        learned, buffers = stack_module_state([_Applied(agent.net) for agent in self._agents])
+        parameters = nn.ParameterList(learned.values())
+        self.optimizer = FlatAdam(parameters, eps=1e-5, deferred=True, stacked=self._names)
+        self._state: dict[str, Tensor] = buffers | dict(zip(learned, parameters, strict=True))
+        """Parameters and buffers of all networks, by name. Shapes (S, ...)."""
         self._buffer = RolloutBuffer(count * size, first.net.width, self.device)
         captures, self.how = resolve_cuda_graphs(compile, self.device, None)
         self._graphed = CudaGraph(self._iteration, capture=captures, generators=self._generators)
@@ -104,15 +108,14 @@ class MultiSeedPPO:
     def agents(self) -> Sequence[PPO]:
         """The agents as they are now, in the order of the seeds.
 
-        Each can be asked for actions, saved and, in environments of its own that begin anew, go on
-        learning alone; the others do not notice.
+        Each can act, be saved, and go on learning alone, in environments of its own.
         """
         if self._ahead:
             self._hand_back()
         return tuple(self._agents)
 
     def iterate(self, steps: int) -> Iterator[list[TrainingUpdate]]:
-        """Learn from ``steps`` more environment steps each; yield reports of all, update by update.
+        """Learn from ``steps`` more environment steps each; yield all reports of each update.
 
         Rollouts are whole: the last one may go past ``steps``.
 
@@ -154,9 +157,7 @@ class MultiSeedPPO:
     def _iteration(self, n_steps: int, counted: bool) -> dict[str, Tensor]:
         """Collect and learn without waiting for the device; return metrics of shape (S,).
 
-        Args:
-            n_steps: Of each environment.
-            counted: Observations were counted before; see :class:`OnPolicyAgent`.
+        It does what ``OnPolicyAgent._iteration`` and ``PPO._update`` do, for all agents.
         """
         with torch.no_grad():
             together = collect(self._act, self._draw_noise, self.collector, self._buffer, n_steps)
@@ -165,7 +166,7 @@ class MultiSeedPPO:
             spoiled |= ~rollout.reward.isfinite().all(dim=2).all(dim=0)
             self.optimizer.forbid(spoiled)
             if not counted:
-                self._count_observations(rollout)
+                self._update_normalization(rollout)
                 latent = self._encode(rollout)
                 rollout = rollout._replace(latent=latent.transpose(0, 1))
             prepare = partial(prepare_batch, config=self.config, stopped=self.optimizer.stopped)
@@ -179,23 +180,23 @@ class MultiSeedPPO:
             kept = PPOBatch(*(field.flatten(1, 2) for field in batch))
             metrics = self._each(change, latent, kept, losses, dims=(0, 0, 1))
             if counted:
-                self._count_observations(rollout)
+                self._update_normalization(rollout)
         return metrics | {"train/grad_norm": self.optimizer.grad_norm.clone()}
 
-    def _count_observations(self, rollout: Rollout) -> None:
-        count = partial(_count_observations, stopped=self.optimizer.stopped)
-        self._each(count, rollout.obs, dims=(1,))
+    def _update_normalization(self, rollout: Rollout) -> None:
+        def update(net: ActorCritic, obs: Tensor) -> Tensor:
+            net.encoder.update_normalization(obs, self.optimizer.stopped)
+            return net.encoder.observations.count  # as vmap returns tensors
+
+        self._each(update, rollout.obs, dims=(1,))
 
     def _encode(self, rollout: Rollout) -> Tensor:
-        """Return what each agent's networks read of a rollout. Shape (S, T, N, W)."""
+        """Return the latents of a rollout. Shape (S, T, N, W)."""
         seen = (rollout.obs, rollout.initial_latent, rollout.episode_start)
         return self._each(ActorCritic.encode, *seen, dims=(1, 0, 1))
 
     def _epochs(self, batch: PPOBatch) -> Tensor:
-        """Take the gradient steps of an update.
-
-        Args:
-            batch: Of all agents. Fields (S, T, N, ...).
+        """Take the gradient steps of an update on a batch with fields (S, T, N, ...).
 
         Returns:
             Losses of the last epoch's M minibatches. Shape (M, S, 3).
@@ -204,7 +205,10 @@ class MultiSeedPPO:
         size = config.rollout_size
         flat = PPOBatch(*(field.flatten(0, 2) for field in batch))
         firsts = size * torch.arange(len(self.seeds), device=self.device)[:, None]
-        loss_of = partial(_loss, config=config)
+
+        def loss_of(net: ActorCritic, batch: PPOBatch) -> tuple[Tensor, Tensor]:
+            return ppo_loss(net, config, batch.obs, batch)  # whose latents are prepared
+
         for _ in range(config.n_epochs):
             drawn = [torch.randperm(size, generator=g, device=g.device) for g in self._generators]
             losses = []
@@ -216,7 +220,7 @@ class MultiSeedPPO:
         return torch.stack(losses)
 
     def _draw_noise(self, n_steps: int, num_envs: int) -> Tensor:
-        """Return what each agent's actions are sampled with, by its own generator."""
+        """Return noise to sample actions with, of each agent by its own generator."""
         noise = [
             agent.net.head.draw_noise(n_steps, num_envs // len(self.seeds), generator=generator)
             for agent, generator in zip(self._agents, self._generators, strict=True)
@@ -230,25 +234,25 @@ class MultiSeedPPO:
         return latent.flatten(0, 1), action.flatten(0, 1), executed.flatten(0, 1)
 
     def _each(self, function: Callable[..., Any], *arguments: Any, dims: tuple[int, ...]) -> Any:
-        """Call a function of each agent's network, and return what comes of it, stacked.
+        """Return the stacked results of a function called for each agent.
 
         Args:
             function: Takes a network, and what belongs to its agent.
             *arguments: Of all agents: tensors, or tuples of them.
-            dims: The dimension of each argument that tells the agents apart.
+            dims: The dimension of each argument that is that of the agents.
         """
 
-        def call(numbers: dict[str, Tensor], *own: Any) -> Any:
-            return functional_call(self._lent, numbers, (function, *own))
+        def call(state: dict[str, Tensor], *own: Any) -> Any:
+            return functional_call(self._applied, state, (function, *own))
 
-        return vmap(call, in_dims=(0, *dims))(self._numbers, *arguments)
+        return vmap(call, in_dims=(0, *dims))(self._state, *arguments)
 
     @torch.no_grad()
     def _hand_back(self) -> None:
-        """Let the agents know what they have learned."""
+        """Copy networks and optimizer states to the agents."""
         for i, agent in enumerate(self._agents):
             names = agent.net.state_dict().keys()
-            agent.net.load_state_dict({name: self._numbers[f"net.{name}"][i] for name in names})
+            agent.net.load_state_dict({name: self._state[f"net.{name}"][i] for name in names})
             optimizer = agent.parts().optimizer
             assert optimizer is not None
             moments = self.optimizer.moments.items()
@@ -265,20 +269,19 @@ class MultiSeedPPO:
             agent.close()
 
 
-class _Lent(nn.Module):
-    """Lends a network to functions, while ``functional_call`` puts other numbers into it."""
+class _Applied(nn.Module):
+    """Applies functions to a network, whose state ``functional_call`` may replace."""
 
     def __init__(self, net: ActorCritic) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what the function makes of the network and the arguments."""
         return function(self.net, *arguments)
 
 
 _SEED_DIMS: Any = Rollout(1, 1, 1, 1, 1, 1, 1, None, 1, 0)  # type: ignore[arg-type]
-"""The dimensions of a rollout's fields that tell S agents apart."""
+"""The dimensions of a rollout's fields that are those of S agents."""
 
 
 def _by_seed(together: Rollout, count: int) -> Rollout:
@@ -291,35 +294,8 @@ def _by_seed(together: Rollout, count: int) -> Rollout:
     return together._replace(**own)
 
 
-def _loss(net: ActorCritic, batch: PPOBatch, *, config: PPOConfig) -> tuple[Tensor, Tensor]:
-    """Return what ``ppo_loss`` does; what is prepared are the latents, without images."""
-    return ppo_loss(net, config, batch.obs, batch)
-
-
-def _count_observations(net: ActorCritic, obs: Tensor, *, stopped: Tensor | None) -> Tensor:
-    """Count observations, shape (T, N, D), in the normalizer; return how many it has counted."""
-    net.encoder.update_normalization(obs, stopped)
-    return net.encoder.observations.count
-
-
-def _stacked(nets: Sequence[ActorCritic]) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
-    """Return the parameters and the other numbers of networks, by name. Shapes (S, ...)."""
-    learned, kept = {}, {}
-    for name, parameter in nets[0].named_parameters():
-        rows = torch.stack([net.get_parameter(name).detach() for net in nets])
-        learned[f"net.{name}"] = nn.Parameter(rows)
-        assert parameter.requires_grad
-    for name, _ in nets[0].named_buffers():
-        kept[f"net.{name}"] = torch.stack([net.get_buffer(name) for net in nets])
-    return learned, kept
-
-
 def _checked(seeds: Sequence[int], env: EnvConfig) -> tuple[int, ...]:
-    """Return the seeds.
-
-    Raises:
-        RobolearnError: None, one twice, or one out of range; or an engine on the host.
-    """
+    """Return the seeds; refuse none, one twice, one out of range, and an engine on the host."""
     if not env.on_device:
         there = " or ".join(DEVICE_ENGINES)
         raise RobolearnError(
@@ -337,11 +313,7 @@ def _checked(seeds: Sequence[int], env: EnvConfig) -> tuple[int, ...]:
 
 
 def _require_stackable(agent: PPO) -> None:
-    """Refuse what agents cannot do together.
-
-    Raises:
-        RobolearnError: It is asked for.
-    """
+    """Refuse hyper-parameters with which agents cannot be stacked."""
     config = agent.config
     asked = [f"{name}={getattr(config, name)}" for name in _ALONE if getattr(config, name)]
     if config.lr_schedule == "adaptive":

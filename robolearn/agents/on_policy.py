@@ -1,6 +1,5 @@
 """What PPO, A2C and REINFORCE share: networks, collecting rollouts, acting."""
 
-import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,40 +11,30 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from robolearn.agents.base import BaseAgent
+from robolearn.agents.base import BaseAgent, NetworkConfig
 from robolearn.agents.saving import Parts
 from robolearn.buffers.rollout_buffer import Rollout, RolloutBuffer
 from robolearn.collect.collector import Collector
 from robolearn.collect.cuda_graph import CudaGraph
-from robolearn.collect.device_collector import AnyCollector, DeviceCollector
-from robolearn.config import check_ranges
+from robolearn.collect.device_collector import AnyCollector
 from robolearn.errors import RobolearnError
 from robolearn.networks.actor_critic import (
-    STD_RANGE,
     ActorCritic,
     CategoricalDistribution,
     distribution,
 )
-from robolearn.networks.encoders import ACTIVATIONS, ObservationEncoder
 from robolearn.networks.flat_adam import FlatAdam
 from robolearn.spaces import flatten_any
-from robolearn_envs.names import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnPolicyConfig:
+class OnPolicyConfig(NetworkConfig):
     """Hyper-parameters of all policy gradients. A step always means one environment step."""
-
-    lr_schedules: ClassVar[tuple[str, ...]] = ("linear", "constant")
 
     num_envs: int = 32
     """Environments stepped together."""
     n_steps: int = 64
     """Steps of each environment between two updates."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate, at the start where a schedule changes it."""
     lr_schedule: str = "linear"
     """Let the learning rate fall linearly to 0 (linear), or stay (constant)."""
     ent_coef: float = 0.0
@@ -53,22 +42,13 @@ class OnPolicyConfig:
     vf_coef: float = 0.5
     """Coefficient of the value loss."""
     max_grad_norm: float = 0.5
-    """Longer gradients are shortened to this; of policy and critic together."""
+    """Largest gradient norm, of policy and critic together; longer ones are clipped."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers, of policy and critic each."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Of the hidden layers."""
-    log_scale_obs: bool = False
-    """Take the logarithm of observations that cannot be negative, such as ranges."""
-    first_layer_gain: float = 1.0
-    """Scale of the first layers' weights at the start: larger ones tell nearby states apart, as a
-    policy that switches between extremes must."""
     gru_hidden_size: int = 0
     """Width of a GRU between observations and policy; 0 for none."""
-    cnn_features_dim: int = 128
-    """Width an image is encoded to."""
-    num_threads: int = 1
-    """CPU threads of the networks; more pay only with images, on cores nobody else wants."""
     init_std: float = 1.0
     """Standard deviation of continuous actions at the start, where the action range is [-1, 1];
     between 0.0068 and 7.38, as later."""
@@ -76,31 +56,10 @@ class OnPolicyConfig:
     """Let the standard deviation of continuous actions depend on the observation."""
     squash_output: bool = False
     """Squash continuous actions into their bounds by tanh, instead of clipping them."""
-    normalize_obs: bool = True
-    """Normalize observations by their running mean and variance."""
     normalize_value: bool = True
     """Normalize value targets by the running mean and variance of returns."""
     normalize_advantage: bool = True
     """Shift and scale the advantages of a rollout to mean 0 and standard deviation 1."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
-        counts = ("num_envs", "n_steps", "hidden_sizes", "cnn_features_dim", "num_threads")
-        amounts = ("ent_coef", "learning_rate", "vf_coef", "max_grad_norm", "gru_hidden_size")
-        if self.activation not in ACTIVATIONS:
-            raise RobolearnError(did_you_mean("activation", self.activation, ACTIVATIONS))
-        if self.lr_schedule not in self.lr_schedules:
-            raise RobolearnError(did_you_mean("lr_schedule", self.lr_schedule, self.lr_schedules))
-        check_ranges(
-            self,
-            {
-                **{name: (1, math.inf) for name in counts},
-                **{name: (0, math.inf) for name in amounts},
-                "gamma": (0, 1),
-                "init_std": STD_RANGE,
-                "first_layer_gain": (1e-6, math.inf),
-            },
-        )
 
     @property
     def rollout_size(self) -> int:
@@ -124,9 +83,7 @@ class OnPolicyAgent(BaseAgent[P]):
         self._buffer = RolloutBuffer(config.num_envs, self.net.width, self.device)
         self.optimizer = FlatAdam(self.net, eps=1e-5, deferred=self._defer_finite_checks)
         self.num_threads = config.num_threads
-        self._run_iteration = self._iteration
-        if self._use_cuda_graphs(self._graph_blocker()):
-            self._run_iteration = CudaGraph(self._iteration, capture=True, generators=(self._rng,))
+        self._run_iteration = self._captured(self._iteration, self._graph_blocker())
         self._counted = False  # whether observations are known to have been counted
         self._updates_obs_norm = True
 
@@ -138,14 +95,7 @@ class OnPolicyAgent(BaseAgent[P]):
             raise RobolearnError(
                 f"squash_output needs bounded actions, got {self._actions}. Leave it out."
             )
-        encoder = ObservationEncoder(
-            self.envs.observation_space,
-            features=config.cnn_features_dim,
-            log_scale_obs=config.log_scale_obs,
-            normalize=config.normalize_obs,
-            custom=self.encoder,
-            generator=weights,
-        )
+        encoder = config.encoder(self.envs.observation_space, self.encoder, weights)
         head = distribution(
             self._actions,
             init_std=config.init_std,
@@ -177,8 +127,6 @@ class OnPolicyAgent(BaseAgent[P]):
     def _update(self, rollout: Rollout) -> dict[str, Tensor]:
         """Take gradient steps on a rollout and return metrics of them, each of shape ()."""
 
-    # Collecting and updating.
-
     def training_iteration(
         self, collector: AnyCollector, progress_remaining: float
     ) -> dict[str, float]:
@@ -196,10 +144,8 @@ class OnPolicyAgent(BaseAgent[P]):
         # Here, and nowhere before, the device is waited for.
         numbers = torch.stack(list(metrics.values())).tolist() if metrics else []
         read = dict(zip(metrics, numbers, strict=True)) | {"train/learning_rate": rate}
-        if isinstance(collector, DeviceCollector):
-            read |= self._episode_metrics(collector, self.optimizer)
         if self.optimizer.stopped is not None:
-            self.optimizer.check()
+            read |= self._finish_deferred(collector, self.optimizer)
         self._counted = counted or (bool(metrics) and self._updates_obs_norm)
         return read
 
@@ -209,9 +155,9 @@ class OnPolicyAgent(BaseAgent[P]):
         Args:
             collector: Of the training environments.
             n_steps: Of each environment.
-            counted: Observations were counted in the normalizer before. If not, those of the
-                rollout are counted before the update, which then sees them normalized. Later ones
-                are counted after it, since the policy acted by the moments from before.
+            counted: The observation normalizer has seen data. If not, it is updated with this
+                rollout before the gradient steps, so that they see normalized observations. Later
+                ones update it afterwards, since the policy acted by the moments from before.
         """
         net, encoder = self.net, self.net.encoder
         rollout = collect(
@@ -240,8 +186,6 @@ class OnPolicyAgent(BaseAgent[P]):
         self.seconds["update"] += time.perf_counter() - began
         return metrics
 
-    # Acting.
-
     def _act(
         self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool
     ) -> tuple[Tensor, Any]:
@@ -254,33 +198,25 @@ class OnPolicyAgent(BaseAgent[P]):
         return head.executed(head.sample(output, noise)), state
 
     def value(self, observation: Any, state: Any = None) -> np.ndarray:
-        """Return V of N observations, in units of reward. Shape (N,).
-
-        Args:
-            observation: Of the observation space, or N of them stacked.
-            state: The memory before them, as ``predict`` returned it; None for none.
-        """
-        flat, _ = flatten_any(self.envs.observation_space, observation)
+        """Return V of N observations, in units of reward, shape (N,); arguments as ``predict``."""
         with torch.inference_mode():
-            latent = self._encode_obs(torch.from_numpy(flat).to(self.device), state, None)
-            return self.net.value(latent).cpu().numpy()
+            return self.net.value(self._encode_any(observation, state)).cpu().numpy()
 
     def action_probabilities(self, observation: Any, state: Any = None) -> np.ndarray | None:
-        """Return how likely each discrete action is, shape (N, A); None of continuous ones.
-
-        Args:
-            observation: Of the observation space, or N of them stacked.
-            state: The memory before them, as ``predict`` returned it; None for none.
-        """
+        """Return probabilities of discrete actions, shape (N, A), else None; see ``predict``."""
         if not isinstance(self.net.head, CategoricalDistribution):
             return None
-        flat, _ = flatten_any(self.envs.observation_space, observation)
         with torch.inference_mode():
-            latent = self._encode_obs(torch.from_numpy(flat).to(self.device), state, None)
+            latent = self._encode_any(observation, state)
             return self.net.policy(latent).softmax(dim=-1).cpu().numpy()
 
+    def _encode_any(self, observation: Any, state: Any) -> Tensor:
+        """Return the latents of one observation or N. Shape (N, width)."""
+        flat, _ = flatten_any(self.envs.observation_space, observation)
+        return self._encode_obs(torch.from_numpy(flat).to(self.device), state, None)
+
     def _encode_obs(self, obs: Tensor, state: Any, episode_start: Any) -> Tensor:
-        """Return the latents of N observations, with a memory as callers of ``predict`` hold it."""
+        """Return the latents of flat observations; ``state`` and starts as ``predict`` has them."""
         if self.net.memory is None:
             return self.net.encoder(obs)
         shape = (len(obs), self.net.width)
@@ -299,7 +235,6 @@ class OnPolicyAgent(BaseAgent[P]):
             modules={"net": self.net},
             optimizer=self.optimizer,
             generators={"train": self._rng, "play": self._predict_rng},
-            counters=("steps",),
             keepers={"rollout": self._buffer},
         )
 
@@ -318,7 +253,7 @@ def collect(
 
     Args:
         act: :meth:`ActorCritic.act` of the network or networks that act.
-        draw_noise: Draws what T steps of N environments are sampled with.
+        draw_noise: Draws noise for T steps of N environments.
         collector: Of N environments.
         buffer: Of the same.
         n_steps: T; a rollout of full episodes may have fewer steps.
@@ -345,15 +280,7 @@ def collect(
 
 
 def next_values(net: ActorCritic, rollout: Rollout) -> Tensor:
-    """Return V of the state each step *reached*, never that of a reset observation.
-
-    Args:
-        net: Acted.
-        rollout: T steps of N environments.
-
-    Returns:
-        In units of reward. Shape (T, N).
-    """
+    """Return V of the state each step *reached*, before any reset, in reward. Shape (T, N)."""
     going_on = torch.zeros_like(rollout.done).flatten()
     latent = net.encode(rollout.next_obs.flatten(0, 1), rollout.latent.flatten(0, 1), going_on)
     return net.value(latent).view_as(rollout.reward)
@@ -362,9 +289,7 @@ def next_values(net: ActorCritic, rollout: Rollout) -> Tensor:
 def explained_variance(predicted: Tensor, returns: Tensor) -> Tensor:
     """Return 1 - Var(returns - predicted) / Var(returns), 0 for constant returns. Shape ().
 
-    Args:
-        predicted: Values before the update. Shape (B,).
-        returns: Their targets. Shape (B,).
+    ``predicted`` are the values before the update, ``returns`` their targets. Shapes (B,).
     """
     spread = returns.var(correction=0)
     left = (returns - predicted).var(correction=0)

@@ -1,10 +1,9 @@
 """Proximal policy optimization (Schulman et al., 2017).
 
-Read from top to bottom: hyper-parameters, advantages, losses, the update. Collecting rollouts is in
-``on_policy.py``, the networks are in ``robolearn.networks.actor_critic``.
+From top to bottom: hyper-parameters, advantages, losses, the update. Rollouts are collected in
+``on_policy.py``; the networks are in ``robolearn.networks.actor_critic``.
 """
 
-import math
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from robolearn.agents.base import linear_schedule
 from robolearn.agents.on_policy import (
     OnPolicyAgent,
     OnPolicyConfig,
@@ -20,15 +20,11 @@ from robolearn.agents.on_policy import (
     next_values,
 )
 from robolearn.agents.saving import Parts
-from robolearn.agents.schedules import linear_schedule
 from robolearn.buffers.rollout_buffer import Rollout, counted
 from robolearn.collect.device_collector import AnyCollector
-from robolearn.config import check_ranges
 from robolearn.errors import DivergedError, RobolearnError
 from robolearn.networks.actor_critic import ActorCritic, GaussianDistribution
-from robolearn.networks.adapters import ADAPTERS
 from robolearn.networks.flat_adam import REMEDY
-from robolearn_envs.names import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,35 +53,22 @@ class PPOConfig(OnPolicyConfig):
     """Part of the steps after the critic's warm-up over which ``bc_kl_coef`` falls to 0: 0 at once,
     None never."""
     critic_warmup_fraction: float = 0.0
-    """Fine-tuning: part of the steps at the start over which only the critic is trained. Policy and
-    observation normalizer stay as they are meanwhile."""
+    """Fine-tuning: part of the steps at the start over which only the critic is trained, not the
+    policy or the observation normalizer."""
     critic_warmup_lr: float = 1e-3
     """Learning rate of the critic's warm-up."""
     adapter: Literal["none", "lora", "bottleneck", "bitfit", "head"] = "none"
     """Fine-tuning: what of the policy is trained: all (none), changes of low rank (lora), a narrow
-    network after each hidden layer (bottleneck), biases (bitfit), or the last layer (head). The
-    critic, which is not deployed, is trained in any case."""
+    network after each hidden layer (bottleneck), biases (bitfit), or the last layer (head). All of
+    the critic is trained in any case."""
     adapter_rank: int = 4
     """Rank of an adapter's changes, or width of its narrow networks."""
     freeze_encoder: bool = False
     """Fine-tuning: do not train the encoders of images."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
+        """Refuse values that do not go together."""
         super().__post_init__()
-        counts = ("n_epochs", "batch_size", "adapter_rank")
-        amounts = ("clip_range", "clip_range_vf", "desired_kl", "bc_kl_coef", "critic_warmup_lr")
-        parts = ("gae_lambda", "bc_kl_anneal_fraction", "critic_warmup_fraction")
-        check_ranges(
-            self,
-            {
-                **{name: (1, math.inf) for name in counts},
-                **{name: (0, math.inf) for name in amounts},
-                **{name: (0, 1) for name in parts},
-            },
-        )
-        if self.adapter not in ADAPTERS:
-            raise RobolearnError(did_you_mean("adapter", self.adapter, ADAPTERS))
         if self.batch_size > self.rollout_size:
             raise RobolearnError(
                 f"batch_size must be at most num_envs * n_steps = {self.num_envs} * "
@@ -166,11 +149,11 @@ def prepare_batch(
     """Estimate advantages and returns, and normalize them. Fields (T, N, ...).
 
     Args:
-        net: Acted; its value normalizer counts the returns first.
+        net: Acted; its value normalizer is updated with the returns first.
         rollout: T steps of N environments.
         config: Hyper-parameters.
         ref_policy: The pretrained policy; None without one.
-        stopped: Nothing is counted where this is not 0. Shape ().
+        stopped: Where this is not 0 the normalizer stays as it is. Shape ().
     """
     value, valid = net.value(rollout.latent), rollout.valid
     advantage = gae(
@@ -204,16 +187,16 @@ def prepare_batch(
 def minibatches(
     net: ActorCritic, rollout: Rollout, batch: PPOBatch, size: int, rng: torch.Generator
 ) -> Iterator[tuple[Tensor, PPOBatch]]:
-    """Yield each step that counts once, in shuffled minibatches.
+    """Yield each valid step once, in shuffled minibatches of about ``size`` steps.
 
-    With a GRU a minibatch is the whole sequences of some environments, through which its state is
-    computed again from that of the rollout's start; else it is single steps.
+    With a GRU a minibatch is the whole sequences of some environments, one at least. The GRU's
+    states are computed again from that of the rollout's start.
 
     Args:
         net: Encodes the observations, with gradients.
         rollout: T steps of N environments.
         batch: All of it. Fields (T, N, ...).
-        size: Steps in a minibatch; with a GRU the nearest to it, of one environment at least.
+        size: Steps in a minibatch.
         rng: Shuffles.
 
     Yields:
@@ -244,10 +227,7 @@ def minibatches(
 def clipped_surrogate_loss(log_prob: Tensor, batch: PPOBatch, clip_range: float) -> Tensor:
     """The clipped surrogate objective, negated (Schulman et al., 2017, eq. 7).
 
-    Args:
-        log_prob: Log-probability of the batch's actions now. Shape (B,).
-        batch: Has their log-probability when they were sampled, and their advantages.
-        clip_range: The paper's epsilon.
+    ``log_prob`` is that of the batch's actions now, shape (B,); ``clip_range`` the paper's epsilon.
     """
     ratio = (log_prob - batch.old_log_prob).exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
@@ -255,13 +235,10 @@ def clipped_surrogate_loss(log_prob: Tensor, batch: PPOBatch, clip_range: float)
 
 
 def value_loss(value: Tensor, batch: PPOBatch, clip_range_vf: float | None) -> Tensor:
-    """Return the mean squared error of values, clipped if asked.
+    """Return the mean squared error of values, clipped as in OpenAI Baselines' ppo2 (2017).
 
-    Args:
-        value: Values now, normalized as the batch's returns. Shape (B,).
-        batch: Has the returns, and the values before the update.
-        clip_range_vf: Largest change of a value; None for any. Of a value further away the larger
-            error counts, of the value and of the end of its range (OpenAI Baselines' ppo2, 2017).
+    ``value`` is normalized as the batch's returns, shape (B,). If a value has changed by more than
+    ``clip_range_vf``, the larger error counts, of the value and of the end of that range.
     """
     loss = (value - batch.returns).square()
     if clip_range_vf is not None:
@@ -284,14 +261,14 @@ def ppo_loss(
     Args:
         net: Is trained.
         config: Hyper-parameters.
-        latent: What the networks read. Shape (B, width).
+        latent: Input of policy and critic. Shape (B, width).
         batch: The minibatch.
         ref_kl_coef: Coefficient of KL(pretrained policy || policy).
-        critic_only: Leave the policy, and what it reads, as they are.
+        critic_only: Train neither the policy nor the encoder.
 
     Returns:
-        The loss, shape (), and without gradients policy loss, value loss and entropy in nats, the
-        means over the minibatch, shape (3,).
+        The loss, shape (); and policy loss, value loss and entropy in nats, without gradients,
+        shape (3,).
     """
     output = net.policy(latent)
     log_prob = net.head.log_prob(output, batch.action)
@@ -316,12 +293,8 @@ def update_metrics(
 ) -> dict[str, Tensor]:
     """Return metrics of an update, each of shape ().
 
-    Args:
-        net: After the update.
-        latent: What its policy reads. Shape (B, width).
-        batch: All steps of the rollout that count.
-        losses: Of ``ppo_loss``, for each minibatch of the last epoch. Shape (M, 3).
-        clip_range: The paper's epsilon.
+    ``net`` is that after the update, ``latent`` its input, shape (B, width), for a ``batch`` of all
+    valid steps. ``losses`` are those of ``ppo_loss`` in the last epoch, shape (M, 3).
     """
     output = net.policy(latent)
     log_ratio = net.head.log_prob(output, batch.action) - batch.old_log_prob
@@ -342,14 +315,11 @@ def update_metrics(
 
 
 def adapt_learning_rate(rate: float, kl: float, target: float) -> float:
-    """Return a learning rate lowered where the policy changed too much, raised where too little.
+    """Return the next learning rate: lower where KL > 2 target, higher where KL < target / 2.
 
-    Args:
-        rate: The learning rate of an update.
-        kl: How much it changed the policy, in nats.
-        target: How much it was to; between half and twice of it the rate stays (Heess et al.,
-            2017, sec. 3; in the range of Rudin et al., 2021). It also stays at a KL of 0, as in
-            rsl_rl, and where it is beyond the range already.
+    Heess et al. (2017), sec. 3, in the range 1e-5 to 1e-2 of Rudin et al. (2021). The rate stays
+    at a KL of 0, as in rsl_rl, and where it is beyond the range already. ``kl`` and ``target`` are
+    in nats.
     """
     if kl > 2 * target:
         return min(rate, max(rate / 1.5, 1e-5))
@@ -407,11 +377,9 @@ class PPO(OnPolicyAgent[PPOConfig]):
                 losses.append(parts)
         with torch.no_grad():
             latent = net.encode(rollout.obs, rollout.initial_latent, rollout.episode_start)
+        latent = counted(latent, rollout.valid)
         kept = PPOBatch(*(counted(field, rollout.valid) for field in batch))
-        stacked = torch.stack(losses)
-        metrics = update_metrics(
-            net, counted(latent, rollout.valid), kept, stacked, config.clip_range
-        )
+        metrics = update_metrics(net, latent, kept, torch.stack(losses), config.clip_range)
         return metrics | {"train/grad_norm": self.optimizer.grad_norm.clone()}
 
     def training_iteration(
@@ -435,8 +403,6 @@ class PPO(OnPolicyAgent[PPOConfig]):
         self.adaptive_lr = adapt_learning_rate(self.adaptive_lr, kl, config.desired_kl)
         return metrics
 
-    # Fine-tuning of a pretrained policy.
-
     def _network(self, weights: torch.Generator) -> ActorCritic:
         config, net = self.config, super()._network(weights)
         net.adapt(config.adapter, config.adapter_rank, weights)
@@ -454,10 +420,7 @@ class PPO(OnPolicyAgent[PPOConfig]):
         return super()._graph_blocker()
 
     def set_reference_policy(self) -> None:
-        """Start fine-tuning from the present networks: ``bc_kl_coef`` keeps the policy near them.
-
-        Adam's moments are reset.
-        """
+        """Start fine-tuning the present networks: ``bc_kl_coef`` is about them, Adam is reset."""
         self._reset_optimizer()
         if self.ref_policy is not None:
             self.ref_policy.load_state_dict(self.net.state_dict())

@@ -1,6 +1,5 @@
 """PQN, parallelized Q-network (Gallici et al., 2025): no replay buffer, no target network."""
 
-import math
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,9 +10,7 @@ from torch import Tensor
 from robolearn.agents.deep_q import DeepQAgent, DeepQConfig, gather_actions
 from robolearn.agents.saving import Parts
 from robolearn.buffers.rollout_buffer import Transition, counted
-from robolearn.collect.cuda_graph import CudaGraph
-from robolearn.collect.device_collector import AnyCollector, DeviceCollector
-from robolearn.config import check_ranges
+from robolearn.collect.device_collector import AnyCollector
 from robolearn.errors import RobolearnError
 from robolearn.networks.flat_adam import FlatAdam
 from robolearn.networks.q_network import Expectation
@@ -35,10 +32,8 @@ class PQNConfig(DeepQConfig):
     """Steps in a minibatch, at most those of a rollout."""
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse values that do not go together."""
         super().__post_init__()
-        counts = ("n_steps", "n_epochs", "batch_size")
-        check_ranges(self, {**{name: (1, math.inf) for name in counts}, "q_lambda": (0, 1)})
         largest = self.num_envs * self.n_steps
         if self.batch_size > largest:
             raise RobolearnError(
@@ -59,16 +54,9 @@ class PQNBatch(NamedTuple):
 
 
 def q_loss(q: Tensor, batch: PQNBatch) -> Tensor:
-    """Return half the mean squared error of Q (Gallici et al., 2025, algorithm 1).
-
-    Args:
-        q: Of all actions. Shape (B, A).
-        batch: The actions taken and their targets.
-    """
-    return (
-        0.5
-        * (gather_actions(q[..., None], batch.action).squeeze(-1) - batch.target).square().mean()
-    )
+    """Return half the mean squared error of Q, shape (B, A) (Gallici et al., 2025, algorithm 1)."""
+    error = gather_actions(q[..., None], batch.action).squeeze(-1) - batch.target
+    return 0.5 * error.square().mean()
 
 
 def lambda_returns(
@@ -81,27 +69,20 @@ def lambda_returns(
     lam: float,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Return the targets of Q(lambda), as in PQN (Gallici et al., 2025).
+    """Return the targets of Q(lambda) (Gallici et al., 2025), in units of reward. Shape (T, N).
 
     G_t = r_t + gamma * ((1 - lam) * V_t + lam * G_{t+1}), with V_t the value of the state that step
     t reached. V_t takes the place of G_{t+1} at a time limit and at the last step.
 
-    With ``lam`` 1 this is the Monte Carlo return: the discounted rewards to the end of the episode
-    and, where it was truncated, the discounted value of the state reached.
-
     Args:
         reward: Reward for leaving step t. Shape (T, N).
-        next_value: V, or the largest Q, of the state *reached* by step t, before any reset.
-            Shape (T, N).
+        next_value: V_t, here the largest Q of the state *reached*, before any reset. Shape (T, N).
         terminated: Step t entered an absorbing state, whose value is 0. Shape (T, N), bool.
         done: Step t ended the episode for any reason, time limits included. Shape (T, N), bool.
         gamma: Discount per step, in [0, 1].
         lam: 0 is one-step TD, 1 is Monte Carlo.
         valid: False where step t is left out: the step before it is bootstrapped by ``next_value``,
             as at a time limit. None where all steps count. Shape (T, N), bool.
-
-    Returns:
-        Returns, in units of reward. Shape (T, N).
     """
     cut = done if valid is None else torch.cat([done[:-1] | ~valid[1:], done[-1:]])
     discount = torch.full_like(reward, gamma) * ~terminated
@@ -130,11 +111,8 @@ class PQN(DeepQAgent[PQNConfig]):
         self.online = self._network(Expectation(), weights, dueling=False, noisy=False)
         self.optimizer = FlatAdam(self.online, rectified=True, deferred=self._defer_finite_checks)
         self._counted = False  # whether observations are known to have been counted
-        here = self.envs.on_device
-        blocker = None if here else "the environments are not on the device"
-        self._run_iteration = self._iteration
-        if self._use_cuda_graphs(blocker):
-            self._run_iteration = CudaGraph(self._iteration, capture=True, generators=[self._rng])
+        blocker = None if self.envs.on_device else "the environments are not on the device"
+        self._run_iteration = self._captured(self._iteration, blocker)
 
     def training_iteration(
         self, collector: AnyCollector, progress_remaining: float
@@ -150,21 +128,16 @@ class PQN(DeepQAgent[PQNConfig]):
         self.steps += config.n_steps * config.num_envs
         # Here, and nowhere before, the device is waited for.
         read = {name: metric.item() for name, metric in metrics.items()}
-        if isinstance(collector, DeviceCollector):
-            read |= self._episode_metrics(collector, self.optimizer)
         if self.optimizer.stopped is not None:
-            self.optimizer.check()
+            read |= self._finish_deferred(collector, self.optimizer)
         self._counted = counted or bool(metrics)
         return read | {"rollout/exploration_rate": epsilon, "train/learning_rate": rate}
 
     def _iteration(self, collector: AnyCollector, n_steps: int, counted: bool) -> dict[str, Tensor]:
         """Collect a rollout and learn from it (Gallici et al., 2025, algorithm 1).
 
-        Args:
-            collector: Of the training environments.
-            n_steps: Of each environment.
-            counted: Observations were counted in the normalizer before. If not, those of the
-                rollout are counted before the update, which then sees them normalized.
+        ``counted`` says that the observation normalizer has seen data. If not, it is updated with
+        this rollout before the gradient steps, so that they see normalized observations.
         """
         config, encoder = self.config, self.online.encoder
         steps, actions = self._collect(collector, n_steps)
@@ -191,12 +164,7 @@ class PQN(DeepQAgent[PQNConfig]):
 
     @torch.no_grad()
     def _batch(self, steps: Transition, actions: Tensor) -> PQNBatch:
-        """Return the steps that count, with their lambda-returns. Fields (B, ...).
-
-        Args:
-            steps: Fields (T, N, ...).
-            actions: Shape (T, N), int64.
-        """
+        """Return the valid steps with their lambda-returns. Fields (B, ...) for (T, N, ...)."""
         target = lambda_returns(
             steps.reward,
             self.online.q(steps.next_obs).amax(dim=-1),
@@ -215,5 +183,4 @@ class PQN(DeepQAgent[PQNConfig]):
             modules={"online": self.online},
             optimizer=self.optimizer,
             generators={"train": self._rng, "play": self._predict_rng},
-            counters=("steps",),
         )

@@ -1,7 +1,7 @@
-"""The seams between agents and what trains, evaluates and films them."""
+"""What trains, evaluates and films agents needs of them."""
 
-import inspect
 from collections.abc import Iterator
+from inspect import isfunction, signature
 from typing import Any, Generic, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -19,7 +19,7 @@ class TrainingUpdate(NamedTuple):
     steps: int
     """Environment steps made so far."""
     metrics: dict[str, float]
-    """Figures of the update, by name."""
+    """Of the update, by name."""
     episodes: list[Episode]
     """Episodes finished since the last report."""
 
@@ -53,14 +53,13 @@ class Agent(Policy, Protocol):
     """Steps made when schedules began."""
     until: int
     """Steps made when the learning under way ends."""
+    how: str
+    """Eager or captured as CUDA graphs, and why."""
 
     @property
     def steps(self) -> int:
         """Environment steps learned from so far."""
         ...
-
-    how: str
-    """How it computes, and why so."""
 
     @property
     def collector(self) -> AnyCollector:
@@ -68,10 +67,7 @@ class Agent(Policy, Protocol):
         ...
 
     def iterate(self, steps: int) -> Iterator[TrainingUpdate]:
-        """Learn from ``steps`` more environment steps, reporting after each update.
-
-        Rollouts are whole: the last one may go past ``steps``.
-        """
+        """Learn from ``steps`` more environment steps or a few more, reporting each update."""
         ...
 
     def continue_learning(self) -> Iterator[TrainingUpdate]:
@@ -100,7 +96,7 @@ class Agent(Policy, Protocol):
 
 
 class AgentClass(Protocol):
-    """A class of agents."""
+    """A class of agents, whose constructor takes ``_ARGUMENTS``."""
 
     name: str
     """For messages, and tuned hyper-parameters."""
@@ -110,12 +106,6 @@ class AgentClass(Protocol):
     """It serves one discrete action alone."""
     supports_gpu_envs: bool
     """It learns where the simulation is, on engines whose copies live on a device."""
-
-    def __call__(
-        self, env: Any, config: Any = None, *, seed: int, device: str, compile: str
-    ) -> Agent:
-        """Build an agent; see :class:`robolearn.agents.base.BaseAgent`."""
-        ...
 
     def load(self, folder: Any, *, env: Any = None, device: str = "auto") -> Agent:
         """Read back what ``save`` wrote."""
@@ -127,9 +117,9 @@ _ARGUMENTS = ("env", "config", "seed", "device", "compile")
 
 def missing_of_class(cls: type) -> list[str]:
     """Return what a class lacks to be an agent's: members, and arguments of its constructor."""
-    methods = [name for name, member in _members(Agent).items() if inspect.isfunction(member)]
+    methods = [name for name, member in _members(Agent).items() if isfunction(member)]
     lacks = [name for name in (*_members(AgentClass), *methods) if not hasattr(cls, name)]
-    parameters = inspect.signature(cls).parameters
+    parameters = signature(cls).parameters
     if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         lacks += [f"{name}= of __init__" for name in _ARGUMENTS if name not in parameters]
     return lacks

@@ -73,12 +73,7 @@ class REINFORCE(OnPolicyAgent[REINFORCEConfig]):
         }
 
     def _advantages(self, rollout: Rollout, predicted: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Monte Carlo returns less the baseline, and the returns. Shapes (T, N).
-
-        Args:
-            rollout: T steps of N environments.
-            predicted: V, normalized. Shape (T, N).
-        """
+        """Return Monte Carlo returns less the baseline, and the returns. Shapes (T, N)."""
         net, nothing = self.net, torch.zeros_like(predicted)
         values = net.values.denormalize(predicted) if self.config.baseline else nothing
         advantages = gae(

@@ -13,10 +13,9 @@ from gymnasium import Space, spaces
 from torch import Tensor, nn
 
 from robolearn.accelerate import one_thread
-from robolearn.agents.base import BaseAgent
+from robolearn.agents.base import AgentConfig, BaseAgent, linear_schedule
 from robolearn.agents.deep_q import random_actions
 from robolearn.agents.saving import Parts
-from robolearn.agents.schedules import linear_schedule
 from robolearn.buffers.rollout_buffer import Step
 from robolearn.collect.collector import Collector
 from robolearn.collect.device_collector import AnyCollector
@@ -27,17 +26,13 @@ from robolearn.spaces import action_width, flatten_any, to_env_action
 ROUND = 16
 """Steps of each environment between two reports."""
 LARGEST = 10_000_000
-"""Entries of a table, beyond which learning each by itself is hopeless."""
+"""Most entries of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TabularConfig:
+class TabularConfig(AgentConfig):
     """Hyper-parameters of agents with a table. A step always means one environment step."""
 
-    num_envs: int = 16
-    """Environments stepped together."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
     learning_rate: float = 1.0
     """How far an entry moves towards its target at its first visit, in [0, 1]."""
     step_size_exponent: float = 0.5
@@ -51,10 +46,9 @@ class TabularConfig:
     """Part of the steps over which the probability falls, linearly."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
-        rates = ("gamma", "learning_rate", "step_size_exponent")
-        parts = (*rates, "exploration_initial_eps", "exploration_final_eps", "exploration_fraction")
-        check_ranges(self, {"num_envs": (1, math.inf), **{name: (0, 1) for name in parts}})
+        """Refuse values out of range."""
+        super().__post_init__()
+        check_ranges(self, {"learning_rate": (0, 1)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +78,9 @@ def state_sizes(space: Space) -> tuple[int, ...] | None:
 
 
 def states(obs: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Return which rows of the table flat observations are.
+    """Return which rows of the table flat observations are. Shape (N,), int64.
 
-    Args:
-        obs: One-hot vectors, one beside the other. Shape (N, sum of ``sizes``).
-        sizes: Their widths.
-
-    Returns:
-        Shape (N,), int64, below the product of ``sizes``.
+    ``obs`` are one-hot vectors side by side, of widths ``sizes``. Shape (N, sum of ``sizes``).
     """
     row = np.zeros(len(obs), dtype=np.int64)
     for size, part in zip(sizes, np.split(obs, np.cumsum(sizes)[:-1], axis=1), strict=True):
@@ -110,16 +99,15 @@ def learn_targets(
 ) -> None:
     """Move entries of a table towards their targets, in place.
 
-    The n-th visit of an entry moves it by rate / n^power of the way. Where several environments
-    visit the same one at once, it goes to the mean of their targets, as far as that many visits
-    one after the other would have taken it there; so their order does not matter, and with rate
-    and power 1 an entry is the mean of all targets it ever had.
+    The n-th visit of an entry moves it by rate / n^power of the way. Several visits at once move
+    it towards the mean of their targets, as far as one after the other would. So their order does
+    not matter, and with rate and power 1 an entry is the mean of all its targets.
 
     Args:
         q: The table. Shape (E,).
         visits: How often each entry was visited before. Shape (E,), int64.
         entry: Which entries were visited. Shape (B,).
-        target: What they should have been. Shape (B,).
+        target: Of each visit. Shape (B,).
         rate: In [0, 1].
         power: In [0, 1].
     """
@@ -133,7 +121,7 @@ def learn_targets(
 
 
 class QTable(nn.Module):
-    """A Q of its own for each state and action, and how often that was visited; all 0 at first."""
+    """Q and number of visits of each state and action, 0 at first."""
 
     q: Tensor
     """In units of reward. Shape (S, A), float64."""
@@ -141,20 +129,19 @@ class QTable(nn.Module):
     """Shape (S, A), int64."""
 
     def __init__(self, count: int, actions: int) -> None:
-        """Make a table for ``count`` states and so many actions."""
         super().__init__()
         self.register_buffer("q", torch.zeros(count, actions, dtype=torch.float64))
         self.register_buffer("visits", torch.zeros(count, actions, dtype=torch.int64))
 
 
 class Choice:
-    """The actions an agent has chosen to take next, if it chooses before it learns."""
+    """The next actions, where they are chosen before an update, as by SARSA."""
 
     actions: np.ndarray | None = None
     """Shape (N,)."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return them by name."""
+        """Return the actions by name."""
         return {} if self.actions is None else {"actions": torch.from_numpy(self.actions)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -193,11 +180,10 @@ class Tabular(BaseAgent[T]):
         self, collector: AnyCollector, progress_remaining: float
     ) -> dict[str, float]:
         """Act, learn from each step, and return metrics."""
-        left, share = self.until - self.steps, progress_remaining
         assert isinstance(collector, Collector)
         config = self.config
-        length = min(ROUND, math.ceil(left / config.num_envs))
-        epsilon = self._epsilon(1 - share)
+        length = min(ROUND, math.ceil((self.until - self.steps) / config.num_envs))
+        epsilon = self._epsilon(1 - progress_remaining)
         with one_thread():
             errors = [self._advance(collector, epsilon) for _ in range(length)]
         self.steps += length * config.num_envs
@@ -207,42 +193,27 @@ class Tabular(BaseAgent[T]):
     def _advance(self, collector: Collector, epsilon: float) -> float:
         """Make one step in all environments, learn from it and return the error."""
 
-    def _epsilon(self, done: float) -> float:
-        """Return the probability of a random action, ``done`` of the way through learning."""
-        config = self.config
-        return linear_schedule(
-            config.exploration_initial_eps,
-            config.exploration_final_eps,
-            config.exploration_fraction,
-            done,
-        )
-
-    def _states(self, obs: np.ndarray) -> np.ndarray:
-        """Return the states of flat observations, shape (N,) for (N, D)."""
-        return states(obs, self._sizes)
+    def _epsilon(self, progress: float) -> float:
+        """Return the probability of a random action once ``progress`` of training is over."""
+        start, end = self.config.exploration_initial_eps, self.config.exploration_final_eps
+        return linear_schedule(start, end, self.config.exploration_fraction, progress)
 
     def _draw(self, state: np.ndarray, epsilon: float, rng: torch.Generator) -> np.ndarray:
         """Return epsilon-greedy actions; of equally good ones the first is taken. Shape (N,)."""
         drawn = random_actions(len(state), actions=self._q.shape[1], epsilon=epsilon, rng=rng)
-        fell, random_action = (tensor.cpu().numpy() for tensor in drawn)
-        return np.where(fell, random_action, self._q[state].argmax(axis=1))
+        explores, random_action = (tensor.cpu().numpy() for tensor in drawn)
+        return np.where(explores, random_action, self._q[state].argmax(axis=1))
 
     def _learn(self, step: Step, action: np.ndarray, next_q: np.ndarray) -> float:
-        """Learn R + gamma Q(s', a') for the actions taken; only death makes Q(s', a') 0.
-
-        Args:
-            step: Of N environments.
-            action: Shape (N,).
-            next_q: Q(s', a') by the table as it is. Shape (N,).
+        """Learn R + gamma Q(s', a'), where Q(s', a') is 0 if s' is terminal. Shapes (N,).
 
         Returns:
-            The mean absolute error there was, in units of reward; 0 where all were only reset.
+            The mean absolute TD error, in units of reward; 0 where no step is valid.
         """
         began = time.perf_counter()
         config, valid = self.config, step.valid
-        target = step.reward + config.gamma * next_q * ~step.terminated
-        entry = self._states(step.obs) * self._q.shape[1] + action
-        entry, target = entry[valid], target[valid]
+        target = (step.reward + config.gamma * next_q * ~step.terminated)[valid]
+        entry = (states(step.obs, self._sizes) * self._q.shape[1] + action)[valid]
         q, visits = self._q.reshape(-1), self.table.visits.numpy().reshape(-1)
         error = np.abs(target - q[entry]).sum() / max(valid.sum(), 1)
         rate, power = config.learning_rate, config.step_size_exponent
@@ -253,7 +224,7 @@ class Tabular(BaseAgent[T]):
     def _act(
         self, obs: Tensor, state: Any, episode_start: Any, deterministic: bool
     ) -> tuple[Tensor, Any]:
-        rows = self._states(obs.cpu().numpy())
+        rows = states(obs.cpu().numpy(), self._sizes)
         if deterministic:
             return torch.from_numpy(self._q[rows].argmax(axis=1)), state
         return torch.from_numpy(self._draw(rows, self._epsilon(1.0), self._predict_rng)), state
@@ -261,47 +232,47 @@ class Tabular(BaseAgent[T]):
     def q_values(self, observation: Any) -> np.ndarray:
         """Return Q of N observations, in units of reward. Shape (N, actions)."""
         flat, _ = flatten_any(self.envs.observation_space, observation)
-        return self._q[self._states(flat)]
+        return self._q[states(flat, self._sizes)]
 
     def parts(self) -> Parts:
         """Return what of the agent changes while it learns."""
         return Parts(
             modules={"table": self.table},
-            optimizer=None,
             generators={"train": self._rng, "play": self._predict_rng},
-            counters=("steps",),
             keepers={"choice": self._choice},
         )
 
 
 class QLearning(Tabular[QLearningConfig]):
-    """Learns what the best policy returns, however it acts."""
+    """Learns the values of the greedy policy, off-policy."""
 
     name = "q-learning"
     Config = QLearningConfig
 
     def _advance(self, collector: Collector, epsilon: float) -> float:
-        action = self._draw(self._states(collector.obs), epsilon, self._rng)
+        action = self._draw(states(collector.obs, self._sizes), epsilon, self._rng)
         step = collector.step(to_env_action(self._actions, action))
-        best = self._q[self._states(step.next_obs)].max(axis=1)
+        best = self._q[states(step.next_obs, self._sizes)].max(axis=1)
         return self._learn(step, action, best)
 
 
 class SARSA(Tabular[SARSAConfig]):
-    """Learns what its own policy returns, from the action it takes next."""
+    """Learns the values of its own policy, from the action it takes next."""
 
     name = "sarsa"
     Config = SARSAConfig
 
     def _advance(self, collector: Collector, epsilon: float) -> float:
-        """See the base; where an episode is cut, a' is drawn but a new episode has its own."""
+        """See the base; a new episode has an action of its own in place of a'."""
         if self._choice.actions is None:
-            self._choice.actions = self._draw(self._states(collector.obs), epsilon, self._rng)
+            self._choice.actions = self._draw(
+                states(collector.obs, self._sizes), epsilon, self._rng
+            )
         action = self._choice.actions
         step = collector.step(to_env_action(self._actions, action))
-        reached = self._states(step.next_obs)
+        reached = states(step.next_obs, self._sizes)
         following = self._draw(reached, epsilon, self._rng)
         error = self._learn(step, action, self._q[reached, following])
-        begun = self._draw(self._states(collector.obs), epsilon, self._rng)
+        begun = self._draw(states(collector.obs, self._sizes), epsilon, self._rng)
         self._choice.actions = np.where(step.done, begun, following)
         return error

@@ -4,24 +4,20 @@ import itertools
 
 import numpy as np
 
-from robolearn_envs.first_steps.finite import FiniteMDP
+from robolearn_envs.toy.finite import FiniteMDP
 
 
 def value_iteration(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-10) -> np.ndarray:
-    """Optimal action values by Bellman's backups (Sutton & Barto, 2018, section 4.4).
+    """Return the optimal action values Q*, shape (S, A) (Sutton & Barto, 2018, section 4.4).
 
-    If one backup changes the values by delta at most, all later ones together change them by
-    delta times the :func:`horizon` at most, which is 1 / (1 - gamma) or less. So the backups end
-    once delta <= ``tolerance`` / horizon, or is no more than rounding.
+    If a backup changes the values by at most delta, all later ones together change them by at most
+    delta * :func:`horizon`. So backups end once delta <= ``tolerance`` / horizon, or delta is
+    rounding.
 
     Args:
         mdp: The process, S states and A actions.
         gamma: Discount per step, in [0, 1]; 1 only where every policy's episodes terminate.
-        tolerance: How far the values may be from the optimal ones, in units of reward; more only
-            where double precision cannot be as exact.
-
-    Returns:
-        Q*, shape (S, A).
+        tolerance: Largest error of the values, in units of reward, as far as double precision goes.
 
     Raises:
         ValueError: gamma or tolerance out of range, or episodes without end and gamma = 1.
@@ -43,15 +39,12 @@ def value_iteration(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-10) -> n
 
 
 def policy_value(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
-    """Values of the states under a policy, from the linear system V = r + gamma P V.
+    """Return V of a policy, in units of reward, shape (S,): the solution of V = r + gamma P V.
 
     Args:
         mdp: The process, S states and A actions.
         policy: Probability of each action in each state. Shape (S, A).
         gamma: Discount per step, in [0, 1]; 1 only where the policy's episodes terminate.
-
-    Returns:
-        V, in units of reward. Shape (S,).
 
     Raises:
         ValueError: Not a policy, gamma out of range, or episodes without end and gamma = 1.
@@ -68,18 +61,14 @@ def policy_value(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray
 
 
 def horizon(mdp: FiniteMDP, gamma: float) -> tuple[float, int]:
-    """Bound of the expected discounted number of steps that are still to come, under any policy.
+    """Bound the expected discounted number of steps until an episode ends, under any policy.
 
-    Let m_k be the largest gamma^k P(the episode goes on after k steps). If m_n < 1 the steps to
-    come are at most (m_0 + ... + m_{n-1}) / (1 - m_n): each n of them are m_n times the last n.
-
-    Args:
-        mdp: The process.
-        gamma: Discount per step, in [0, 1].
+    Let m_k be the largest gamma^k P(the episode goes on after k steps). If m_n < 1 the steps are
+    at most (m_0 + ... + m_{n-1}) / (1 - m_n): each n of them are m_n times the last n.
 
     Returns:
-        The bound, and an n with m_n <= 1/2: that many backups halve how far any values are from
-        the optimal ones, and how much a backup changes them.
+        The bound, and an n with m_n <= 1/2: n backups halve the error of any values, and how much
+        a backup changes them.
 
     Raises:
         ValueError: gamma out of range, or episodes without end and gamma = 1.
@@ -89,7 +78,7 @@ def horizon(mdp: FiniteMDP, gamma: float) -> tuple[float, int]:
     left = np.ones(len(mdp.reward))  # gamma^k P(going on after k steps), from each state
     steps, count = 0.0, 0
     while left.max() > 0.5:  # small enough for a bound that is not far off
-        # Who can be caught for ever is caught after as many steps as there are states.
+        # A policy whose episodes never end shows so after as many steps as there are states.
         if gamma == 1.0 and count >= len(left) and left.max() > 1 - 1e-9:
             raise ValueError(
                 f"With gamma = 1 every episode must terminate, got state {left.argmax()} where "

@@ -24,11 +24,11 @@ class ReplayBatch(NamedTuple):
     discount: Tensor
     """gamma to the number of steps spanned; 0 where the last one terminated. Shape (...)."""
     weight: Tensor
-    """0 where the step was only a reset or is left out, else 1. Shape (...)."""
+    """0 where the first step is not valid, else 1. Shape (...)."""
 
 
 _FIELDS = ("obs", "action", "reward", "terminated", "done", "valid")
-"""What is stored of each step, next to where the observation it reached is."""
+"""Stored of each step, beside its final observation."""
 
 
 class ReplayBuffer:
@@ -37,9 +37,9 @@ class ReplayBuffer:
     A step of environment i lies at index ``row * num_envs + i`` and the step after it ``num_envs``
     further on. Demonstrated step k lies at ``capacity + k``.
 
-    Each observation is stored once. The observation a step reached is that of the step after it.
-    Where that is another one, as the first of a new episode, the final observation is kept in a
-    table of its own. Of the newest row the observations reached are kept as well.
+    Each observation is stored once, as that of a step and as what the step before it reached. Where
+    these differ, as at the end of an episode, a table holds the final observation. For the newest
+    row the observations reached are stored as well.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class ReplayBuffer:
             capacity: Environment steps; rounded down to whole rows of ``num_envs``.
             num_envs: N.
             width: Width D of an observation.
-            device: Where the buffer lies.
+            device: Of the buffer.
             num_demos: S.
             dtype: Of stored observations, such as uint8 for images; they are read as float32.
-            fixed: Hold a final observation for each step, so that nothing is ever allocated again
-                and ``add`` does not wait for the device. Else the table grows as it must.
+            fixed: Allocate a final observation for each step, so that ``add`` does not wait for the
+                device. Else their table grows as needed.
         """
         self._rows = max(capacity // num_envs, 1)
         self.capacity = self._rows * num_envs
@@ -73,9 +73,9 @@ class ReplayBuffer:
         self._demo_slots, self.num_demos = num_demos, 0
         self._size = self.capacity + num_demos
         self.num_final_slots = 0
-        """Size of the table of final observations; one that grows lies elsewhere afterwards."""
+        """Size of the table of final observations, whose storage moves when it grows."""
         self.num_collected = 0
-        """How many environment steps are stored, without demonstrations."""
+        """Environment steps stored, without demonstrations."""
         self._num_added = 0  # rows ever written
         self._newest = torch.full((), -1, dtype=torch.int64, device=device)  # the last of them
 
@@ -100,15 +100,14 @@ class ReplayBuffer:
         return self.num_collected + self.num_demos
 
     def add(self, steps: Transition, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Store T steps of all environments.
+        """Store T steps of all environments, or the newest of them if T exceeds the rows.
 
         Args:
             steps: In order. Fields (T, N, ...).
             actions: Shape (T, N), int64.
 
         Returns:
-            Their indices; and 0 for those that were only a reset, else 1. Shape (T * N,), where T
-            is at most the number of rows: of more steps the newest are stored.
+            Indices of those stored; and 0 where they are not valid, else 1. Shape (T * N,).
         """
         if not self.num_final_slots:
             self._allocate()
@@ -135,15 +134,9 @@ class ReplayBuffer:
         return index, self._valid[index]
 
     def add_demonstrations(self, steps: Step, action: Tensor, expert_action: Tensor) -> Tensor:
-        """Store the demonstrations.
+        """Store the S demonstrated steps, in order, and return their indices. Shape (S,).
 
-        Args:
-            steps: All of them, one after the other. Fields (S, ...).
-            action: Executed actions. Shape (S,), int64.
-            expert_action: What the expert would have done. Shape (S,), int64.
-
-        Returns:
-            Their indices. Shape (S,).
+        ``action`` are executed actions, ``expert_action`` those of the expert. Shapes (S,), int64.
 
         Raises:
             ValueError: Not S steps.
@@ -175,13 +168,7 @@ class ReplayBuffer:
         self._final_slot.index_fill_(0, index.flatten(), -1)
 
     def _store_final(self, index: Tensor, reached: Tensor, ended: Tensor) -> None:
-        """Keep the observations that some steps reached.
-
-        Args:
-            index: Of the steps. Shape (...), int64.
-            reached: Shape (..., D).
-            ended: Which to keep. Shape (...), bool.
-        """
+        """Store the observations that steps reached, (..., D), where ``ended``, (...), is true."""
         if self._fixed:  # each step has a slot
             self._final_obs[index] = reached
             self._final_slot[index] = torch.where(ended, index, -1)
@@ -224,7 +211,7 @@ class ReplayBuffer:
     def sample_mixed_indices(self, *shape: int, demo_ratio: float, rng: torch.Generator) -> Tensor:
         """Return indices of stored steps; ``demo_ratio`` of the last dimension are demonstrated.
 
-        Both parts are drawn uniformly. All are demonstrated while nothing else is stored.
+        Both parts are drawn uniformly. While nothing else is stored, all are demonstrated.
         """
         *leading, size = shape
         demos = round(demo_ratio * size) if self._num_added else size
@@ -239,15 +226,10 @@ class ReplayBuffer:
         return torch.cat([demo + self.capacity, collected], dim=-1)
 
     def get(self, index: Tensor, n: int, gamma: float) -> ReplayBatch:
-        """Return the transitions that begin at stored steps and span up to ``n`` steps.
+        """Return the transitions that begin at the stored steps ``index``, shape (...), int64.
 
-        A transition ends early where its episode does, before a step that is left out, and after
-        the newest stored step.
-
-        Args:
-            index: Of stored steps. Shape (...), int64.
-            n: Steps of the return, at least 1.
-            gamma: Discount per step.
+        They span ``n`` steps, or fewer where their episode ends, before a step that is not valid,
+        and after the newest stored step. ``gamma`` is the discount per step.
         """
         following = (self._newest - index // self._num_envs) % self._rows  # steps stored after
         if self.num_demos:
@@ -277,7 +259,7 @@ class ReplayBuffer:
         )
 
     def _later(self, index: Tensor, k: int) -> Tensor:
-        """Return where the steps lie that were stored k steps after some. Shape as ``index``."""
+        """Return the indices of the steps k after some. Shape as ``index``."""
         after = (index + k * self._num_envs) % self.capacity
         if not self.num_demos:
             return after
@@ -330,10 +312,6 @@ class ReplayBuffer:
             self._expert_action.copy_(state["expert_action"])
 
     def _stored_slices(self) -> dict[str, slice]:
-        """Return where collected steps lie, and demonstrated ones, by prefix of their names."""
-        parts = {"": slice(0, self.num_collected), "demo.": slice(self.capacity, self._size)}
-        return {
-            name: part
-            for name, part in parts.items()
-            if (self.num_demos if name else self._num_added)
-        }
+        """Return where collected and demonstrated steps lie, if any, by prefix of their names."""
+        parts = {"": slice(0, self.num_collected)} if self._num_added else {}
+        return parts | ({"demo.": slice(self.capacity, self._size)} if self.num_demos else {})

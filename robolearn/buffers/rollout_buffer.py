@@ -14,46 +14,36 @@ class Step(NamedTuple):
     """One step of N environments."""
 
     obs: np.ndarray
-    """What was acted on. Shape (N, D), float32."""
+    """Observation before the step. Shape (N, D), float32."""
     reward: np.ndarray
     """Shape (N,), float32."""
     next_obs: np.ndarray
-    """What the step *reached*, before any reset. Shape (N, D), float32."""
+    """Observation the step *reached*, before any reset. Shape (N, D), float32."""
     terminated: np.ndarray
     """The step entered an absorbing state. Shape (N,), bool."""
     done: np.ndarray
     """The step ended the episode for any reason. Shape (N,), bool."""
     valid: np.ndarray
-    """False where the step was only a reset (NEXT_STEP environments). Shape (N,), bool."""
+    """False where the step is left out: it was only a reset (NEXT_STEP environments), or the
+    environment failed. Shape (N,), bool."""
 
 
 class Transition(NamedTuple):
-    """One step of N environments, as tensors on the device of the environments.
-
-    Or T steps of them, where the fields have T as their first dimension.
-    """
+    """A :class:`Step` as tensors on the device of the environments, or T steps: (T, N, ...)."""
 
     obs: Tensor
-    """What was acted on. Shape (N, D)."""
     reward: Tensor
-    """Shape (N,)."""
     next_obs: Tensor
-    """What the step *reached*, before any reset. Shape (N, D)."""
     terminated: Tensor
-    """The step entered an absorbing state. Shape (N,), bool."""
     done: Tensor
-    """The step ended the episode for any reason. Shape (N,), bool."""
     valid: Tensor | None
-    """False where the step is left out, as a mere reset is. Shape (N,), bool; None where all count
-    always, as on a device."""
+    """None where all steps are valid, as always on a device."""
 
 
 def counted(each: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the rows of the valid steps, in order. Shape (B, ...).
+    """Return the valid steps of ``each``, shape (T, N, ...), in order. Shape (B, ...).
 
-    Args:
-        each: Shape (T, N, ...).
-        valid: Shape (T, N), bool; None where all are.
+    ``valid`` has shape (T, N), bool; None where all are.
     """
     return each.flatten(0, 1) if valid is None else each[valid]
 
@@ -62,7 +52,7 @@ class Rollout(NamedTuple):
     """T steps of N environments, on the device they are learned from."""
 
     obs: Tensor
-    """What was acted on. Shape (T, N, D)."""
+    """As in :class:`Step`. Shape (T, N, D)."""
     episode_start: Tensor
     """The observation is the first of an episode. Shape (T, N), bool."""
     action: Tensor
@@ -70,20 +60,20 @@ class Rollout(NamedTuple):
     reward: Tensor
     """Shape (T, N)."""
     next_obs: Tensor
-    """What each step *reached*, before any reset. Shape (T, N, D)."""
+    """Shape (T, N, D)."""
     terminated: Tensor
     """Shape (T, N), bool."""
     done: Tensor
     """Shape (T, N), bool."""
     valid: Tensor | None
-    """False where a step is left out; None where all count. Shape (T, N), bool."""
+    """Shape (T, N), bool; None where all steps are valid."""
     latent: Tensor
-    """What the policy read of ``obs`` when it acted. Shape (T, N, W)."""
+    """Input of the policy when it acted. Shape (T, N, W)."""
     initial_latent: Tensor
-    """What it read before the first step; the state of a GRU. Shape (N, W)."""
+    """The latent before the first step: the state of a GRU. Shape (N, W)."""
 
     def mean(self, each: Tensor) -> Tensor:
-        """Return the mean over the steps that count. Shape () for ``each`` (T, N)."""
+        """Return the mean over the valid steps. Shape () for ``each`` (T, N)."""
         if self.valid is None:
             return each.mean()
         return (each * (self.valid / self.valid.sum())).sum()
@@ -93,16 +83,16 @@ class RolloutBuffer:
     """Storage for T steps of N environments; it can be saved in the middle of a rollout."""
 
     def __init__(self, num_envs: int, latent_width: int, device: torch.device) -> None:
-        """Store for a learner on ``device`` whose latents have ``latent_width`` numbers."""
+        """Store for a learner on ``device`` whose latents have width W."""
         self._device = device
         self.latent = torch.zeros(num_envs, latent_width, device=device)
-        """What the policy read last; the state of a GRU. Shape (N, W)."""
+        """The last latent: the state of a GRU. Shape (N, W)."""
         self.initial_latent = torch.zeros_like(self.latent)
         """The same before the rollout's first step. Shape (N, W)."""
         self.noise = torch.empty(0)
-        """What actions are sampled with. Shape (T, N, ...)."""
+        """Noise that actions are sampled with. Shape (T, N, ...)."""
         self.playing = torch.ones(num_envs, dtype=torch.bool)
-        """Environments whose steps count. Shape (N,), bool, on the host."""
+        """Environments whose steps are still valid. Shape (N,), bool, on the host."""
         self.step = 0
         """Steps stored so far."""
         self.n_steps = 0
@@ -119,14 +109,7 @@ class RolloutBuffer:
     def add(
         self, episode_start: Tensor, latent: Tensor, action: Tensor, transition: Transition
     ) -> None:
-        """Store a step.
-
-        Args:
-            episode_start: What was acted on is the first of an episode. Shape (N,), bool.
-            latent: What the policy read of it. Shape (N, W).
-            action: Of the policy. Shape (N, ...).
-            transition: What happened.
-        """
+        """Store a step; the fields are those of a :class:`Rollout` without T."""
         row = transition._asdict() | {"latent": latent, "action": action}
         row["episode_start"] = episode_start
         if not self._fields or len(self._fields["obs"]) < self.n_steps:
@@ -137,7 +120,7 @@ class RolloutBuffer:
         self.step += 1
 
     def _allocate(self, row: Mapping[str, Tensor | None]) -> None:
-        """Take storage for ``n_steps`` rows like this one."""
+        """Allocate storage for ``n_steps`` rows like this one."""
         self._fields = {
             name: torch.empty((self.n_steps, *each.shape), dtype=each.dtype, device=each.device)
             for name, each in row.items()
@@ -164,7 +147,7 @@ class RolloutBuffer:
         return state
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go back to what ``state`` returned."""
+        """Load what ``state`` returned."""
         require_shape("latent", state["latent"], tuple(self.latent.shape))
         self.latent.copy_(state["latent"])
         self.n_steps = self.step = 0

@@ -42,13 +42,10 @@ class SumTree:
         return self._node[self._first + leaf]
 
     def update(self, leaf: Tensor, priority: Tensor) -> None:
-        """Set priorities. Of a leaf named more than once the largest counts.
+        """Set priorities, finite and not negative, shape (B,), of leaves, shape (B,), int64.
 
-        Parents are the sums of their children, so that rounding errors do not add up.
-
-        Args:
-            leaf: Shape (B,), int64.
-            priority: Finite and not negative. Shape (B,).
+        Of a leaf given more than once the largest counts. Parents are the sums of their children,
+        so that rounding errors do not add up.
         """
         priority = priority.to(self._node.dtype)
         torch.maximum(self.highest, priority.max(), out=self.highest)
@@ -74,14 +71,8 @@ class SumTree:
     def find(self, mass: Tensor) -> Tensor:
         """Return the leaves at which the running sum of priorities first exceeds ``mass``.
 
-        A leaf of priority 0 is never among them, whatever rounding does to the mass, so long as
-        any leaf has another.
-
-        Args:
-            mass: In [0, total]; total itself finds the last leaf. Shape (...), float64.
-
-        Returns:
-            Shape (...), int64.
+        Shape (...), int64, for masses in [0, total], shape (...), float64; total itself finds the
+        last leaf. A leaf of priority 0 is never found, whatever the rounding, unless all are 0.
         """
         node = torch.ones_like(mass, dtype=torch.int64)
         for _ in range(self._levels):
@@ -94,17 +85,9 @@ class SumTree:
 
 
 def stratified(tree: SumTree, count: int, rng: torch.Generator) -> Tensor:
-    """Sample leaves in proportion to priority, one in each of ``count`` equal strata.
+    """Sample ``count`` leaves by priority, one in each of as many equal strata, in ascending order.
 
-    Schaul et al. (2016), appendix B.2.1.
-
-    Args:
-        tree: Has a leaf of priority above 0.
-        count: B.
-        rng: On the tree's device.
-
-    Returns:
-        Leaves, in ascending order. Shape (B,), int64.
+    Schaul et al. (2016), appendix B.2.1. A priority of the tree must exceed 0.
     """
     place = torch.rand(count, dtype=torch.float64, device=rng.device, generator=rng)
     slices = torch.arange(count, device=rng.device)
@@ -116,14 +99,8 @@ def importance_weights(
 ) -> Tensor:
     """Return (size * P)^-beta over the largest of the batch (Schaul et al., 2016, sec. 3.4).
 
-    Args:
-        priority: Of the sampled transitions, not 0. Shape (..., B).
-        total: Sum of the priorities of all stored transitions.
-        size: Number of stored transitions.
-        beta: 0 leaves the bias of sampling by priority, 1 corrects it.
-
-    Returns:
-        In (0, 1]. Shape (..., B).
+    In (0, 1], of the shape of ``priority``: (..., B), not 0. ``total`` is the sum of all ``size``
+    priorities. ``beta`` 0 leaves the bias of sampling by priority, 1 corrects it.
     """
     weight = (size * priority / total) ** -beta
     return weight / weight.amax(dim=-1, keepdim=True)

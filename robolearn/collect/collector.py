@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
@@ -18,17 +19,17 @@ from robolearn.files import require_shape
 from robolearn.runs.stopping import check_stop
 from robolearn.snapshots import Snapshot, put_back, take
 from robolearn.spaces import flat_size, flatten_batch, to_env_action
-from robolearn.workers.vector import WorkerVectorEnv
-from robolearn_envs.engines.base import EngineError
-from robolearn_envs.vector import OnNan, RoboVectorEnv
+from robolearn.workers.vector import FaultTolerantVectorEnv
+from robolearn_envs.engines.base import SimulationError
+from robolearn_envs.vector import OnDivergence, RoboVectorEnv
 
 HISTORY_LENGTH = 100
 """Latest steps kept for a failure dump."""
-_ROOM = (
-    64 * 2**20
-)  # bytes of kept observations, at most, where they are not of robolearn environments
+_ROOM = 64 * 2**20  # most bytes of kept observations, of environments that are not robolearn's
 _OWN = ("obs", "starts", "_ended", "_total", "_length", "_cut_at")
+_FAILURE_MASKS = ("worker_failed", "diverged")
 _SAFE = 1e76  # the square of what float32 can hold, and a little less
+_TERM = "reward_terms/"
 _REMEDY = "No update was made. Check the environment and its actions."
 
 
@@ -63,10 +64,15 @@ class Collector:
     """Steps a vector environment in any autoreset mode and returns transitions without resets."""
 
     diverged = None
-    """None: what is not finite raises at once, or is left out."""
+    """None: numbers that are not finite raise at once, or their steps are left out."""
 
     def __init__(
-        self, envs: VectorEnv, seed: int | None, *, stagger: int = 0, on_nan: OnNan = "stop"
+        self,
+        envs: VectorEnv,
+        seed: int | None,
+        *,
+        stagger: int = 0,
+        on_divergence: OnDivergence = "raise",
     ) -> None:
         """Reset the environments.
 
@@ -74,21 +80,20 @@ class Collector:
             envs: What to step.
             seed: Of the environments.
             stagger: Truncate the first episode of each environment at a random step before this
-                one; 0 for none. Environments with episodes of one length would otherwise stay in
-                step, and a rollout would show one stage of the episode alone. (rsl_rl's
-                ``init_at_random_ep_len``.)
-            on_nan: Response to a reward or observation that is not finite: 'stop' raises, 'reset'
-                begins a new episode and leaves that step out.
+                one; 0 for none. Else episodes of one length would stay in step, and rollouts show
+                one stage of the episode (rsl_rl's ``init_at_random_ep_len``).
+            on_divergence: Response to a reward or observation that is not finite: 'raise' raises,
+                'truncate' begins a new episode and leaves that step out.
         """
         self.envs = envs
         self.num_envs = envs.num_envs
         self._mode = AutoresetMode(envs.metadata["autoreset_mode"])
         base = envs.unwrapped
         self._native = base if isinstance(base, RoboVectorEnv) else None
-        self._reports_dropped = isinstance(base, RoboVectorEnv | WorkerVectorEnv)
-        self._metric_names = self._native.task.outcomes if self._native else ()
+        self._reports_dropped = isinstance(base, RoboVectorEnv | FaultTolerantVectorEnv)
+        self._metric_names = self._native.task.metric_docs if self._native else ()
         self._space = envs.single_observation_space
-        self._on_nan = on_nan
+        self._on_divergence = on_divergence
         self.width = flat_size(self._space)
         self._steps = 0  # of each environment
         self._episodes: list[Episode] = []
@@ -106,11 +111,7 @@ class Collector:
             self._cut_at = np.random.default_rng(seed).integers(1, stagger, self.num_envs)
 
     def restart(self, seed: int | None = None) -> None:
-        """Begin a new episode in every environment; running episodes are dropped.
-
-        Args:
-            seed: Of the environments; None continues their random streams.
-        """
+        """Begin new episodes; running ones are dropped. No ``seed`` goes on with random streams."""
         self.observations, _ = self.envs.reset(seed=seed)
         """Observations as the environments gave them."""
         self.obs = self._flatten(self.observations)
@@ -121,6 +122,7 @@ class Collector:
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._total = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, dtype=np.int64)
+        self._terms: dict[str, np.ndarray] = {}  # sums of the reward's terms in running episodes
         self._cut_at = np.full(self.num_envs, -1)  # length to cut an episode at, -1 for never
 
     @property
@@ -131,12 +133,13 @@ class Collector:
     def snapshot(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """Return what ``resume`` needs to go on from here: what JSON can hold, and arrays.
 
-        None where the environments are not of those that can be put away.
+        None where the state of the environments cannot be saved.
         """
         taken = take(self.envs)
         if taken is None:
             return None
         own = {name: getattr(self, name) for name in _OWN}
+        own |= {f"{_TERM}{name}": sums for name, sums in self._terms.items()}
         facts = {
             "steps": self._steps,
             "num_dropped": self.num_dropped,
@@ -154,7 +157,8 @@ class Collector:
         own = {name: np.array(arrays[name]) for name in _OWN}
         for name, array in own.items():
             require_shape(name, array, getattr(self, name).shape)
-        theirs = {k.removeprefix("envs/"): v for k, v in arrays.items() if k not in own}
+        terms = {k.removeprefix(_TERM): np.array(v) for k, v in arrays.items() if _TERM in k}
+        theirs = {k.removeprefix("envs/"): v for k, v in arrays.items() if k.startswith("envs/")}
         raw = put_back(self.envs, Snapshot(facts["envs"], theirs))
         self._steps, self.num_dropped = int(facts["steps"]), int(facts["num_dropped"])
         self._episodes = [Episode(*fields) for fields in facts["episodes"]]
@@ -163,23 +167,18 @@ class Collector:
             return False
         for name, array in own.items():
             setattr(self, name, array)
+        self._terms = terms
         return True
 
     def _flatten(self, observation: Any) -> np.ndarray:
         return flatten_batch(self._space, observation, self.num_envs)
 
     def step(self, actions: np.ndarray) -> Step:
-        """Advance all environments; an ended one begins its next episode.
-
-        Args:
-            actions: As the environments take them. Shape (N, ...).
-
-        Returns:
-            Arrays of their own, whatever the environments do with theirs.
+        """Step all environments by actions as they take them; return arrays they never change.
 
         Raises:
             DivergedError: An action, a reward or an observation that is not finite, or a simulation
-                that broke down.
+                that diverged.
         """
         obs, valid = self.obs, ~self._ended
         require_finite("action", actions, self._steps)
@@ -187,7 +186,7 @@ class Collector:
             began = time.perf_counter()
             self.observations, reward, terminated, truncated, info = self.envs.step(actions)
             self.seconds["env"] += time.perf_counter() - began
-        except EngineError as error:
+        except SimulationError as error:
             raise DivergedError(f"{error} {_REMEDY}", error.env) from error
         reached = self._flatten(self.observations)
         self._steps += 1
@@ -195,20 +194,23 @@ class Collector:
         next_obs = reached
         if self._mode is AutoresetMode.SAME_STEP and done.any():
             next_obs = self._final(reached, done, info)
-        seen = self._native.pictured() if self._native else {"obs": obs, "next_obs": next_obs}
+        seen = (
+            self._native.get_render_state() if self._native else {"obs": obs, "next_obs": next_obs}
+        )
         self.recent_steps.append(StepRecord(self.starts, actions, reward, seen))
         learned = _to_float32(reward)
         broken = self._non_finite(learned, reached, next_obs)
         self._total += reward
         self._length += valid
+        for name, term in info.get("reward_terms", {}).items():
+            if not name.startswith("_"):  # Gymnasium's masks
+                self._terms[name] = self._terms.get(name, 0.0) + term
         cut = (self._length == self._cut_at) & ~done
         lost = self._dropped(info, broken)
         if lost is not None:
             self.num_dropped += int(lost.sum())
-            learned, next_obs = (
-                np.where(lost, np.float32(0), learned),
-                np.where(lost[:, None], obs, next_obs),
-            )
+            learned = np.where(lost, np.float32(0), learned)
+            next_obs = np.where(lost[:, None], obs, next_obs)
             terminated, valid = terminated & ~lost, valid & ~lost
             cut = cut if broken is None else cut | broken
         restart = cut | done if self._mode is AutoresetMode.DISABLED else cut
@@ -226,23 +228,21 @@ class Collector:
         over = done | cut
         self.starts = ~valid | (over & ~self._ended)
         self._total[over] = 0.0
+        for sums in self._terms.values():
+            sums[over] = 0.0
         self._length[over] = 0
         self._cut_at[over] = -1
         return Step(obs, learned, next_obs, terminated.copy(), over, valid)
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """Return what is to be acted on, shape (N, D), and which of it starts an episode, (N,)."""
+        """Return observations, shape (N, D), and which of them start an episode, (N,), bool."""
         return torch.from_numpy(self.obs), torch.from_numpy(self.starts)
 
     def advance(self, action: Tensor, *, interruptible: bool = False) -> Transition:
-        """Do what ``step`` does, with tensors.
-
-        Args:
-            action: Of the policy, as ``spaces.to_env_action`` takes it. Shape (N, ...).
-            interruptible: Obey a request to stop: the caller goes on from here later.
+        """Do what ``step`` does, with tensors: actions as ``spaces.to_env_action`` takes them.
 
         Raises:
-            Stopped: On request; nothing was done.
+            Stopped: On request, if ``interruptible``; nothing was done.
             DivergedError: As ``step``.
         """
         if interruptible:
@@ -252,25 +252,28 @@ class Collector:
         return Transition(*map(torch.from_numpy, step))
 
     def _dropped(self, info: Mapping[str, Any], broken: np.ndarray | None) -> np.ndarray | None:
-        """Return which environments were lost, as they or we noticed; None where none was."""
-        reported = info.get("lost") if self._reports_dropped else None
-        if reported is None or broken is None:
-            return broken if reported is None else reported
-        return reported | broken
+        """Return which environments failed, as reported in the info or as ``broken``; None if none.
+
+        A worker process reports ``worker_failed``, a simulation ``diverged``.
+        """
+        masks = [] if broken is None else [broken]
+        if self._reports_dropped:
+            masks += [info[name] for name in _FAILURE_MASKS if name in info]
+        return np.logical_or.reduce(masks) if masks else None
 
     def _non_finite(
         self, reward: np.ndarray, reached: np.ndarray, next_obs: np.ndarray
     ) -> np.ndarray | None:
-        """Return which environments gave what is not finite, shape (N,); None if none did.
+        """Return where numbers are not finite, shape (N,); None for nowhere.
 
         Raises:
-            DivergedError: One did, and learning is to stop.
+            DivergedError: Somewhere, and learning is to stop.
         """
         sound = _finite(reward) and _finite(reached)
         if sound and (next_obs is reached or _finite(next_obs)):
             return None
         given = {"reward": reward, "observation": reached, "final observation": next_obs}
-        if self._on_nan == "stop":
+        if self._on_divergence == "raise":
             for what, array in given.items():
                 require_finite(what, array, self._steps)
         rows = [np.isfinite(array).reshape(self.num_envs, -1).all(1) for array in given.values()]
@@ -290,7 +293,11 @@ class Collector:
         if isinstance(final, Mapping | tuple):  # of a whole batch, as observations are
             next_obs[done] = self._flatten(final)[done]
             return next_obs
-        for i in np.flatnonzero(done):
+        rows = np.flatnonzero(done)
+        if isinstance(self._space, spaces.Box):  # at once, which is much faster
+            next_obs[rows] = flatten_batch(self._space, np.stack(final[rows].tolist()), len(rows))
+            return next_obs
+        for i in rows:
             next_obs[i] = flatten_batch(self._space, final[i], None)
         return next_obs
 
@@ -302,6 +309,7 @@ class Collector:
             metrics = {
                 name: float(source[name][i]) for name in self._metric_names if name != "success"
             }
+            metrics |= {f"reward_{name}": float(sums[i]) for name, sums in self._terms.items()}
             total, length = float(self._total[i]), int(self._length[i])
             self._episodes.append(Episode(int(i), total, length, won, metrics))
 
@@ -312,23 +320,18 @@ class Collector:
 
 
 def _to_float32(reward: np.ndarray) -> np.ndarray:
-    """Return rewards as networks learn from them; what is too large for that is infinite."""
-    if float(np.vdot(reward, reward)) < _SAFE:  # as nearly always
+    """Return rewards as float32; those too large for it are infinite."""
+    if float(np.vdot(reward, reward)) < _SAFE:  # as nearly always; np.errstate takes a while
         return reward.astype(np.float32)
     with np.errstate(over="ignore"):
         return reward.astype(np.float32)
 
 
 def require_finite(what: str, array: np.ndarray, step: int) -> None:
-    """Check what environments gave.
-
-    Args:
-        what: Name of the array, for the message.
-        array: Shape (N, ...).
-        step: How many steps each environment has made.
+    """Check an array, shape (N, ...), named ``what`` in the message.
 
     Raises:
-        DivergedError: A number is infinite or none; it names step, environment and number.
+        DivergedError: A number is NaN or infinite; it names step, environment and number.
     """
     if _finite(array):
         return

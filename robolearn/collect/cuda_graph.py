@@ -18,10 +18,8 @@ NUM_WARMUP = 3
 def resolve_cuda_graphs(asked: str, device: torch.device, blocker: str | None) -> tuple[bool, str]:
     """Return whether to capture CUDA graphs, and why or why not.
 
-    Args:
-        asked: One of ``COMPILES``; 'auto' and 'fuse' capture where that can be.
-        device: Of the learner.
-        blocker: What about the agent cannot be captured; None for nothing.
+    ``asked`` is one of ``COMPILES``; 'auto' and 'fuse' capture where possible. ``blocker`` says why
+    the agent cannot be captured, None where it can.
 
     Raises:
         RobolearnError: An unknown word, or graphs were asked for where there can be none.
@@ -40,12 +38,12 @@ def resolve_cuda_graphs(asked: str, device: torch.device, blocker: str | None) -
 
 
 class CudaGraph(Generic[R]):
-    """A function that works on static buffers, captured as a CUDA graph after some real calls.
+    """A function of static buffers, captured as a CUDA graph after some eager calls.
 
-    The function must not look at a tensor, nor change anything but tensors in place; what it
-    returns is overwritten by the next call. Calls with other arguments are graphs of their own. The
-    first ``NUM_WARMUP`` calls of each, and all where nothing is captured, are eager, with the same
-    result: random numbers are drawn from the same places of the generators' streams.
+    The function must not read a tensor on the host, nor change anything but tensors in place. What
+    it returns is overwritten by the next call. Other arguments make another graph. The first
+    ``NUM_WARMUP`` calls of each, and all where nothing is captured, are eager, with the same
+    results and random numbers.
     """
 
     def __init__(
@@ -55,13 +53,7 @@ class CudaGraph(Generic[R]):
         capture: bool,
         generators: Sequence[torch.Generator] = (),
     ) -> None:
-        """Wrap a function.
-
-        Args:
-            function: Takes hashable arguments.
-            capture: Capture it; its device is CUDA then.
-            generators: All it draws from.
-        """
+        """Wrap a function of hashable arguments, which draws from no other ``generators``."""
         self._function, self.capture, self._generators = function, capture, generators
         self._calls: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, R]] = {}
@@ -77,7 +69,13 @@ class CudaGraph(Generic[R]):
             return result
         calls = self._calls[arguments] = self._calls.get(arguments, 0) + 1
         if calls <= NUM_WARMUP:
-            return self._run_on_side_stream(arguments)
+            stream, current = self._stream, torch.cuda.current_stream()
+            assert stream is not None
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):  # as is required before a capture
+                result = self._function(*arguments)
+            current.wait_stream(stream)
+            return result
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
@@ -88,16 +86,6 @@ class CudaGraph(Generic[R]):
         return result
 
     def reset(self) -> None:
-        """Drop what was captured, as where the function works on other buffers from now on."""
+        """Drop all graphs, as where the function works on other buffers from now on."""
         self._graphs.clear()
         self._calls.clear()
-
-    def _run_on_side_stream(self, arguments: tuple[Any, ...]) -> R:
-        """Call the function on a stream of its own, as before a capture it must have been."""
-        stream, current = self._stream, torch.cuda.current_stream()
-        assert stream is not None
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            result = self._function(*arguments)
-        current.wait_stream(stream)
-        return result

@@ -1,4 +1,4 @@
-"""Stepping environments on a device: what ``collect`` does on the host, without looking."""
+"""Stepping environments on a device, without waiting for it."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from robolearn.errors import DivergedError
 from robolearn.files import require_shape
 from robolearn.spaces import flat_size
 from robolearn_envs.torch_vector import Observation, TorchVectorEnv
-from robolearn_envs.vector import OnNan
+from robolearn_envs.vector import OnDivergence
 
 _OWN = ("obs", "starts", "total", "length", "tally", "recent", "finished")
 RECENT = 100
@@ -26,9 +26,9 @@ EPISODE_METRICS = ("rollout/num_episodes", "rollout/ep_len_mean", "rollout/succe
 
 
 class DeviceCollector:
-    """Steps environments on a device and hands out clean transitions.
+    """Steps environments on a device and returns transitions without resets.
 
-    Its tensors stay in the same storage, and ``advance`` never waits for the device, so that it can
+    Its tensors stay in the same storage and ``advance`` never waits for the device, so that it can
     be captured in a CUDA graph. ``episode_metrics`` reports on episodes, once an iteration.
     """
 
@@ -38,7 +38,7 @@ class DeviceCollector:
         seed: int | np.ndarray,
         *,
         stagger: int = 0,
-        on_nan: OnNan = "stop",
+        on_divergence: OnDivergence = "raise",
         num_seeds: int = 1,
     ) -> None:
         """Reset the environments.
@@ -46,15 +46,14 @@ class DeviceCollector:
         Args:
             envs: What to step, in mode SAME_STEP.
             seed: Env i is seeded ``seed + i``, or ``seed[i]``.
-            stagger: Cut the first episode of each environment at a random step before this one;
-                0 for none. See :class:`~robolearn.collect.collector.Collector`.
-            on_nan: 'stop' raises where a simulation diverged, 'reset' begins a new episode: the
-                step, without a reward, counts as one that a time limit cut.
-            num_seeds: Of as many environments each, one after the other, whose episodes are counted
-                apart, and staggered as they would be alone.
+            stagger: As for :class:`~robolearn.collect.collector.Collector`.
+            on_divergence: Response to a simulation that diverged: 'raise' raises, 'truncate' begins
+                a new episode, and the step counts as truncated, with reward 0.
+            num_seeds: Agents, of as many environments each, one after the other, whose episodes are
+                counted apart and staggered as they would be alone.
         """
         self.envs, self.num_envs, self.device = envs, envs.num_envs, envs.device
-        self._space, self._on_nan = envs.single_observation_space, on_nan
+        self._space, self._on_divergence = envs.single_observation_space, on_divergence
         self.width = flat_size(self._space)
         first, _ = envs.reset(seed=seed)
         self.obs = self._flat(first).clone()
@@ -64,7 +63,7 @@ class DeviceCollector:
         self.total = torch.zeros(self.num_envs, device=self.device)
         self.length = torch.zeros(self.num_envs, device=self.device)
         self.tally = torch.zeros(num_seeds, 4, dtype=torch.float64, device=self.device)
-        """Sums over episodes ended: number, length, successes; and how many were lost.
+        """Sums over episodes ended: number, length, successes; and how many diverged.
         Shape (num_seeds, 4)."""
         self.recent = torch.zeros(num_seeds, RECENT + 1, dtype=torch.float64, device=self.device)
         """Returns of the latest episodes, the k-th at k mod ``RECENT``; the last column is unused.
@@ -73,10 +72,10 @@ class DeviceCollector:
         """Episodes ended. Shape (num_seeds,)."""
         self.num_dropped = 0
         """Episodes that diverged, as of the latest ``episode_metrics``."""
-        self.recent_steps: deque[StepRecord] = deque()  # nothing: states stay on the device
+        self.recent_steps: deque[StepRecord] = deque()  # empty: states stay on the device
         self.recorder: TrajectoryRecorder | None = None
-        """Notes what some environments do; to be set before a step is captured."""
-        self.seconds = {"env": 0.0}  # part of what the device does, which is not measured
+        """Records some environments; to be set before a step is captured."""
+        self.seconds = {"env": 0.0}  # not measured on a device
         box = envs.single_action_space
         self._bounds: tuple[Tensor, Tensor] | None = None
         if isinstance(box, spaces.Box):
@@ -87,15 +86,13 @@ class DeviceCollector:
             self.stagger(firsts[:: max(len(firsts) // num_seeds, 1)], stagger)
 
     def stagger(self, seeds: np.ndarray, limit: int) -> None:
-        """Cut the first episodes at random steps before ``limit``, as a time limit would.
+        """Truncate the first episodes at random steps before ``limit``.
 
-        Args:
-            seeds: Draw the steps, each for as many environments. Shape (S,).
-            limit: Of the steps.
+        Each of the S ``seeds`` draws those of ``num_envs`` / S environments.
         """
         share = self.num_envs // len(seeds)
         cuts = [np.random.default_rng(int(s)).integers(1, limit, share) for s in seeds]
-        self.envs.cut(torch.from_numpy(np.concatenate(cuts)).to(self.device))
+        self.envs.set_episode_lengths(torch.from_numpy(np.concatenate(cuts)).to(self.device))
 
     def _flat(self, observation: Observation) -> Tensor:
         if isinstance(observation, dict):
@@ -112,25 +109,23 @@ class DeviceCollector:
 
     @torch.no_grad()
     def advance(self, action: Tensor, *, interruptible: bool = False) -> Transition:
-        """Advance all environments; an ended one begins its next episode.
+        """Step all environments by actions in [-1, 1], shape (N, A), or int64 of shape (N,).
 
-        Args:
-            action: Of the policy: in [-1, 1], shape (N, A), or int64 of shape (N,).
-            interruptible: Without effect: what may be captured cannot be interrupted.
+        ``interruptible`` has no effect: what may be captured cannot be interrupted.
         """
-        obs, limit = self.obs.clone(), self.envs.limit.clone()
+        obs, limit = self.obs.clone(), self.envs.episode_lengths.clone()
         command = self._to_env_action(action)
-        moved = self.envs.transition(command)
-        done = moved.terminated | moved.truncated
+        moved = self.envs.step_fn(command)
+        done: Tensor = moved.terminated | moved.truncated  # type: ignore[assignment]
         self.total += moved.reward
         self.length += 1
-        cut = moved.truncated & ~moved.terminated & (limit < self.envs.task.max_steps)
-        counted = done & ~cut & ~moved.broken
+        cut = moved.truncated & ~moved.terminated & (limit < self.envs.task.max_episode_steps)
+        counted = done & ~cut & ~moved.diverged
         if self.recorder is not None:
             self.recorder.record(self.starts, command, moved, counted)
         self._record_returns(counted)
         sums = [counted, self.length * counted]
-        sums += [moved.outcome["success"] & counted, moved.broken]
+        sums += [moved.metrics["success"] & counted, moved.diverged]
         num_seeds = len(self.tally)
         apart = [each.view(num_seeds, -1).sum(dim=1, dtype=torch.float64) for each in sums]
         self.tally += torch.stack(apart, dim=1)
@@ -138,11 +133,11 @@ class DeviceCollector:
         self.length *= ~done
         self.obs.copy_(self._flat(moved.obs))
         self.starts.copy_(done)
-        reached = self._flat(moved.reached)
+        reached = self._flat(moved.final_obs)
         return Transition(obs, moved.reward, reached, moved.terminated, done, valid=None)
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        """Return copies of what is to be acted on, and of which of it starts an episode."""
+        """Return copies of ``obs`` and ``starts``."""
         return self.obs.clone(), self.starts.clone()
 
     def _record_returns(self, counted: Tensor) -> None:
@@ -157,12 +152,12 @@ class DeviceCollector:
 
     @property
     def diverged(self) -> Tensor:
-        """Which seeds' simulations diverged since ``episode_metrics``, where that stops training.
+        """Seeds whose simulation diverged since ``episode_metrics``, where that stops training.
 
         Their steps must not be learned from. Shape (num_seeds,), bool.
         """
         lost = self.tally[:, -1] > 0
-        return lost if self._on_nan == "stop" else torch.zeros_like(lost)
+        return lost if self._on_divergence == "raise" else torch.zeros_like(lost)
 
     def episode_metrics(self) -> dict[str, float]:
         """Return ``EPISODE_METRICS`` of the episodes that ended since the last call.
@@ -177,34 +172,25 @@ class DeviceCollector:
         return metrics
 
     def episode_metrics_by_seed(self, names: Sequence[str] = ("",)) -> list[dict[str, float]]:
-        """Return the same of each group.
-
-        Args:
-            names: Of the num_seeds, for errors.
-
-        Raises:
-            DivergedError: A simulation diverged, and learning is to stop.
-        """
+        """Return ``episode_metrics`` of each seed; ``names`` are theirs, for errors."""
         returns = self.recent.sum(dim=1) / self.finished.clamp(1, RECENT)
         tally = torch.cat([returns[:, None], self.finished[:, None], self.tally], dim=1).tolist()
         self.tally.zero_()
         self.num_dropped += int(sum(sums[-1] for sums in tally))
-        return [self._to_metrics(sums, name) for sums, name in zip(tally, names, strict=True)]
-
-    def _to_metrics(self, sums: Sequence[float], name: str) -> dict[str, float]:
-        mean_return, finished, count, *totals, lost = sums
-        if lost and self._on_nan == "stop":
-            whose = f"{name}: " if name else ""
-            raise DivergedError(
-                f"{whose}{lost:.0f} environments diverged: their state is not finite. No update "
-                "was made. Check the environment and its actions."
-            )
-        metrics = {"rollout/ep_rew_mean": mean_return} if finished else {}
-        if count:
-            metrics |= zip(
-                EPISODE_METRICS, [count, *(total / count for total in totals)], strict=True
-            )
-        return metrics
+        by_seed: list[dict[str, float]] = []
+        for (mean_return, finished, count, *totals, lost), name in zip(tally, names, strict=True):
+            if lost and self._on_divergence == "raise":
+                whose = f"{name}: " if name else ""
+                raise DivergedError(
+                    f"{whose}{lost:.0f} environments diverged: their state is not finite. No "
+                    "update was made. Check the environment and its actions."
+                )
+            metrics = {"rollout/ep_rew_mean": mean_return} if finished else {}
+            if count:
+                means = [count, *(total / count for total in totals)]
+                metrics |= zip(EPISODE_METRICS, means, strict=True)
+            by_seed.append(metrics)
+        return by_seed
 
     def pop_episodes(self) -> list[Episode]:
         """Return none: on a device ``episode_metrics`` sums episodes up."""
@@ -213,18 +199,14 @@ class DeviceCollector:
     def snapshot(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what ``resume`` needs to go on from here: what JSON can hold, and arrays."""
         own = {name: getattr(self, name).cpu().numpy().copy() for name in _OWN}
-        envs = {f"envs/{name}": array for name, array in self.envs.snapshot().items()}
+        envs = {f"envs/{name}": array for name, array in self.envs.get_state().items()}
         return {"num_dropped": self.num_dropped}, own | envs
 
     def resume(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
-        """Go on from a snapshot, exactly.
-
-        Returns:
-            True.
-        """
+        """Go on from a snapshot; return True, as it is always exact."""
         self.num_dropped = int(facts["num_dropped"])
         theirs = {k.removeprefix("envs/"): v for k, v in arrays.items() if k.startswith("envs/")}
-        self.envs.restore(theirs)
+        self.envs.set_state(theirs)
         for name in _OWN:
             kept: Tensor = getattr(self, name)
             require_shape(name, arrays[name], tuple(kept.shape))

@@ -1,4 +1,4 @@
-"""Watching a few environments on a device: what they do is kept there until somebody asks."""
+"""Recording trajectories of a few environments on a device."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn_envs.torch_vector import TorchVectorEnv, Transition
+from robolearn_envs.core.episodes import StepResult
+from robolearn_envs.torch_vector import TorchVectorEnv
 
 ENV_STRIDE = 1000
-"""Of so many environments one is watched."""
+"""One of so many environments is recorded."""
 MAX_ENVS = 8
-"""Environments watched, at most."""
+"""Environments recorded, at most."""
 _FLAGS = ("start", "terminated", "truncated", "whole")
 _OUTCOMES = ("success", "collision")
 
@@ -25,8 +26,8 @@ class RecordedTrajectory(NamedTuple):
     fps: float
     """Steps per second of simulated time."""
     states: Mapping[str, np.ndarray]
-    """What ``RoboVectorEnv.show`` draws, by name, from the first state to the one that the last
-    step reached. Shapes (T + 1, ...), float64."""
+    """What ``RoboVectorEnv.show`` draws, by name, from the first to the last state reached.
+    Shapes (T + 1, ...), float64."""
     actions: np.ndarray
     """As the environment takes them. Shape (T, ...)."""
     rewards: np.ndarray
@@ -34,29 +35,29 @@ class RecordedTrajectory(NamedTuple):
     terminated: bool
     """The last step entered an absorbing state."""
     truncated: bool
-    """The last step came to the time limit."""
+    """The last step reached the time limit."""
     outcome: Mapping[str, bool]
     """Outcome of the episode by the task: ``success``, ``collision``."""
 
 
 class TrajectoryRecorder:
-    """Notes what environments 0, 1000, 2000, ... do, in a ring of rows on their device.
+    """Records environments 0, 1000, 2000, ... in a ring buffer on their device.
 
     The ring holds as many steps as two of the longest episodes, so that a whole one is always in
-    it, once the first is over. To note a step is a handful of small kernels that can be captured,
-    and what was noted comes to the host while the device goes on computing.
+    it, once the first is over. Recording a step can be captured in a CUDA graph, and copies to the
+    host do not stop the device.
     """
 
     def __init__(
         self, envs: TorchVectorEnv, *, every: int = ENV_STRIDE, most: int = MAX_ENVS
     ) -> None:
-        """TrajectoryRecorder environments that have been reset, from their next step on.
+        """Record environments that have been reset, from their next step on.
 
         Args:
-            envs: What to watch, in mode SAME_STEP. Their steps tell more from now on: none of them
-                may have been captured yet.
-            every: Of so many one is watched, from env 0 on.
-            most: How many are watched, at most.
+            envs: In mode SAME_STEP. Their steps return more from now on: none may have been
+                captured yet.
+            every: One of so many is recorded, from env 0 on.
+            most: How many are recorded, at most.
 
         Raises:
             ValueError: ``every`` or ``most`` is less than 1.
@@ -65,62 +66,77 @@ class TrajectoryRecorder:
             raise ValueError(f"every and most must be at least 1, got {every} and {most}.")
         self._rows = slice(0, every * most, every)
         self.indices = tuple(range(envs.num_envs)[self._rows])
-        """Which environments are watched, W of them."""
-        envs.watch(self._rows)
-        drawn, space = envs.pictured(), envs.single_action_space
+        """Environments recorded, W of them."""
+        envs.record_render_states(self._rows)
+        drawn, space = envs.get_render_state(), envs.single_action_space
         self._shapes = {name: tuple(rows.shape[1:]) for name, rows in drawn.items()}
         self._action = space.shape or (), space.dtype
-        outcome = envs.task.outcome(envs.memory, torch.zeros_like(envs.limit, dtype=torch.bool))
+        outcome = envs.task.metric_docs
         self._outcomes = tuple(name for name in _OUTCOMES if name in outcome)
         self._fps = float(envs.metadata["render_fps"])
         state = sum(map(_size, self._shapes.values()))
         widths = [state, state, _size(self._action[0]), 1, len(_FLAGS), len(self._outcomes)]
         self._splits = np.cumsum(widths)[:-1]
-        shape = 2 * envs.task.max_steps, len(self.indices), sum(widths)
+        shape = 2 * envs.task.max_episode_steps, len(self.indices), sum(widths)
         self._ring = drawn["qpos"].new_zeros(shape)
-        self._count = torch.zeros(1, dtype=torch.int64, device=envs.device)  # steps noted
-        self._copies = _AsyncHostCopy([self._ring, self._count])
+        self._count = torch.zeros(1, dtype=torch.int64, device=envs.device)  # steps recorded
+        self._sources = [self._ring, self._count]
+        cuda = self._ring.is_cuda
+        self._host = [
+            torch.empty_like(each, device="cpu", pin_memory=cuda) for each in self._sources
+        ]
+        self._still = [torch.empty_like(each) for each in self._sources if cuda]
+        self._stream = torch.cuda.Stream(self._ring.device) if cuda else None  # of copies
+        self._event = torch.cuda.Event() if cuda else None  # a copy has arrived
+        self._under_way = False
 
-    def record(self, starts: Tensor, action: Tensor, moved: Transition, whole: Tensor) -> None:
-        """Note a step just made, without looking at it.
+    def record(self, starts: Tensor, action: Tensor, moved: StepResult, whole: Tensor) -> None:
+        """Record a step, without waiting for the device.
 
         Args:
             starts: It was the first one of an episode. Shape (N,), bool.
             action: As the environments take it. Shape (N, ...).
             moved: What it led to.
-            whole: An episode ended that neither was cut short nor broke down. Shape (N,), bool.
+            whole: An episode ended that was neither staggered nor diverged. Shape (N,), bool.
         """
         flags = [starts, moved.terminated, moved.truncated, whole]
-        flags += [moved.outcome[name] for name in self._outcomes]
+        flags += [moved.metrics[name] for name in self._outcomes]
         columns = [each[self._rows] for each in (action, moved.reward, *flags)]
         flat = [each.reshape(len(each), -1).to(self._ring.dtype) for each in columns]
-        row = torch.cat([*moved.seen, *flat], dim=1)
+        row = torch.cat([*moved.render_states, *flat], dim=1)
         self._ring.index_copy_(0, self._count % len(self._ring), row[None])
         self._count += 1
 
     def request(self) -> None:
-        """Begin to bring what has been noted to the host, unless that is under way already."""
-        self._copies.begin()
+        """Begin to copy the ring as it is now to the host, unless a copy was not fetched yet."""
+        if self._under_way:
+            return
+        self._under_way = True
+        if self._stream is None or self._event is None:
+            _copy(self._sources, self._host)
+            return
+        _copy(self._sources, self._still)  # in the stream that writes into the ring
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        with torch.cuda.stream(self._stream):
+            _copy(self._still, self._host)
+            self._event.record(self._stream)
 
     @property
     def arrived(self) -> bool:
-        """Whether what was asked for is there and has not been collected."""
-        return self._copies.arrived
+        """Whether a copy has arrived and was not fetched."""
+        return self._under_way and (self._event is None or self._event.query())
 
     def fetch(self, *, wait: bool = False) -> RecordedTrajectory | None:
-        """Return the whole episode that ended last, as of when it was asked for.
+        """Return the whole episode that ended last, as of the last ``request``.
 
-        Args:
-            wait: Until what was asked for is there.
-
-        Returns:
-            None where that is not there yet, or no watched environment has lived through a whole
-            episode so far.
+        None if the copy has not arrived, unless ``wait``, or there has been no whole episode.
         """
-        brought = self._copies.take(wait=wait)
-        if brought is None:
+        if not (self._under_way if wait else self.arrived):
             return None
-        ring, count = brought[0], int(brought[1][0])
+        if self._event is not None:
+            self._event.synchronize()
+        self._under_way = False
+        ring, count = self._host[0].numpy(), int(self._host[1])
         if count > len(ring):
             ring = np.roll(ring, -count, axis=0)  # the oldest step first
         fields = np.split(ring[:count].astype(np.float64), self._splits, axis=2)
@@ -154,57 +170,14 @@ class TrajectoryRecorder:
         }
 
 
-class _AsyncHostCopy:
-    """Brings tensors, as they are at one moment, to the host while their device goes on."""
-
-    def __init__(self, sources: Sequence[Tensor]) -> None:
-        """Make room for copies of ``sources``, which stay where they are for ever."""
-        self._sources, self._under_way = sources, False
-        cuda = sources[0].is_cuda
-        self._host = [torch.empty_like(each, device="cpu", pin_memory=cuda) for each in sources]
-        self._stream = torch.cuda.Stream(sources[0].device) if cuda else None
-        self._still = [torch.empty_like(each) for each in sources if cuda]
-        self._event = torch.cuda.Event() if cuda else None
-
-    def begin(self) -> None:
-        """Copy what is in the sources now, unless a copy has not been taken yet."""
-        if self._under_way:
-            return
-        self._under_way = True
-        if self._stream is None or self._event is None:
-            _copy(self._sources, self._host)
-            return
-        _copy(self._sources, self._still)  # in line with what writes into the sources
-        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        with torch.cuda.stream(self._stream):
-            _copy(self._still, self._host)
-            self._event.record(self._stream)
-
-    @property
-    def arrived(self) -> bool:
-        """Whether a copy is there to be taken."""
-        return self._under_way and (self._event is None or self._event.query())
-
-    def take(self, *, wait: bool) -> list[np.ndarray] | None:
-        """Return a copy that has arrived, good until the next begins; None where there is none."""
-        if wait and self._under_way and self._event is not None:
-            self._event.synchronize()
-        if not self.arrived:
-            return None
-        self._under_way = False
-        return [each.numpy() for each in self._host]
-
-
 def last_complete_episode(start: np.ndarray, whole: np.ndarray) -> tuple[int, int, int] | None:
-    """Return environment, first and last step of the whole episode that ended last.
+    """Return environment, first and last step of the whole episode that ended last, if any.
+
+    Of episodes that ended together it is that of the first environment.
 
     Args:
-        start: The step was the first of an episode; every episode has one, if it is not forgotten.
-            Shape (T, W), bool.
-        whole: An episode that counts ended with the step. Shape (T, W), bool.
-
-    Returns:
-        None where there is none; the first environment of those whose episodes ended together.
+        start: The step was the first of an episode. Shape (T, W), bool.
+        whole: A whole episode ended with the step. Shape (T, W), bool.
     """
     latest = None
     for env in range(start.shape[1]):

@@ -1,11 +1,11 @@
-"""Action distributions, and the policy and value networks.
+"""Action distributions, and the policy and value networks with their GRU.
 
-Distributions are pure functions of a network's output, fed with noise drawn outside. All have the
-same functions. ``output`` is what the policy network returns, shape (..., width); ``noise`` comes
-from ``draw_noise`` so that a whole rollout's can be drawn at once.
+Distributions are pure functions of the policy network's ``output``, shape (..., width), and of
+``noise`` from ``draw_noise``, which can be drawn for a whole rollout at once.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -15,18 +15,17 @@ from torch import Tensor, nn
 
 from robolearn.networks.adapters import Adapter, adapt
 from robolearn.networks.encoders import ObservationEncoder, RunningNorm, mlp
-from robolearn.networks.gru import Memory
 from robolearn.spaces import ActionSpace, action_choices, action_width
 
 _LOG_STD_RANGE = (-5.0, 2.0)
-"""Of the logarithms of standard deviations; learning could else make one 0 or infinite."""
+"""Of the logarithms of standard deviations, which else could become 0 or infinite."""
 STD_RANGE = (0.0068, 7.38)
 """The same of deviations at the start, rounded inwards."""
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class _Bounded(torch.autograd.Function):
-    """Clamps logarithms of deviations; beyond the range gradients that lead back still pass.
+    """Clamps logarithms of deviations; gradients that lead back into the range pass.
 
     As ``lower_bound`` with "identity_if_towards" in TensorFlow Compression (Balle et al., 2017).
     """
@@ -49,18 +48,41 @@ class _Bounded(torch.autograd.Function):
         return gradient.masked_fill(outward, 0.0)
 
 
-class CategoricalDistribution(nn.Module):
-    """Softmax over discrete actions; ``output`` holds logits."""
+class _SoftmaxDistribution(nn.Module, ABC):
+    """Discrete actions; ``output`` holds their logits."""
 
-    def __init__(self, actions: int) -> None:
-        """Serve ``actions`` discrete actions."""
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = actions
+        self.width = width
+
+    @abstractmethod
+    def _log_probs(self, output: Tensor) -> Tensor:
+        """Return the log-probabilities of all values. Shape (..., width)."""
 
     def draw_noise(self, *shape: int, generator: torch.Generator) -> Tensor:
-        """Return Gumbel noise. Shape (*shape, actions)."""
+        """Return Gumbel noise. Shape (*shape, width)."""
         noise = torch.empty(*shape, self.width, device=generator.device)
         return -noise.exponential_(generator=generator).log()
+
+    def executed(self, action: Tensor) -> Tensor:
+        """Return what the environment is to do: the action itself."""
+        return action
+
+    def distribution_params(self, output: Tensor) -> Tensor:
+        """Return the logits. Shape (..., width)."""
+        return output
+
+    def kl_divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return KL(first || second) in nats, shape (...), by ``distribution_params`` of both."""
+        p, q = self._log_probs(first), self._log_probs(second)
+        return (p.exp() * (p - q)).sum(dim=-1)
+
+
+class CategoricalDistribution(_SoftmaxDistribution):
+    """Softmax over ``width`` discrete actions."""
+
+    def _log_probs(self, output: Tensor) -> Tensor:
+        return output.log_softmax(dim=-1)
 
     def sample(self, output: Tensor, noise: Tensor) -> Tensor:
         """Return actions by the Gumbel-max trick (Gumbel, 1954). Shape (...), int64."""
@@ -69,10 +91,6 @@ class CategoricalDistribution(nn.Module):
     def mode(self, output: Tensor) -> Tensor:
         """Return the likeliest actions. Shape (...), int64."""
         return output.argmax(dim=-1)
-
-    def executed(self, action: Tensor) -> Tensor:
-        """Return what the environment is to do: the action itself."""
-        return action
 
     def log_prob(self, output: Tensor, action: Tensor) -> Tensor:
         """Return the actions' log-probabilities. Shape (...)."""
@@ -83,40 +101,21 @@ class CategoricalDistribution(nn.Module):
         log_prob = output.log_softmax(dim=-1)
         return -(log_prob.exp() * log_prob).sum(dim=-1)
 
-    def distribution_params(self, output: Tensor) -> Tensor:
-        """Return the logits. Shape (..., actions)."""
-        return output
 
-    def kl_divergence(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return KL(first || second) in nats, shape (...), by ``distribution_params`` of both."""
-        p, q = first.log_softmax(dim=-1), second.log_softmax(dim=-1)
-        return (p.exp() * (p - q)).sum(dim=-1)
-
-
-class MultiCategoricalDistribution(nn.Module):
-    """Independent softmaxes over K discrete actions at once; ``output`` holds all their logits.
+class MultiCategoricalDistribution(_SoftmaxDistribution):
+    """Independent softmaxes over K discrete actions at once.
 
     Of a binary action these are two, whose difference is the logit of a Bernoulli distribution.
     """
 
     def __init__(self, choices: Sequence[int]) -> None:
         """Serve actions of which the k-th has ``choices[k]`` values."""
-        super().__init__()
-        self.width = sum(choices)
+        super().__init__(sum(choices))
         self._choices = list(choices)
 
-    def _split(self, output: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of each action. Shapes (..., choices[k])."""
-        return output.split(self._choices, dim=-1)
-
-    def _log_probs(self, output: Tensor) -> list[Tensor]:
-        """Return the log-probabilities of each action's values. Shapes (..., choices[k])."""
-        return [logits.log_softmax(dim=-1) for logits in self._split(output)]
-
-    def draw_noise(self, *shape: int, generator: torch.Generator) -> Tensor:
-        """Return Gumbel noise. Shape (*shape, width)."""
-        noise = torch.empty(*shape, self.width, device=generator.device)
-        return -noise.exponential_(generator=generator).log()
+    def _log_probs(self, output: Tensor) -> Tensor:
+        parts = output.split(self._choices, dim=-1)
+        return torch.cat([logits.log_softmax(dim=-1) for logits in parts], dim=-1)
 
     def sample(self, output: Tensor, noise: Tensor) -> Tensor:
         """Return actions by the Gumbel-max trick (Gumbel, 1954). Shape (..., K), int64."""
@@ -124,40 +123,27 @@ class MultiCategoricalDistribution(nn.Module):
 
     def mode(self, output: Tensor) -> Tensor:
         """Return the likeliest actions. Shape (..., K), int64."""
-        return torch.stack([logits.argmax(dim=-1) for logits in self._split(output)], dim=-1)
-
-    def executed(self, action: Tensor) -> Tensor:
-        """Return what the environment is to do: the actions themselves."""
-        return action
+        parts = output.split(self._choices, dim=-1)
+        return torch.stack([logits.argmax(dim=-1) for logits in parts], dim=-1)
 
     def log_prob(self, output: Tensor, action: Tensor) -> Tensor:
         """Return the log-probabilities of all actions together. Shape (...)."""
-        chosen = zip(self._log_probs(output), action.split(1, dim=-1), strict=True)
-        each = [log_prob.gather(-1, one) for log_prob, one in chosen]
+        parts = self._log_probs(output).split(self._choices, dim=-1)
+        each = [p.gather(-1, a) for p, a in zip(parts, action.split(1, dim=-1), strict=True)]
         return torch.cat(each, dim=-1).sum(dim=-1)
 
     def entropy(self, output: Tensor) -> Tensor:
         """Return the distributions' entropies in nats, summed over the actions. Shape (...)."""
-        log_prob = torch.cat(self._log_probs(output), dim=-1)
+        log_prob = self._log_probs(output)
         return -(log_prob.exp() * log_prob).sum(dim=-1)
-
-    def distribution_params(self, output: Tensor) -> Tensor:
-        """Return the logits. Shape (..., width)."""
-        return output
-
-    def kl_divergence(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return KL(first || second) in nats, shape (...), by ``distribution_params`` of both."""
-        p, q = (torch.cat(self._log_probs(logits), dim=-1) for logits in (first, second))
-        return (p.exp() * (p - q)).sum(dim=-1)
 
 
 class GaussianDistribution(nn.Module):
     """Independent normals, if asked squashed into (-1, 1) by tanh (Haarnoja et al., 2018, app. C).
 
-    ``output`` holds means, and with ``state_dependent_std`` as many logarithms of deviations after
-    them; else the deviations are learned, the same in every state. Actions are those before
-    squashing, which loses nothing; ``executed`` is what the environment sees, and ``log_prob`` is
-    of that.
+    ``output`` holds means, and with ``state_dependent_std`` the logarithms of deviations after
+    them; else the deviations are parameters, the same in every state. Actions are those before
+    squashing; ``executed`` returns those after it, and ``log_prob`` is of these.
     """
 
     nodes: Tensor
@@ -178,8 +164,8 @@ class GaussianDistribution(nn.Module):
         self._start = math.log(init_std)
         if not state_dependent_std:
             self.log_std = nn.Parameter(torch.full((actions,), self._start))
-        # The trapezoidal rule over a standard normal, exact to 2e-4 for deviations up to 8; as
-        # exact, Gauss-Hermite quadrature takes four times the nodes, most of them far out.
+        # The trapezoidal rule over a standard normal, exact to 2e-4 for deviations up to 8.
+        # Gauss-Hermite quadrature takes four times the nodes for that.
         nodes = torch.linspace(-5.0, 5.0, 64)
         self.register_buffer("nodes", nodes, persistent=False)
         weights = torch.softmax(-0.5 * nodes.square(), dim=0)
@@ -255,11 +241,9 @@ Distribution: TypeAlias = (
 
 
 def distribution(space: ActionSpace, **gaussian: Any) -> Distribution:
-    """Return the distribution over a space's actions.
+    """Return the distribution over the actions of a space.
 
-    Args:
-        space: Of single actions.
-        **gaussian: See :class:`GaussianDistribution`, for continuous ones.
+    ``gaussian`` are arguments of :class:`GaussianDistribution`, for continuous actions.
     """
     if isinstance(space, Discrete):
         return CategoricalDistribution(int(space.n))
@@ -278,11 +262,44 @@ def _log_slope(u: Tensor) -> Tensor:
     return 2 * (math.log(2) - u - nn.functional.softplus(-2 * u))
 
 
-class ActorCritic(nn.Module):
-    """Two MLPs that read the same: what is perceived, or a memory of it.
+class Memory(nn.Module):
+    """A gated recurrent unit (Cho et al., 2014); its output is its state."""
 
-    Images, with a CNN each, and a memory are looked at once for both, being the expensive part.
-    What the MLPs read in the end is called ``latent``; with a memory it is also what is remembered.
+    def __init__(self, inputs: int, width: int, generator: torch.Generator) -> None:
+        """Map ``inputs`` numbers to ``width``; the gates' weights are orthogonal, biases 0."""
+        super().__init__()
+        self.cell = nn.GRUCell(inputs, width)
+        with torch.no_grad():
+            for weight in (self.cell.weight_ih, self.cell.weight_hh):
+                for gate in weight.chunk(3):
+                    nn.init.orthogonal_(gate, generator=generator)
+            self.cell.bias_ih.zero_()
+            self.cell.bias_hh.zero_()
+
+    def forward(self, x: Tensor, before: Tensor, start: Tensor) -> Tensor:
+        """Return the state after one step, shape (N, width), for inputs ``x``, shape (N, inputs).
+
+        ``before`` is the state before, shape (N, width), 0 where ``start``, shape (N,), is true.
+        """
+        return self.cell(x, before * ~start[:, None])
+
+    def sequence(self, x: Tensor, before: Tensor, start: Tensor) -> Tensor:
+        """Return the state after each of T steps. Shape (T, N, width).
+
+        Takes what ``forward`` does, with T as the first dimension of ``x`` and ``start``. Splitting
+        at the starts for torch's own loop would be at best a third faster.
+        """
+        states = []
+        for each, begins in zip(x, start, strict=True):
+            before = self(each, before, begins)
+            states.append(before)
+        return torch.stack(states)
+
+
+class ActorCritic(nn.Module):
+    """Policy and critic: two MLPs on a shared encoder and GRU, if there is one.
+
+    The input of the MLPs is called ``latent``; with a GRU it is its state.
     """
 
     def __init__(
@@ -303,8 +320,8 @@ class ActorCritic(nn.Module):
             head: Makes actions of the policy's output.
             hidden: Widths of the hidden layers, of policy and critic each.
             activation: Of the hidden layers, 'tanh' or 'relu'.
-            memory: Width of the memory, 0 for none.
-            first_layer_gain: Scale of the first layers' weights, over the usual one.
+            memory: Width of the GRU, 0 for none.
+            first_layer_gain: Scale of the first layers' initial weights.
             generator: Draws the weights.
         """
         super().__init__()
@@ -322,20 +339,15 @@ class ActorCritic(nn.Module):
         self.values = RunningNorm(1, limit=math.inf)
 
     def adapt(self, kind: Adapter, rank: int, generator: torch.Generator) -> None:
-        """Leave only an adapter of the policy to learn, and what does not decide actions.
+        """Freeze all but an adapter of the policy, the critic and state-independent deviations.
 
-        That is the critic, and the deviation of actions that is the same in every state. What is
-        perceived and remembered stays as it is, for the policy was learned for it.
-
-        Args:
-            kind: See :func:`robolearn.networks.adapters.adapt`; 'none' changes nothing.
-            rank: Of the adapter.
-            generator: Draws its weights.
+        Arguments as :func:`robolearn.networks.adapters.adapt`; 'none' changes nothing.
         """
         if kind == "none":
             return
         self.policy = adapt(self.policy, kind, rank, generator)
-        self.encoder.freeze()
+        self.encoder.requires_grad_(False)
+        self.encoder.freeze_obs_norm()
         if self.memory is not None:
             self.memory.requires_grad_(False)
 
@@ -344,7 +356,7 @@ class ActorCritic(nn.Module):
 
         Args:
             obs: Flat observations. Shape (N, D) or (T, N, D).
-            before: The latents before the first ones; only a memory reads them. Shape (N, width).
+            before: The GRU's states before the first ones; unused without one. Shape (N, width).
             start: An episode begins. Shape (N,) or (T, N), bool.
 
         Returns:
@@ -358,7 +370,7 @@ class ActorCritic(nn.Module):
     def act(
         self, obs: Tensor, before: Tensor, start: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sample actions for N observations.
+        """Sample actions for N observations, given as to ``encode``.
 
         Args:
             obs: Flat observations. Shape (N, D).

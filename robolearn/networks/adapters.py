@@ -1,6 +1,5 @@
-"""Adapters: a few parameters learned in place of all those of a pretrained policy."""
+"""Adapters: fine-tuning few parameters in place of all those of a pretrained policy."""
 
-from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Literal, TypeAlias
 
@@ -12,7 +11,6 @@ from robolearn.errors import RobolearnError
 from robolearn.networks.encoders import ACTIVATIONS, linear
 
 Adapter: TypeAlias = Literal["none", "lora", "bottleneck", "bitfit", "head"]
-ADAPTERS = ("none", "lora", "bottleneck", "bitfit", "head")
 
 _ALPHA = 8.0
 """Scale of a low-rank change, times its rank (Hu et al., 2022, sec. 4.1)."""
@@ -21,19 +19,12 @@ _ALPHA = 8.0
 class LowRank(nn.Module):
     """A linear layer whose weights only change by a matrix of low rank (LoRA: Hu et al., 2022).
 
-        W' = weight + alpha / rank * up down
-
-    is formed before it is applied, so that a plain layer with W' says bit by bit the same.
+    W' = weight + alpha / rank * up down is formed before it is applied, so that a plain layer with
+    W' has bitwise the same outputs.
     """
 
     def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator) -> None:
-        """Begin as ``layer``, whose parameters are taken over and frozen.
-
-        Args:
-            layer: What was learned before.
-            rank: Of the change.
-            generator: Draws ``down``; ``up`` is 0.
-        """
+        """Take over and freeze the parameters of ``layer``; ``generator`` draws ``down``."""
         super().__init__()
         outputs, inputs = layer.weight.shape
         self._scale = _ALPHA / rank
@@ -63,22 +54,12 @@ class LowRank(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """An activation that a narrow network adds something to (Houlsby et al., 2019, fig. 2).
-
-    h + up(activation(down(h))) for h = activation(x).
-    """
+    """h + up(activation(down(h))) for h = activation(x) (Houlsby et al., 2019, fig. 2)."""
 
     def __init__(
         self, activation: nn.Module, width: int, rank: int, generator: torch.Generator
     ) -> None:
-        """Begin as ``activation``.
-
-        Args:
-            activation: Of the hidden layer, and of the bottleneck.
-            width: Of the hidden layer.
-            rank: Width of the bottleneck.
-            generator: Draws ``down``; ``up`` is 0.
-        """
+        """Map ``width`` to ``rank`` numbers and back; ``generator`` draws ``down``, ``up`` is 0."""
         super().__init__()
         self.activation = activation
         self.down = linear(width, rank, 1.0, generator)
@@ -93,15 +74,15 @@ class Bottleneck(nn.Module):
 def adapt(
     policy: nn.Sequential, kind: Adapter, rank: int, generator: torch.Generator
 ) -> nn.Sequential:
-    """Return a policy of which only an adapter is learned; at first it acts as it did.
+    """Return a policy with the same outputs, of which only an adapter is trained.
 
-    Names of what it consisted of stay, in ``state_dict``, as they were.
+    In ``state_dict`` the policy's own parameters keep their names.
 
     Args:
-        policy: Linear layers, perhaps LayerNorms, and activations; taken over.
-        kind: 'none' learns all of it, 'lora' changes of low rank of every linear layer,
-            'bottleneck' a narrow network after each activation, 'bitfit' biases, those of
-            LayerNorms too (Ben Zaken et al., 2022), 'head' the last layer.
+        policy: Linear layers and activations; taken over.
+        kind: What is trained. 'none' all of it, 'lora' changes of low rank of every linear layer,
+            'bottleneck' a narrow network after each activation, 'bitfit' biases (Ben Zaken et al.,
+            2022), 'head' the last layer.
         rank: Of 'lora', and width of a 'bottleneck'.
         generator: Draws the weights that are added.
 
@@ -113,38 +94,25 @@ def adapt(
         return nn.Sequential(*layers)
     for layer in layers:
         layer.requires_grad_(False)
-    if kind == "lora":
-        return nn.Sequential(*(_low_rank(layer, rank, generator) for layer in layers))
-    if kind == "bottleneck":
-        return nn.Sequential(*_with_bottlenecks(layers, rank, generator))
+    if kind == "bottleneck" and len(layers) == 1:
+        raise RobolearnError("A bottleneck comes after hidden layers, got none. Use lora.")
     if kind == "head":
         layers[-1].requires_grad_(True)
-    else:
-        for layer in layers:
-            if isinstance(layer, nn.Linear | nn.LayerNorm):
-                layer.bias.requires_grad_(True)
+    width = 0
+    for k, layer in enumerate(layers):
+        if isinstance(layer, nn.Linear):
+            width = layer.out_features
+        if kind == "lora" and isinstance(layer, nn.Linear):
+            layers[k] = LowRank(layer, rank, generator)
+        elif kind == "bottleneck" and isinstance(layer, tuple(ACTIVATIONS.values())):
+            layers[k] = Bottleneck(layer, width, rank, generator)
+        elif kind == "bitfit" and isinstance(layer, nn.Linear):
+            layer.bias.requires_grad_(True)
     return nn.Sequential(*layers)
 
 
-def _low_rank(layer: nn.Module, rank: int, generator: torch.Generator) -> nn.Module:
-    return LowRank(layer, rank, generator) if isinstance(layer, nn.Linear) else layer
-
-
-def _with_bottlenecks(
-    layers: Sequence[nn.Module], rank: int, generator: torch.Generator
-) -> Iterator[nn.Module]:
-    """Yield layers, with a bottleneck in place of each activation."""
-    if len(layers) == 1:
-        raise RobolearnError("A bottleneck comes after hidden layers, got none. Use lora.")
-    width = 0
-    for layer in layers:
-        width = layer.out_features if isinstance(layer, nn.Linear) else width
-        hidden = isinstance(layer, tuple(ACTIVATIONS.values()))
-        yield Bottleneck(layer, width, rank, generator) if hidden else layer
-
-
 def merge(policy: nn.Sequential) -> nn.Sequential:
-    """Return a plain policy that says bit by bit the same, its own parameters, all to be learned.
+    """Return a plain copy of a policy with bitwise the same outputs, all of it to be trained.
 
     Raises:
         RobolearnError: It has bottlenecks, whose activations no plain layer has.
@@ -163,16 +131,16 @@ def merge(policy: nn.Sequential) -> nn.Sequential:
 
 
 def trainable(module: nn.Module) -> int:
-    """Return how many numbers are learned of a module."""
+    """Return the number of parameters that require gradients."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def adapter_state(policy: nn.Module) -> dict[str, Tensor]:
-    """Return what is learned of a policy, by name; not copied."""
+    """Return the parameters that are trained, by name; not copied."""
     return {name: p.detach() for name, p in policy.named_parameters() if p.requires_grad}
 
 
 def frozen_state(policy: nn.Module) -> dict[str, Tensor]:
-    """Return what is not learned of a policy, by name, buffers too; not copied."""
+    """Return the parameters that are not trained and buffers, by name; not copied."""
     learned = adapter_state(policy)
     return {name: held for name, held in policy.state_dict().items() if name not in learned}

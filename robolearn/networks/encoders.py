@@ -1,4 +1,4 @@
-"""What networks read of an observation: its vectors normalized, its images encoded."""
+"""Encoders of observations: normalizer, MLP, CNN."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +18,10 @@ _SMALL = 0.02
 
 
 class RunningNorm(nn.Module):
-    """Shifts and scales its input to zero mean and unit variance of all data seen so far.
+    """Normalizes its input to zero mean and unit variance of all data seen so far.
 
     The moments are merged batch by batch (Chan, Golub & LeVeque, 1983) and saved with the
-    module. Until the first update input within the limit comes out as it is, or its logarithm.
+    module. Before the first update they are 0 and 1.
     """
 
     magnitude: Tensor
@@ -38,8 +38,7 @@ class RunningNorm(nn.Module):
             size: Width of the last dimension.
             limit: Normalized values are clipped to +-limit; infinity clips nothing.
             magnitude: Where this is not 0 the input lies between 0 and it, and its logarithm is
-                normalized in its place: what is near differs more than what is far.
-                Shape (size,).
+                normalized, which resolves near ranges better than far ones. Shape (size,).
         """
         super().__init__()
         self._logarithmic = magnitude is not None
@@ -70,7 +69,7 @@ class RunningNorm(nn.Module):
         share = data.shape[0] / total
         delta = mean - self.mean
         spread = self.variance * (1 - share) + variance * share + delta**2 * share * (1 - share)
-        sound = spread.isfinite().all()  # one number that is not would spoil the moments for good
+        sound = spread.isfinite().all()  # NaN would stay in the moments for ever
         sound = sound if stopped is None else sound & (stopped == 0)
         self.variance.copy_(torch.where(sound, spread, self.variance))
         self.mean.copy_(torch.where(sound, self.mean + delta * share, self.mean))
@@ -102,7 +101,6 @@ class RunningNorm(nn.Module):
 
 L = TypeVar("L", nn.Linear, nn.Conv2d)
 
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
@@ -112,7 +110,6 @@ def mlp(
     outputs: int,
     *,
     activation: str = "tanh",
-    layer_norm: bool = False,
     input_gain: float = 1.0,
     output_gain: float = 1.0,
     generator: torch.Generator,
@@ -124,7 +121,6 @@ def mlp(
         hidden: Widths of the hidden layers.
         outputs: Width of the output, which has no activation.
         activation: 'tanh' or 'relu'.
-        layer_norm: Normalize each hidden layer before its activation (Ba et al., 2016).
         input_gain: Scale of the first layer's weights, over the usual one of the activation.
         output_gain: Scale of the last layer's weights; 0.01 makes a nearly uniform policy.
         generator: Draws the weights.
@@ -134,8 +130,6 @@ def mlp(
     layers: list[nn.Module] = []
     for k, (before, after) in enumerate(pairwise(widths)):
         layers.append(linear(before, after, gain if k else gain * input_gain, generator))
-        if layer_norm:
-            layers.append(nn.LayerNorm(after))
         layers.append(ACTIVATIONS[activation]())
     last = output_gain if hidden else output_gain * input_gain
     return nn.Sequential(*layers, linear(widths[-1], outputs, last, generator))
@@ -146,15 +140,8 @@ def cnn(
 ) -> nn.Sequential:
     """Return a small convolutional network: images (B, channels, height, width) to (B, outputs).
 
-    Three strided convolutions and a linear layer, each followed by a ReLU; orthogonal weights and
-    zero biases. Images of 16 x 16 are the smallest it takes.
-
-    Args:
-        channels: Of the image.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        outputs: Width of the output.
-        generator: Draws the weights.
+    Three strided convolutions and a linear layer, each followed by a ReLU; orthogonal weights,
+    which ``generator`` draws, and zero biases. Images have at least 16 x 16 pixels.
     """
     sizes = ((16, 8, 4, 0), (32, 4, 2, 1), (32, 3, 2, 1))  # channels, kernel, stride, padding
     layers: list[nn.Module] = []
@@ -200,8 +187,10 @@ def find_images(space: Space) -> list[Image]:
     images, start = [], 0
     for part in _leaves(space):
         stop = start + spaces.flatdim(part)
-        if isinstance(part, spaces.Box) and _is_image(part):
-            images.append(Image(slice(start, stop), part))
+        if isinstance(part, spaces.Box) and len(part.shape) in (2, 3) and part.is_bounded():
+            height, width, _ = _sides(part.shape)
+            if min(height, width) >= SMALLEST:
+                images.append(Image(slice(start, stop), part))
         start = stop
     return images
 
@@ -215,13 +204,6 @@ def _leaves(space: Space) -> Iterator[Space]:
         yield space
 
 
-def _is_image(box: spaces.Box) -> bool:
-    if len(box.shape) not in (2, 3):
-        return False
-    height, width, _ = _sides(box.shape)
-    return min(height, width) >= SMALLEST and box.is_bounded()
-
-
 def _sides(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return an image's height, width and number of channels."""
     if len(shape) == 2:
@@ -231,20 +213,19 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 class ImageEncoder(nn.Module):
-    """Looks at one image of each observation: scales it from its bounds to [0, 1], then a CNN."""
+    """Scales one image of each observation from its bounds to [0, 1] and applies a CNN."""
 
     offset: Tensor
     scale: Tensor
 
     def __init__(self, image: Image, features: int, generator: torch.Generator) -> None:
-        """Return ``features`` numbers of an image; ``generator`` draws the weights."""
+        """Encode an image to ``features`` numbers; ``generator`` draws the weights."""
         super().__init__()
         self._columns, self._shape = image.columns, image.box.shape
         self._channels_first = len(self._shape) == 3 and self._shape[0] <= self._shape[2]
         low, high = (b.astype(np.float64).reshape(-1) for b in (image.box.low, image.box.high))
         scale = 1 / np.where(high > low, high - low, 1.0)
         for name, array in (("scale", scale), ("offset", -low * scale)):
-            # The space says them: they need not be saved.
             self.register_buffer(name, torch.from_numpy(array).float(), persistent=False)
         height, width, channels = _sides(self._shape)
         self.cnn = cnn(channels, height, width, features, generator=generator)
@@ -270,8 +251,8 @@ The module maps flat observations (..., D) to features (..., width); ``width`` i
 class ObservationEncoder(nn.Module):
     """Normalizes the parts of a flat observation that are no images and encodes the images.
 
-    An encoder of the user's takes the place of the image encoders: it gets the whole flat
-    observation, of which what is no image is normalized.
+    An encoder of the user's takes the place of the image encoders. It gets the whole flat
+    observation, normalized but for images.
     """
 
     rest: Tensor
@@ -336,34 +317,26 @@ class ObservationEncoder(nn.Module):
         return self.custom is not None or self._pictured
 
     def _normalized(self, obs: Tensor) -> Tensor:
-        """Return flat observations of which what is no image is normalized. Shape (..., D)."""
+        """Return flat observations, normalized but for images. Shape (..., D)."""
         if not self._pictured:
             return self.observations(obs)
         return obs.index_copy(-1, self.rest, self.observations(obs[..., self.rest]))
 
-    def freeze(self) -> None:
-        """Let the encoders be learned no more, and the normalizer stay as it is."""
-        self.requires_grad_(False)
-        self.freeze_obs_norm()
-
     def freeze_obs_norm(self) -> None:
-        """Let ``update_normalization`` change nothing any more, as for a pretrained network."""
+        """Freeze the normalizer, as for a pretrained network."""
         self._frozen = True
 
     def awaits_normalization(self) -> bool:
-        """Return whether the normalizer has yet to see its first data; waits for the device."""
+        """Return whether the normalizer has seen no data yet; waits for the device."""
         updates = self._normalize and not self._frozen and len(self.rest) > 0
         return updates and self.observations.count.item() == 0
 
     def update_normalization(
         self, obs: Tensor, stopped: Tensor | None = None, *, even_frozen: bool = False
     ) -> None:
-        """Update the running moments of observations.
+        """Update the running moments by flat observations, shape (..., D).
 
-        Args:
-            obs: Flat observations. Shape (..., D).
-            stopped: Nothing changes where this is not 0. Shape ().
-            even_frozen: Also after ``freeze_obs_norm``.
+        Not where ``stopped``, shape (), is not 0, nor where frozen unless ``even_frozen``.
         """
         if self._normalize and len(self.rest) and (even_frozen or not self._frozen):
             self.observations.update(obs[..., self.rest] if self._pictured else obs, stopped)

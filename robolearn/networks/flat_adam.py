@@ -15,13 +15,12 @@ REMEDY = "Try a lower learning_rate, or rewards of a smaller scale."
 
 
 class FlatAdam:
-    """Adam (Kingma & Ba, 2015) on all parameters of a module that are not frozen, side by side.
+    """Adam (Kingma & Ba, 2015) on the parameters of a module that require gradients, as one vector.
 
-    Zeroing, clipping and stepping one long tensor instead of a dozen short ones saves about a
-    sixth of a gradient step of networks as small as ours. The parameters become views of the
-    vector: they can be read and written, also by ``load_state_dict``, but not moved to another
-    device. torch's fused Adam is called as a function, since making a ``torch.optim.Optimizer``
-    imports torch's compiler, which takes 2 s and 75 MB.
+    One long tensor instead of a dozen short ones saves about a sixth of a gradient step of small
+    networks. The parameters become views of the vector: they can be read and written, also by
+    ``load_state_dict``, but not moved to another device. torch's fused Adam is called as a
+    function, as making a ``torch.optim.Optimizer`` imports torch's compiler: 2 s and 75 MB.
     """
 
     def __init__(
@@ -33,18 +32,17 @@ class FlatAdam:
         deferred: bool = False,
         stacked: Sequence[str] = (),
     ) -> None:
-        """Take over the parameters of ``module`` that require gradients.
+        """Take over the parameters of ``module``.
 
         Args:
-            module: Is learned.
+            module: Is trained.
             eps: Adam's.
             rectified: Rectify the learning rate: RAdam (Liu et al., 2020).
-            deferred: Leave it to ``check`` to look whether everything was finite. Until then no
-                step waits for its device, and once something was not finite none changes anything;
-                so steps can be captured in a CUDA graph.
-            stacked: Names of S networks that have nothing in common, whose parameters those of
-                ``module`` are stacked of, (S, ...) each: every one goes down its own gradient.
-                Deferred only.
+            deferred: Check for numbers that are not finite only in ``check``. Until then no step
+                waits for its device, and once there was one no step changes anything; so steps can
+                be captured in a CUDA graph.
+            stacked: Names of S independent networks, whose parameters are stacked in ``module``'s,
+                shapes (S, ...). Deferred only.
         """
         assert deferred or not stacked
         self._names, dim = stacked, 1 if stacked else 0  # dim of the vector
@@ -65,7 +63,7 @@ class FlatAdam:
         """Norm of the last step's gradient before clipping. Shape (), or (S,) of S networks."""
         self._deferred, self._rate, self._rectified = deferred, 0.0, rectified
         self.stopped: Tensor | None = None
-        """1 once something was not finite, else 0, shape (); None where it is not deferred."""
+        """1 once a number was not finite, else 0, shape (); None where it is not deferred."""
         if deferred:
             kind = torch.float32 if vector.is_cuda else torch.float64  # as fused Adam wants it
             self._rate = torch.zeros((), device=vector.device, dtype=kind)
@@ -86,13 +84,10 @@ class FlatAdam:
             start += size
 
     def restart(self, module: nn.Module) -> bool:
-        """Forget Adam's moments and learn the parameters as they are now, in the same storage.
+        """Reset Adam's moments and copy the present parameters back into the vector.
 
-        So that a CUDA graph captured before learns them, too. They may lie elsewhere meanwhile: in
-        the vector of another descent on the same module.
-
-        Args:
-            module: As given at first.
+        They may lie in the vector of another optimizer of the same ``module`` meanwhile. The
+        storage stays, so that a CUDA graph captured before trains them too.
 
         Returns:
             False, and nothing is changed, where other parameters require gradients now than then.
@@ -106,20 +101,17 @@ class FlatAdam:
         return True
 
     def set_rate(self, rate: float) -> None:
-        """Let further steps take this learning rate."""
+        """Set the learning rate of further steps."""
         if isinstance(self._rate, Tensor):
             self._rate.fill_(rate)
         else:
             self._rate = rate
 
     def load_state_dict(self, moments: Mapping[str, Tensor]) -> None:
-        """Go on with the moments of another one of the same parameters.
-
-        Args:
-            moments: As ``moments``; empty for those before the first step.
+        """Load ``moments``, or reset them where the mapping is empty.
 
         Raises:
-            RobolearnError: Tensors of other shapes or types.
+            ValueError: Tensors of other shapes or types.
         """
         for name, moment in self.moments.items():
             if not moments:
@@ -131,27 +123,23 @@ class FlatAdam:
             moment.copy_(moments[name])
 
     def forbid(self, where: Tensor) -> None:
-        """Let further steps change nothing, once ``where`` is true; deferred only.
-
-        Args:
-            where: Shape (), or (S,) of S networks: where it is for one it is for all.
-        """
+        """Stop further steps of all networks if ``where``, shape () or (S,), is true; deferred."""
         now = where.to(self._bad.dtype)
         assert self.stopped is not None
         self._bad.copy_(torch.where(self.stopped > 0, self._bad, now))
         self.stopped.copy_(self._bad.amax())
 
     def forgive(self) -> None:
-        """Let further steps change something again; deferred only."""
+        """Undo ``forbid``; deferred only."""
         assert self.stopped is not None
         for kept in (self._bad, self.stopped, self._first_bad):
             kept.zero_()
 
     def check(self) -> None:
-        """See whether everything was finite since the last time, where that is deferred.
+        """Check that all numbers since the last check were finite, where that is deferred.
 
         Raises:
-            DivergedError: It was not; parameters and Adam's moments are as they were before that.
+            DivergedError: They were not. Parameters and moments are as they were before that.
         """
         if self.stopped is not None and self.stopped.item():
             row = int(self._bad.argmax())
@@ -161,16 +149,16 @@ class FlatAdam:
             _raise(loss, length, self._names[row] if self._names else "")
 
     def step(self, loss: Tensor, *, rate: float | None = None, max_norm: float) -> None:
-        """Go down the gradient of a loss.
+        """Take a gradient step.
 
         Args:
             loss: Depends on the module's parameters. Shape (), or (S,) of S networks.
             rate: Learning rate; None for that of ``set_rate``.
-            max_norm: A longer gradient is shortened to this; of S networks each by itself.
+            max_norm: Largest norm of the gradient, of each of S networks; longer ones are clipped.
 
         Raises:
-            DivergedError: The gradient, or the loss, is not finite; parameters and Adam's moments
-                are as they were. Raised by ``check`` where that is deferred.
+            DivergedError: Loss or gradient is not finite; nothing was changed. ``check`` raises it
+                where that is deferred.
         """
         if rate is not None:
             self.set_rate(rate)
@@ -218,9 +206,9 @@ class FlatAdam:
                 self.vector.sub_(sgd_rate * self.moments["exp_avg"])
 
     def _rectified_rates(self) -> tuple[Any, Any]:
-        """Return the learning rate of Adam in the next step, and that of the mean gradient alone.
+        """Return RAdam's learning rates of the next step, of Adam and of the mean gradient alone.
 
-        One of them is 0. The second is None where it is known to be: where steps are not deferred.
+        One of them is 0; the second is None where that is known without waiting for the device.
         """
         step = self.moments["step"].double() + 1
         if self.stopped is None:
@@ -235,10 +223,8 @@ class FlatAdam:
 def rectification(step: Any) -> Any:
     """Return RAdam's factor of the learning rate (Liu et al., 2020, algorithm 2), for beta2 0.999.
 
-    It is 0 in the first 5 steps, in which the variance of the gradient cannot be rectified.
-
-    Args:
-        step: Number of the step, from 1: an integer, or a float64 tensor of shape ().
+    ``step`` counts from 1: an integer, or a float64 tensor of shape (). The factor is 0 in the
+    first 5 steps, in which the variance of the gradient cannot be rectified.
     """
     power = 0.999**step
     rho_max = 2 / (1 - 0.999) - 1

@@ -1,8 +1,10 @@
 """Q-networks, and what they predict of the return of each action: its mean, or its distribution.
 
-The three have the same surface. ``output`` is what the network returns for an action: ``width``
-numbers in the last dimension. ``target`` says what it should have been; ``error`` and
-``td_error`` say how far off it was.
+The three predictions have the same methods. ``output`` is that of the network for an action, shape
+(..., width). ``target(reward, discount, next_output)`` is what it is trained towards, of the same
+shape: ``reward`` is the sum of n discounted rewards, shape (...), ``discount`` is gamma^n, 0 where
+terminated, shape (...), and ``next_output`` is that of the next action. ``error`` is the loss, and
+``td_error`` the size of the TD error, both of shape (...).
 """
 
 import math
@@ -16,7 +18,6 @@ from torch.nn import functional
 
 from robolearn.errors import RobolearnError
 from robolearn.networks.encoders import ObservationEncoder, linear
-from robolearn.networks.noisy_linear import NoisyLinear
 
 
 class Expectation(nn.Module):
@@ -29,30 +30,20 @@ class Expectation(nn.Module):
         return output.squeeze(-1)
 
     def target(self, reward: Tensor, discount: Tensor, next_output: Tensor) -> Tensor:
-        """Return r + discount * Q.
-
-        Args:
-            reward: Sum of n discounted rewards. Shape (...).
-            discount: gamma^n; 0 where terminated. Shape (...).
-            next_output: Of the action taken next. Shape (..., 1).
-
-        Returns:
-            Shape (..., 1).
-        """
+        """Return r + discount * Q. Shape (..., 1)."""
         return reward[..., None] + discount[..., None] * next_output
 
     def error(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return Huber losses, quadratic up to 1. Shapes (..., 1) to (...).
+        """Return Huber losses, quadratic up to 1.
 
-        Where returns are random by more than that, their minimum lies nearer the median than the
-        mean: a lottery that pays 10 one time in four gets the value 1/3. Learn a categorical
-        return there.
+        For returns more random than that, the minimum lies nearer the median than the mean: a
+        lottery that pays 10 one time in four gets the value 1/3. C51 has no such bias.
         """
         return functional.smooth_l1_loss(output, target, reduction="none").squeeze(-1)
 
     @torch.no_grad()
     def td_error(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return sizes of the TD errors. Shapes (..., 1) to (...)."""
+        """Return sizes of the TD errors."""
         return (target - output).abs().squeeze(-1)
 
 
@@ -86,18 +77,10 @@ class CategoricalReturn(nn.Module):
 
     @torch.no_grad()
     def target(self, reward: Tensor, discount: Tensor, next_output: Tensor) -> Tensor:
-        """Return the distribution of r + discount * z, projected onto the atoms.
+        """Return probabilities of r + discount * z, projected onto the atoms. Shape (..., atoms).
 
         Bellemare et al. (2017), eq. 7 and algorithm 1: what lies between two atoms is shared
         between them, what lies outside goes to the first or the last.
-
-        Args:
-            reward: Sum of n discounted rewards. Shape (...).
-            discount: gamma^n; 0 where terminated. Shape (...).
-            next_output: Of the action taken next. Shape (..., atoms).
-
-        Returns:
-            Probabilities. Shape (..., atoms).
         """
         probability = next_output.softmax(dim=-1)
         low, high = self.support[0], self.support[-1]
@@ -110,15 +93,12 @@ class CategoricalReturn(nn.Module):
         return result.scatter_add(-1, index + 1, upper)
 
     def error(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return cross-entropies in nats. Shapes (..., atoms) to (...)."""
+        """Return cross-entropies in nats."""
         return -(target * output.log_softmax(dim=-1)).sum(dim=-1)
 
     @torch.no_grad()
     def td_error(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return KL divergences of prediction from target in nats (Hessel et al., 2018).
-
-        Shapes (..., atoms) to (...).
-        """
+        """Return KL divergences of prediction from target in nats (Hessel et al., 2018)."""
         divergence = functional.kl_div(output.log_softmax(dim=-1), target, reduction="none")
         return divergence.sum(dim=-1).clamp_min(0)
 
@@ -146,23 +126,13 @@ class QuantileReturn(nn.Module):
         return output.mean(dim=-1)
 
     def target(self, reward: Tensor, discount: Tensor, next_output: Tensor) -> Tensor:
-        """Return the quantiles of r + discount * z.
-
-        Args:
-            reward: Sum of n discounted rewards. Shape (...).
-            discount: gamma^n; 0 where terminated. Shape (...).
-            next_output: Of the action taken next. Shape (..., quantiles).
-
-        Returns:
-            Shape (..., quantiles).
-        """
+        """Return the quantiles of r + discount * z. Shape (..., quantiles)."""
         return reward[..., None] + discount[..., None] * next_output
 
     def error(self, output: Tensor, target: Tensor) -> Tensor:
         """Return quantile Huber losses (Dabney et al., 2018, eq. 10, kappa = 1).
 
-        The mean over the target's quantiles, summed over the output's.
-        Shapes (..., quantiles) to (...).
+        Means over the target's quantiles, summed over the output's.
         """
         # (..., of output, of target)
         predicted, wanted = torch.broadcast_tensors(output[..., :, None], target[..., None, :])
@@ -173,7 +143,7 @@ class QuantileReturn(nn.Module):
 
     @torch.no_grad()
     def td_error(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return sizes of the TD errors of the means. Shapes (..., quantiles) to (...)."""
+        """Return sizes of the TD errors of the means."""
         return (target.mean(dim=-1) - output.mean(dim=-1)).abs()
 
 
@@ -182,13 +152,51 @@ Noise: TypeAlias = Sequence[Tensor] | None
 """Of each noisy layer in turn; None for their mean weights."""
 
 
-class QNetwork(nn.Module):
-    """Perceives, and maps features through hidden layers to the return of each action.
+class NoisyLinear(nn.Module):
+    """A linear layer with factorized Gaussian noise (Fortunato et al., 2018, sec. 3 (b)).
 
-    With ``dueling`` the last hidden layer and the output are there twice: for the value of the
-    state, and for what each action adds to it on top of the mean (Wang et al., 2016, eq. 9). With
-    ``noisy`` these layers carry the noise that explores.
+    Every row of its input has weights of its own,
+
+        W = weight + weight_sigma * f_out f_in^T,    b = bias + bias_sigma * f_out,
+
+    which are never formed: noise scales inputs and outputs instead.
     """
+
+    def __init__(
+        self, inputs: int, outputs: int, generator: torch.Generator, sigma: float = 0.5
+    ) -> None:
+        """Draw the weights as in sec. 3.2; ``sigma`` is their noise's deviation * sqrt(inputs)."""
+        super().__init__()
+        self._widths = (inputs, outputs)
+        bound = 1 / math.sqrt(inputs)
+        weight, bias = torch.empty(outputs, inputs), torch.empty(outputs)
+        self.weight = nn.Parameter(weight.uniform_(-bound, bound, generator=generator))
+        self.bias = nn.Parameter(bias.uniform_(-bound, bound, generator=generator))
+        self.weight_sigma = nn.Parameter(torch.full((outputs, inputs), sigma * bound))
+        self.bias_sigma = nn.Parameter(torch.full((outputs,), sigma * bound))
+
+    def draw_noise(self, *shape: int, generator: torch.Generator) -> Tensor:
+        """Return f_in and f_out side by side: sgn(x) sqrt|x| of normal x.
+
+        Shape (*shape, inputs + outputs).
+        """
+        x = torch.randn(*shape, sum(self._widths), device=generator.device, generator=generator)
+        return x.sign() * x.abs().sqrt()
+
+    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Return outputs, shape (..., outputs), of ``x``, shape (..., inputs).
+
+        ``noise`` is that of ``draw_noise``, shape (..., inputs + outputs); None for mean weights.
+        """
+        mean = functional.linear(x, self.weight, self.bias)
+        if noise is None:
+            return mean
+        f_in, f_out = noise.split(self._widths, dim=-1)
+        return mean + f_out * functional.linear(f_in * x, self.weight_sigma, self.bias_sigma)
+
+
+class QNetwork(nn.Module):
+    """Maps observations to the return of each action: an encoder and hidden layers."""
 
     def __init__(
         self,
@@ -210,10 +218,11 @@ class QNetwork(nn.Module):
             actions: How many there are.
             returns: What is predicted of an action's return.
             hidden: Widths of the hidden layers.
-            first_layer_gain: Scale of the first layer's weights, over the usual one.
+            first_layer_gain: Scale of the first layer's initial weights.
             layer_norm: Normalize hidden layers (Ba et al., 2016).
-            dueling: Tell values of states and advantages of actions apart.
-            noisy: Put noise into the last hidden layer and the output.
+            dueling: A stream for V and one for advantages (Wang et al., 2016, eq. 9), each of the
+                last hidden layer and the output.
+            noisy: Noise in the last hidden layer and the output, for exploration.
             generator: Draws the weights.
         """
         super().__init__()
@@ -232,7 +241,6 @@ class QNetwork(nn.Module):
         with torch.no_grad():
             for layer in first:
                 layer.weight.mul_(first_layer_gain)
-
         self.noisy = noisy
         self._noisy = [layer for layer in self.modules() if isinstance(layer, NoisyLinear)]
 
@@ -243,9 +251,7 @@ class QNetwork(nn.Module):
     def forward(self, obs: Tensor, noise: Noise = None) -> Tensor:
         """Return the prediction for each action's return. Shape (..., actions, width).
 
-        Args:
-            obs: Flat observations. Shape (..., D).
-            noise: Of the noisy layers. Leading shape as ``obs``, or 1 for the same in all.
+        ``obs`` are flat, shape (..., D). ``noise`` has the same leading shape, or 1.
         """
         features = self.trunk(self.encoder(obs))
         drawn: Sequence[Tensor | None] = noise or [None] * 4

@@ -10,9 +10,9 @@ from robolearn.agents.pqn import PQN, PQNConfig
 from robolearn.agents.value_iteration import policy_value, value_iteration
 from robolearn.environments import EnvConfig
 from robolearn.evaluation import evaluate
-from robolearn_envs.first_steps.finite import FiniteMDP
+from robolearn_envs.toy.finite import FiniteMDP
 
-GAME, BANDIT = "robolearn/RandomGame-v0", "robolearn/Bandit-v0"
+GAME, BANDIT = "robolearn/RingWalk-v0", "robolearn/Bandit-v0"
 RECOMMENDER = EnvConfig(id="robolearn/Recommender-v0", kwargs={"users": 3, "items": 4})
 SEEING = EnvConfig(id=BANDIT, kwargs={"context": "image", "arms": 4, "problem": 14})
 """Its arms are worth 0.70, -0.98, -1.57 and -2.92 in context 0."""

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tasks_by_name import TASKS, shorten
 
 from robolearn.agents.multi_seed import MultiSeedPPO
 from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn_envs.tasks import TASKS
 
 SEEDS = (3, 0, 7)
 CONFIG = PPOConfig(
@@ -29,7 +29,7 @@ CASES = {
         {},
         {"squash_output": True, "state_dependent_std": True, "ent_coef": 0.01},
     ),
-    "plain": ("CartPoleBalance-v0", {"randomize": 0.2}, UNSCALED),
+    "plain": ("CartPoleBalance-v0", {"domain_randomization": 0.2}, UNSCALED),
     "lidar": ("NavLidar-v0", {"level": 0}, {"log_scale_obs": True, "activation": "relu"}),
 }
 
@@ -64,8 +64,8 @@ def moments(agent):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_each_agent_learns_and_reports_what_it_does_alone(case, monkeypatch):
-    for task in TASKS.values():
-        monkeypatch.setattr(task, "max_steps", 40)  # so that episodes end, by time limits too
+    for task in TASKS:
+        shorten(task, 40, monkeypatch.setattr)  # so that episodes end, by time limits too
     name, kwargs, changes = CASES[case]
     env = on_device(name, **kwargs)
     many = build(env, **changes)
@@ -149,7 +149,7 @@ def test_weights_and_episodes_differ_between_seeds():
     assert not torch.equal(nets[0].policy[0].weight, nets[1].policy[0].weight)
     obs = many.collector.obs.unflatten(0, (3, 16))
     assert not torch.equal(obs[0], obs[1])
-    limit = many.collector.envs.limit.unflatten(0, (3, 16))
+    limit = many.collector.envs.episode_lengths.unflatten(0, (3, 16))
     assert not torch.equal(limit[0], limit[1])
 
 
@@ -159,7 +159,7 @@ def test_weights_and_episodes_differ_between_seeds():
 def spoil(many, rows, figure):
     """Let environments pay a reward that is no number."""
     envs = many.collector.envs
-    usual = envs.transition
+    usual = envs.step_fn
 
     def transition(actions):
         moved = usual(actions)
@@ -167,7 +167,7 @@ def spoil(many, rows, figure):
         reward[rows] = figure
         return moved._replace(reward=reward)
 
-    envs.transition = transition
+    envs.step_fn = transition
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])

@@ -20,7 +20,9 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
 
-BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic", kwargs={"randomize": 0.1})
+BALANCE = EnvConfig(
+    id="robolearn/CartPoleBalance-v0", engine="analytic", kwargs={"domain_randomization": 0.1}
+)
 OBS = np.random.default_rng(0).uniform(-0.2, 0.2, (50, 4)).astype(np.float32)
 
 TRAINED = {

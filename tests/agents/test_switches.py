@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from probe_env import TWO_STEPS, Probe
 
-from robolearn.agents.dqn import DQN, VALUE_DISTRIBUTIONS, DQNConfig, rainbow
+from robolearn.agents.dqn import DQN, DQNConfig, rainbow
 
 GAMMA = 0.8
 STATES = np.eye(3, dtype=np.float32)
@@ -36,7 +36,8 @@ LEARNING = {
 }
 """300 gradient steps, in 25 rounds after the warm-up."""
 
-SWITCHES = [(False, True), (False, True), (1, 3), (False, True), (False, True), VALUE_DISTRIBUTIONS]
+DISTRIBUTIONS = ("none", "c51", "qr")
+SWITCHES = [(False, True), (False, True), (1, 3), (False, True), (False, True), DISTRIBUTIONS]
 
 
 def covering(options):

@@ -22,9 +22,9 @@ from robolearn.agents.tabular import (
 from robolearn.agents.value_iteration import policy_value, value_iteration
 from robolearn.errors import RobolearnError
 from robolearn.spaces import flatten_batch
-from robolearn_envs.first_steps.finite import FiniteMDP
+from robolearn_envs.toy.finite import FiniteMDP
 
-GAME, RECOMMENDER = "robolearn/RandomGame-v0", "robolearn/Recommender-v0"
+GAME, RECOMMENDER = "robolearn/RingWalk-v0", "robolearn/Recommender-v0"
 
 every_agent = pytest.mark.parametrize("agent_class", [QLearning, SARSA])
 every_mode = pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])

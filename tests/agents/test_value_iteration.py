@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from robolearn.agents.value_iteration import horizon, policy_value, value_iteration
-from robolearn_envs.first_steps.finite import FiniteMDP
-from robolearn_envs.first_steps.random_game import RandomGame
-from robolearn_envs.first_steps.recommender import Recommender
+from robolearn_envs.toy.finite import FiniteMDP
+from robolearn_envs.toy.recommender import Recommender
+from robolearn_envs.toy.ring_walk import RingWalk
 
 
 def chain(stay=0.0):
@@ -56,7 +56,7 @@ def test_without_a_discount_episodes_that_must_end_have_values():
 
 
 def test_the_ring_of_five_is_played_with_foresight():
-    mdp = RandomGame(states=5).mdp()
+    mdp = RingWalk(states=5).mdp()
     q = value_iteration(mdp, 0.5)
     # The best round is 0 -> 1 -> 4 -> 2 -> 0 with 0, 1, 1 and 1: V(0) = 7/8 + V(0) / 16 = 14/15,
     # V(2) = 1 + 7/15 = 22/15, V(4) = 1 + 11/15 = 26/15, V(1) = 1 + 13/15 = 28/15; from 3 to 4
@@ -99,7 +99,7 @@ def test_frozen_lake_has_the_values_of_slow_loops(slippery, gamma):
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-6])
 @pytest.mark.parametrize("gamma", [0.5, 0.9, 0.99])
 def test_values_are_within_the_tolerance(tolerance, gamma):
-    mdp = RandomGame().mdp()
+    mdp = RingWalk().mdp()
     exact = value_iteration(mdp, gamma, tolerance=1e-12)
     error = np.abs(value_iteration(mdp, gamma, tolerance) - exact).max()
     assert error <= tolerance + 1e-12

@@ -1,10 +1,10 @@
 """Fixtures of the tests of learning on a device."""
 
 import pytest
+from tasks_by_name import TASKS, shorten
 
 from robolearn.accelerate import one_thread
-from robolearn_envs.arenas.bank import SIZES, bank
-from robolearn_envs.tasks import TASKS
+from robolearn_envs.maps.dataset import SPLIT_SIZES, layout_dataset
 
 SHORT = 24
 """Steps of an episode where episodes are short."""
@@ -16,11 +16,11 @@ def small_banks(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ROBOLEARN_CACHE", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        for split in list(SIZES):
-            patch.setitem(SIZES, split, 16)
-        bank.cache_clear()
+        for split in list(SPLIT_SIZES):
+            patch.setitem(SPLIT_SIZES, split, 16)
+        layout_dataset.cache_clear()
         yield
-    bank.cache_clear()
+    layout_dataset.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def single_thread():
 @pytest.fixture
 def short_episodes(monkeypatch):
     """Episodes of 24 steps, of which a cart-pole must hold on for 12 to succeed."""
-    for task in TASKS.values():
-        monkeypatch.setattr(task, "max_steps", SHORT)
+    for name in TASKS:
+        shorten(name, SHORT, monkeypatch.setattr)
     for name in ("CartPoleBalance-v0", "CartPoleSwingUp-v0"):
-        monkeypatch.setattr(TASKS[name], "hold_steps", SHORT // 2)
+        monkeypatch.setattr(TASKS[name], "success_steps", SHORT // 2)

@@ -64,13 +64,15 @@ class OnHost(VectorEnv):
 
 
 def on_device(task, num_envs, **options):
-    return TorchVectorEnv(task, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **options)
+    return TorchVectorEnv(
+        f"robolearn/{task}", num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **options
+    )
 
 
 def collector_on_host(task, num_envs, seed, **options):
     """Return what collects from a NumPy view as an agent's collector does from environments."""
     view = OnHost(on_device(task, num_envs, **options))
-    return Collector(view, seed, stagger=view.envs.task.max_steps)
+    return Collector(view, seed, stagger=view.envs.task.max_episode_steps)
 
 
 def described(task, **options):

@@ -5,12 +5,12 @@ import pytest
 import torch
 from gymnasium import spaces
 from on_host import collector_on_host, described, on_device
+from tasks_by_name import TASKS
 
 from robolearn.collect.device_collector import EPISODE_METRICS, RECENT, DeviceCollector
 from robolearn.environments import TrainingEnvs
 from robolearn.errors import DivergedError
 from robolearn.spaces import flatten_batch, to_env_action
-from robolearn_envs.tasks import TASKS
 
 BALANCE, SWING_UP = "CartPoleBalance-v0", "CartPoleSwingUp-v0"
 LIDAR, DEPTH = "NavLidar-v0", "NavDepth-v0"
@@ -18,15 +18,15 @@ N, SEED = 6, 7
 EPS = 2.0**-24  # relative rounding error of float32
 
 
-def collector(task, num_envs=N, *, stagger=0, on_nan="stop", **options):
+def collector(task, num_envs=N, *, stagger=0, on_divergence="raise", **options):
     envs = on_device(task, num_envs, **options)
-    return DeviceCollector(envs, SEED, stagger=stagger, on_nan=on_nan)
+    return DeviceCollector(envs, SEED, stagger=stagger, on_divergence=on_divergence)
 
 
 def pair(task, num_envs=N, **options):
     """Return collectors of the same environments, their first episodes cut at the same steps."""
     host = collector_on_host(task, num_envs, SEED, **options)
-    return host, collector(task, num_envs, stagger=TASKS[task].max_steps, **options)
+    return host, collector(task, num_envs, stagger=TASKS[task].max_episode_steps, **options)
 
 
 def chosen(space, steps, num_envs=N, seed=0):
@@ -61,7 +61,11 @@ def summed(episodes, recent=()):
 @pytest.mark.usefixtures("short_episodes")
 @pytest.mark.parametrize(
     ("task", "options"),
-    [(BALANCE, {}), (SWING_UP, {"randomize": 0.2}), (LIDAR, {"level": 3, "curriculum": True})],
+    [
+        (BALANCE, {}),
+        (SWING_UP, {"domain_randomization": 0.2}),
+        (LIDAR, {"level": 3, "curriculum": True}),
+    ],
 )
 def test_steps_are_those_of_the_host(task, options):
     host, device = pair(task, **options)
@@ -80,7 +84,7 @@ def test_steps_are_those_of_the_host(task, options):
 
 def test_what_an_end_reached_is_told_and_the_next_episode_is_acted_on():
     device = collector(BALANCE, 3)
-    device.envs.cut(torch.tensor([2, 500, 500]))
+    device.envs.set_episode_lengths(torch.tensor([2, 500, 500]))
     push = torch.tensor([1, 1, 0])
     first = device.advance(push)
     assert torch.equal(device.obs, first.next_obs)
@@ -159,7 +163,7 @@ def test_the_return_is_the_mean_of_the_last_hundred_episodes_of_a_group(groups):
 def test_of_more_than_a_hundred_episodes_at_once_the_last_hundred_count():
     # All of 250 end in the same step; the return of environment i is i: the mean of 150 to 249.
     device = collector(BALANCE, 250)
-    device.envs.cut(torch.full((250,), 500))
+    device.envs.set_episode_lengths(torch.full((250,), 500))
     device.total.copy_(torch.arange(250))
     device._record_returns(torch.ones(250, dtype=torch.bool))
     assert device.episode_metrics() == {"rollout/ep_rew_mean": 199.5}
@@ -171,7 +175,7 @@ def test_first_episodes_are_cut_where_the_host_cuts_them_and_not_counted():
     # step 23 nothing was counted, and then each episode has its 24 steps.
     host, device = pair(SWING_UP, 16)
     cuts = np.random.default_rng(SEED).integers(1, 24, 16)
-    assert device.envs.limit.tolist() == cuts.tolist()
+    assert device.envs.episode_lengths.tolist() == cuts.tolist()
     for t, (here, there) in enumerate(both(host, device, 23), start=1):
         assert there.done.tolist() == here.done.tolist() == (cuts == t).tolist()
     assert device.episode_metrics() == summed(host.pop_episodes()) == {}
@@ -186,7 +190,7 @@ def test_first_episodes_of_several_seeds_are_cut_as_those_of_each_alone():
     device = collector(BALANCE, 6)
     device.stagger(np.array([4, 9]), 100)
     alone = [np.random.default_rng(seed).integers(1, 100, 3) for seed in (4, 9)]
-    assert device.envs.limit.tolist() == np.concatenate(alone).tolist()
+    assert device.envs.episode_lengths.tolist() == np.concatenate(alone).tolist()
 
 
 @pytest.mark.usefixtures("short_episodes")
@@ -196,7 +200,7 @@ def test_an_episode_that_comes_to_its_end_where_it_would_be_cut_is_counted_as_on
     push = np.ones(128, np.int64)
     coincided = 0
     for _ in range(12):
-        limit = device.envs.limit.clone()
+        limit = device.envs.episode_lengths.clone()
         before = device.length.clone()
         host.step(push)
         step = device.advance(torch.from_numpy(push))
@@ -208,9 +212,9 @@ def test_an_episode_that_comes_to_its_end_where_it_would_be_cut_is_counted_as_on
 # What breaks down.
 
 
-def broken(on_nan):
+def broken(on_divergence):
     """Let the second of three environments break down in step 3 of 5."""
-    device = collector(SWING_UP, 3, on_nan=on_nan)
+    device = collector(SWING_UP, 3, on_divergence=on_divergence)
     steps = []
     for t in range(5):
         action = torch.full((3, 1), 0.5)
@@ -221,14 +225,14 @@ def broken(on_nan):
 
 
 def test_a_breakdown_stops_where_it_is_asked_to():
-    device, _ = broken("stop")
+    device, _ = broken("raise")
     with pytest.raises(DivergedError, match="1 environments diverged"):
         device.episode_metrics()
     assert device.num_dropped == 1
 
 
 def test_a_breakdown_begins_a_new_episode_where_it_is_asked_to():
-    device, steps = broken("reset")
+    device, steps = broken("truncate")
     undisturbed, others = collector(SWING_UP, 3), []
     for _ in range(5):
         others.append(undisturbed.advance(torch.full((3, 1), 0.5)))
@@ -257,7 +261,7 @@ def places(device):
         for name in ("obs", "starts", "total", "length", "tally", "recent", "finished")
     }
     device.advance(idle)
-    kept["limit"] = device.envs.limit
+    kept["limit"] = device.envs.episode_lengths
     return {name: (part.data_ptr(), part.shape, part.dtype) for name, part in kept.items()}
 
 
@@ -278,14 +282,14 @@ def test_all_is_kept_where_it_is(task):
 
 @pytest.mark.usefixtures("short_episodes")
 def test_a_snapshot_taken_up_goes_on_as_if_nothing_had_happened():
-    device = collector(BALANCE, stagger=24, on_nan="reset")
+    device = collector(BALANCE, stagger=24, on_divergence="truncate")
     actions = torch.from_numpy(chosen(device.envs.single_action_space, 40))
     for action in actions[:15]:
         device.advance(action)
     facts, arrays = device.snapshot()
     ours = [device.advance(action) for action in actions[15:]]
     told = device.episode_metrics()
-    again = collector(BALANCE, on_nan="reset")
+    again = collector(BALANCE, on_divergence="truncate")
     assert again.resume(facts, arrays)
     theirs = [again.advance(action) for action in actions[15:]]
     for one, other in zip(ours, theirs, strict=True):
@@ -313,7 +317,7 @@ def test_observations_of_several_parts_are_joined_as_on_the_host():
     np.testing.assert_array_equal(device.obs.numpy(), expected)
     assert device.obs.dtype == torch.float32
     assert device.width == expected.shape[1]
-    device.envs.cut(torch.tensor([1, 2, 3, 9, 9, 9]))
+    device.envs.set_episode_lengths(torch.tensor([1, 2, 3, 9, 9, 9]))
     host._cut_at = np.array([1, 2, 3, 9, 9, 9])
     for here, there in both(host, device, 3):
         for name in ("obs", "next_obs"):
@@ -332,9 +336,9 @@ BOXES = {
 def test_actions_are_mapped_as_on_the_host(box):
     # The environments are told that their actions are others, and what they get is written down.
     envs = on_device(LIDAR, 1000)
-    transition, given = envs.transition, []
+    transition, given = envs.step_fn, []
     envs.single_action_space = box
-    envs.transition = lambda action: (given.append(action), transition(action))[1]
+    envs.step_fn = lambda action: (given.append(action), transition(action))[1]
     device = DeviceCollector(envs, SEED)
     action = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
     action[0], action[1], action[2] = [-1, 1], [0, -0.0], [-5, 5]
@@ -346,8 +350,8 @@ def test_actions_are_mapped_as_on_the_host(box):
 
 def test_choices_are_handed_on_as_they_are():
     envs = on_device(BALANCE, N)
-    transition, given = envs.transition, []
-    envs.transition = lambda action: (given.append(action), transition(action))[1]
+    transition, given = envs.step_fn, []
+    envs.step_fn = lambda action: (given.append(action), transition(action))[1]
     action = torch.tensor([0, 1, 1, 0, 1, 0])
     DeviceCollector(envs, SEED).advance(action)
     expected = to_env_action(envs.single_action_space, action.numpy())
@@ -359,4 +363,4 @@ def test_what_an_agent_collects_from_is_staggered_and_seeded_as_on_the_host():
     assert isinstance(device, DeviceCollector)
     host = collector_on_host(BALANCE, N, 20_000)
     np.testing.assert_array_equal(device.obs.numpy(), host.obs)
-    assert device.envs.limit.tolist() == host._cut_at.tolist()
+    assert device.envs.episode_lengths.tolist() == host._cut_at.tolist()

@@ -35,8 +35,10 @@ def test_who_cannot_learn_on_a_device_says_where_it_can(name):
 
 
 def test_workers_on_a_device_are_refused():
-    agent = PPO(replace(described(BALANCE), workers=2), SMALL)
-    with pytest.raises(RobolearnError, match=r"steps batches by itself, got workers=2\. Leave w"):
+    agent = PPO(replace(described(BALANCE), num_workers=2), SMALL)
+    with pytest.raises(
+        RobolearnError, match=r"steps batches by itself, got num_workers=2\. Leave n"
+    ):
         agent.learn(64)
 
 

@@ -36,7 +36,12 @@ PRIORITISED = {"prioritized_replay": True, "exploration_fraction": 0.5}
 
 CASES = {
     "ppo": (PPO, BALANCE, PPOConfig(**BATCHES), {}),
-    "ppo continuous": (PPO, SWING_UP, PPOConfig(**BATCHES, ent_coef=0.01), {"randomize": 0.2}),
+    "ppo continuous": (
+        PPO,
+        SWING_UP,
+        PPOConfig(**BATCHES, ent_coef=0.01),
+        {"domain_randomization": 0.2},
+    ),
     "ppo with a memory": (PPO, SWING_UP, PPOConfig(**BATCHES, gru_hidden_size=16), {}),
     "ppo adapting its rate": (
         PPO,

@@ -68,13 +68,13 @@ def test_what_a_round_may_learn_from_is_learned(kind, config):
 def spoil(agent, number):
     """Let the first environment's rewards be ``number`` from now on."""
     envs = agent.collector.envs
-    transition = envs.transition
+    transition = envs.step_fn
 
     def spoiled(action):
         moved = transition(action)
         return moved._replace(reward=torch.cat([torch.full((1,), number), moved.reward[1:]]))
 
-    envs.transition = spoiled
+    envs.step_fn = spoiled
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
@@ -112,7 +112,7 @@ def test_normalizers_do_not_learn_from_what_is_refused(kind, number):
 
 
 def test_normalizers_do_not_learn_from_a_simulation_that_broke_down():
-    agent, reports = with_nan("stop")
+    agent, reports = with_nan("raise")
     before = moments(agent)
     with pytest.raises(DivergedError, match="diverged"):
         next(reports)
@@ -133,15 +133,15 @@ class NanAfter:
         return told
 
 
-def with_nan(on_nan):
-    env = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="torch", on_nan=on_nan)
+def with_nan(on_divergence):
+    env = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="torch", on_divergence=on_divergence)
     agent, reports = begun(PPO, PPOConfig(**BATCHES), env)
     agent.net.head.executed = NanAfter(agent.net.head.executed)
     return agent, reports
 
 
 def test_a_simulation_that_breaks_down_stops_learning_where_it_is_asked_to():
-    agent, reports = with_nan("stop")
+    agent, reports = with_nan("raise")
     before = learned(agent)
     with pytest.raises(DivergedError, match="1 environments diverged"):
         next(reports)
@@ -151,7 +151,7 @@ def test_a_simulation_that_breaks_down_stops_learning_where_it_is_asked_to():
 
 
 def test_a_simulation_that_breaks_down_begins_anew_where_it_is_asked_to():
-    agent, reports = with_nan("reset")
+    agent, reports = with_nan("truncate")
     assert [report.steps for report in reports] == [3 * 32, 4 * 32]
     assert all(tensor.isfinite().all() for tensor in learned(agent))
     assert agent.collector.num_dropped == 1

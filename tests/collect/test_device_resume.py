@@ -35,7 +35,7 @@ CASES = {
         PPO,
         BALANCE,
         PPOConfig(**BATCHES, lr_schedule="adaptive", desired_kl=1e-3),
-        {"randomize": 0.2},
+        {"domain_randomization": 0.2},
     ),
     "ppo with a memory": (PPO, SWING_UP, PPOConfig(**BATCHES, gru_hidden_size=8), {}),
     "a2c": (A2C, SWING_UP, A2CConfig(**ROLLOUT), {}),

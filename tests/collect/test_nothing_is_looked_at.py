@@ -76,7 +76,12 @@ def test_the_guard_notices_who_looks_in_a_gradient():
 
 ITERATIONS = {
     "ppo": (PPO, BALANCE, PPOConfig(**BATCHES), {}),
-    "ppo continuous": (PPO, SWING_UP, PPOConfig(**BATCHES, ent_coef=0.01), {"randomize": 0.2}),
+    "ppo continuous": (
+        PPO,
+        SWING_UP,
+        PPOConfig(**BATCHES, ent_coef=0.01),
+        {"domain_randomization": 0.2},
+    ),
     "ppo with a memory": (
         PPO,
         SWING_UP,
@@ -107,11 +112,11 @@ ITERATIONS = {
 def test_nothing_of_an_iteration_is_looked_at(kind, task, config, options):
     agent = kind(described(task, **options), config, seed=SEED)
     collector = agent.collector
-    collector.envs.cut(torch.tensor([1, 2, 3, 50]))  # so that episodes end
+    collector.envs.set_episode_lengths(torch.tensor([1, 2, 3, 50]))  # so that episodes end
     with unseen():
         figures = [agent._iteration(collector, STEPS, counted) for counted in (False, True)]
     assert all(torch.isfinite(figure) for told in figures for figure in told.values())
-    assert bool(collector.envs.snapshot()["episodes"][:3].all())
+    assert bool(collector.envs.get_state()["episode_index"][:3].all())
 
 
 DQNS = {
@@ -130,11 +135,11 @@ def test_nothing_of_acting_remembering_and_replaying_is_looked_at(parts):
     config = DQNConfig(**SMALL, **parts, batch_size=8, buffer_size=32)
     agent = DQN(described(BALANCE), config, seed=SEED)
     collector = agent.collector
-    collector.envs.cut(torch.tensor([1, 2, 3, 50]))
+    collector.envs.set_episode_lengths(torch.tensor([1, 2, 3, 50]))
     with unseen():
         for _ in range(2):  # ten rows, of which the ring holds eight
             agent._store(*agent._collect(collector, STEPS))
             agent._indices[:3] = agent.sample_indices(3)
             told = agent._train_on_indices(3)
     assert torch.isfinite(told).all()
-    assert bool(collector.envs.snapshot()["episodes"][:3].all())
+    assert bool(collector.envs.get_state()["episode_index"][:3].all())

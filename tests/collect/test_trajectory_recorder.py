@@ -11,8 +11,8 @@ from robolearn.agents.ppo import PPO, PPOConfig
 from robolearn.collect.device_collector import DeviceCollector
 from robolearn.collect.trajectory_recorder import TrajectoryRecorder, last_complete_episode
 from robolearn.environments import EnvConfig
+from robolearn.video.recording import rollout_from_trajectory
 from robolearn.video.rollout import Rollout
-from robolearn.video.watched import rollout_of
 from robolearn_envs import make_vec
 
 BALANCE, SWING_UP, LIDAR = "CartPoleBalance-v0", "CartPoleSwingUp-v0", "NavLidar-v0"
@@ -59,7 +59,7 @@ class Host:
         self.running = [self._begun(i) for i in range(num_envs)]
 
     def _now(self, i):
-        return {name: rows[i].copy() for name, rows in self.envs.pictured().items()}
+        return {name: rows[i].copy() for name, rows in self.envs.get_render_state().items()}
 
     def _begun(self, i):
         return {"states": [self._now(i)], "actions": [], "rewards": []}
@@ -99,7 +99,7 @@ def assert_is(episode, env, expected):
 
 
 CASES = {
-    "swing-up": (SWING_UP, {"randomize": 0.2}),
+    "swing-up": (SWING_UP, {"domain_randomization": 0.2}),
     "balance by choices": (BALANCE, {"action": "discrete"}),
     "moving obstacles": (LIDAR, {"level": 3}),
     "walls, by choices": (LIDAR, {"level": 4, "action": "discrete"}),
@@ -134,7 +134,9 @@ def test_obstacles_that_move_are_seen_to():
     collector = collecting(LIDAR, level=3)
     for action in policy_actions(collector, 60):
         collector.advance(action)
-    now, cylinders = (asked(collector.recorder).states[name] for name in ("now", "cylinders"))
+    now, cylinders = (
+        asked(collector.recorder).states[name] for name in ("obstacle_positions", "cylinders")
+    )
     moves = cylinders[0, :, 5] != 0
     assert moves.any()
     # Where they stand differs from step to step, for those that move alone.
@@ -145,7 +147,7 @@ def test_obstacles_that_move_are_seen_to():
 @short
 def test_an_episode_that_was_cut_short_is_none_and_a_collection_is_handed_out_once():
     collector = collecting(SWING_UP, 3, every=1, most=3, stagger=24)
-    cuts = collector.envs.limit.tolist()
+    cuts = collector.envs.episode_lengths.tolist()
     assert all(0 < cut < 24 for cut in cuts)
     seen = []
     for action in policy_actions(collector, 47):
@@ -202,14 +204,14 @@ def test_one_in_a_thousand_is_watched_and_eight_at_most(num_envs, indices):
     collector = DeviceCollector(on_device(BALANCE, num_envs), SEED)
     collector.recorder = TrajectoryRecorder(collector.envs)
     assert collector.recorder.indices == tuple(indices)
-    step = collector.envs.transition(torch.zeros(num_envs, dtype=torch.int64))
-    assert [rows.shape for rows in step.seen] == [(len(indices), 4)] * 2
+    step = collector.envs.step_fn(torch.zeros(num_envs, dtype=torch.int64))
+    assert [rows.shape for rows in step.render_states] == [(len(indices), 4)] * 2
 
 
 def test_who_does_not_watch_pays_nothing():
     envs = on_device(BALANCE, 2)
     envs.reset(seed=SEED)
-    assert envs.transition(torch.zeros(2, dtype=torch.int64)).seen == ()
+    assert envs.step_fn(torch.zeros(2, dtype=torch.int64)).render_states == ()
 
 
 @pytest.mark.parametrize("how", [{"every": 0}, {"most": 0}])
@@ -260,7 +262,7 @@ def watched_rollout(task=SWING_UP, steps=1234, **options):
     for action in policy_actions(collector, 60):
         collector.advance(action)
     env = described(task, **options)
-    return rollout_of(asked(collector.recorder), env, seed=20_000, steps=steps)
+    return rollout_from_trajectory(asked(collector.recorder), env, seed=20_000, steps=steps)
 
 
 @short
@@ -268,11 +270,11 @@ def test_a_rollout_of_it_can_be_kept_and_says_who_acts(tmp_path):
     rollout = watched_rollout(LIDAR, level=3)
     rollout.save(tmp_path / "a.npz")
     kept = Rollout.load(tmp_path / "a.npz")
-    assert kept.label == "exploring, about 1,234 steps into training"
+    assert kept.title == "exploring, about 1,234 steps into training"
     assert (kept.fps, kept.seed) == (10.0, 20_002)  # of env 2, of 0 and 2
     assert kept.env == EnvConfig(id=f"robolearn/{LIDAR}", engine="torch", kwargs={"level": 3})
     assert len(kept) == 4  # it begins in front of an obstacle
-    assert kept.states["cylinders"].shape == (1, 12, 7)
-    assert kept.states["now"].shape == (5, 12, 3)
-    ended = kept.terminated, kept.truncated, kept.success, kept.ending
+    assert kept.render_states["cylinders"].shape == (1, 12, 7)
+    assert kept.render_states["obstacle_positions"].shape == (5, 12, 3)
+    ended = kept.terminated, kept.truncated, kept.success, kept.end_reason
     assert ended == (True, False, False, "collision")

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from robolearn.networks.gru import Memory
+from robolearn.networks.actor_critic import Memory
 
 STEPS, ENVS, INPUTS, WIDTH = 12, 5, 3, 4
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from robolearn.networks.noisy_linear import NoisyLinear
+from robolearn.networks.q_network import NoisyLinear
 
 ROWS, INPUTS, OUTPUTS = 6, 4, 3
 

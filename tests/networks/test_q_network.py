@@ -8,8 +8,13 @@ from gymnasium import spaces
 from torch import nn
 
 from robolearn.networks.encoders import ObservationEncoder
-from robolearn.networks.noisy_linear import NoisyLinear
-from robolearn.networks.q_network import CategoricalReturn, Expectation, QNetwork, QuantileReturn
+from robolearn.networks.q_network import (
+    CategoricalReturn,
+    Expectation,
+    NoisyLinear,
+    QNetwork,
+    QuantileReturn,
+)
 
 INPUTS, ACTIONS = 3, 4
 KINDS = [Expectation(), CategoricalReturn(5, -2.0, 3.0), QuantileReturn(7)]
