@@ -15,7 +15,7 @@ help:
 	@echo "make faults       kill, cut, fill and flood everything some thousand times"
 	@echo "make check        run ruff and pyright"
 	@echo "make format       let ruff put the code in order"
-	@echo "make sheets       write envs/README.md anew from the classes"
+	@echo "make sheets       write the tables of envs/README.md from the classes"
 	@echo "make clean        delete .venv and caches; runs and videos stay"
 
 setup: $(READY)

@@ -40,7 +40,7 @@ PROBLEMS = (
     ),
     Problem(
         name="swingup",
-        where="--env robolearn/CartPoleSwingUp-v0 --forces 2",
+        where="--env robolearn/CartPoleSwingUp-v0 --num-discrete-actions 2",
         expert="swingup",
         noise=0.1,
         agent="dqn --steps 90000 --n-step 10 --no-layer-norm --first-layer-gain 8",

@@ -34,7 +34,7 @@ NAVIGATION = (
     ("NavDepth-v0", "bullet", 32),
 )
 """Task, engine and number of environments."""
-FUSED = (
+COMPILED = (
     ("CartPoleBalance-v0", 1024),
     ("CartPoleSwingUp-v0", 1024),
     ("NavLidar-v0", 256),
@@ -75,13 +75,13 @@ def rows() -> dict[str, VectorEnv]:
             autoreset_mode="SameStep",
             level=2,
         )
-    for task, num_envs in FUSED:
+    for task, num_envs in COMPILED:
         leveled: dict[str, Any] = {"level": 2} if task.startswith("Nav") else {}
-        found[f"{task}{' level 2' if leveled else ''}, torch, fused"] = gym.make_vec(
+        found[f"{task}{' level 2' if leveled else ''}, torch, compiled"] = gym.make_vec(
             f"robolearn/{task}",
             num_envs=num_envs,
             engine="torch",
-            fuse=True,
+            compile_step=True,
             autoreset_mode="SameStep",
             **leveled,
         )

@@ -31,7 +31,7 @@ from robolearn.environments import EnvConfig
 from robolearn.session import Session
 from robolearn.train import TrainConfig, train
 from robolearn.video import background
-from robolearn.video.background import BackgroundFilms
+from robolearn.video.background import BackgroundVideoRecorder
 
 ENV = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="mujoco")
 
@@ -57,14 +57,14 @@ def timed(reports: Iterator[TrainingUpdate], spent: list[float]) -> Iterator[Tra
     spent.append(time.perf_counter() - began)
 
 
-def seconds(options: Options, *, filmed: bool, share: float = background.SHARE) -> float:
+def seconds(options: Options, *, filmed: bool, share: float = background.TIME_SHARE) -> float:
     """Return the wall time of learning; videos that are not done by then are given up."""
     original, spent = Session._timed, list[float]()
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.object(Session, "_timed", lambda self, it: timed(original(self, it), spent)),
-        patch.object(BackgroundFilms, "finish", BackgroundFilms.cancel),
-        patch.object(background, "SHARE", share),
+        patch.object(BackgroundVideoRecorder, "finish", BackgroundVideoRecorder.cancel),
+        patch.object(background, "TIME_SHARE", share),
     ):
         train(
             TrainConfig(
@@ -104,7 +104,7 @@ def main(options: Options) -> None:
         mean, low, high = ratio(found["without"], found[name])
         middle = f"{np.median(found[name]):.2f} s"
         table.add(name, f"{mean - 1:+.1%}", f"{low - 1:+.1%} to {high - 1:+.1%}", middle, usual)
-    write_results(options.out, table, {"seconds": found, "share": background.SHARE})
+    write_results(options.out, table, {"seconds": found, "share": background.TIME_SHARE})
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ _TRAINED = "cart-pole PPO: >= 20M steps/s"
 PARTS = (
     Part("physics", "checks.physics", 40, "<= 1e-6 off the CPU's"),
     Part("graphs", "checks.graphs", 60, "parameters after 200 updates: <= 1e-5"),
-    Part("fused environments", "speed.fused_environments", 110, _STEPS),
+    Part("compiled environments", "speed.compiled_environments", 110, _STEPS),
     Part("environments", "speed.environments", 45, _STEPS),
     Part("updates", "speed.updates", 40, "graph over eager: >= 4 times as fast, PPO and DQN"),
     Part("seeds", "many.seeds", 40, "16 seeds: <= 2 times the time of one"),
@@ -66,7 +66,7 @@ PARTS = (
         "NavLidar-v0 level 2, success 0.95: <= 15 s; level 4, 0.90: <= 60 s",
         ("scipy",),
     ),
-    Part("fused training", "speed.fused_training", 80, _TRAINED),
+    Part("compiled training", "speed.compiled_training", 80, _TRAINED),
     Part("training", "speed.training", 50, _TRAINED),
     Part(
         "warp",

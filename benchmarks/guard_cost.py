@@ -67,17 +67,17 @@ class Forgets(deque[Any]):
 
 def seconds(name: str, *, guarded: bool) -> float:
     agent_name, env, steps = TRAININGS[name]
-    kept = collecting._finite, RoboVectorEnv.pictured, flat_adam.math
+    kept = collecting._finite, RoboVectorEnv.get_render_state, flat_adam.math
     agent = agent_class(agent_name)(env, seed=0)
     if not guarded:
         collecting._finite = lambda array: True
-        RoboVectorEnv.pictured = lambda self: {}
+        RoboVectorEnv.get_render_state = lambda self: {}
         flat_adam.math = SimpleNamespace(isfinite=lambda number: True)
         agent.collector.recent_steps = Forgets()
     began = time.process_time()
     agent.learn(steps)
     took = time.process_time() - began
-    collecting._finite, RoboVectorEnv.pictured, flat_adam.math = kept
+    collecting._finite, RoboVectorEnv.get_render_state, flat_adam.math = kept
     agent.close()
     return took
 

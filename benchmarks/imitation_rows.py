@@ -37,7 +37,9 @@ Rows = list[dict[str, Any]]
 Section = Callable[[Sequence[int], Path], Rows]
 
 SWING_UP = EnvConfig(
-    id="robolearn/CartPoleSwingUp-v0", engine="analytic", kwargs={"forces": 2, "action": "discrete"}
+    id="robolearn/CartPoleSwingUp-v0",
+    engine="analytic",
+    kwargs={"num_discrete_actions": 2, "action": "discrete"},
 )
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 NAVIGATION = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 1})
@@ -100,7 +102,7 @@ def experts(seeds: Sequence[int], folder: Path) -> Rows:
         found = evaluate_made(expert_for, EnvConfig(id=BALANCE.id, engine=engine))
         rows.append(row(f"expert, balance, {engine}: return", "500", [found.mean]))
         for forces in (None, 2, 5, 11):
-            kwargs = {"action": "discrete", "forces": forces} if forces else {}
+            kwargs = {"action": "discrete", "num_discrete_actions": forces} if forces else {}
             found = evaluate_made(
                 expert_for, EnvConfig(id=SWING_UP.id, engine=engine, kwargs=kwargs)
             )

@@ -22,8 +22,9 @@ import tyro
 from benchmarks.results import Table, write_results
 from robolearn.environments import EnvConfig
 from robolearn.imitation.experts import expert_for
-from robolearn.video.film import film
-from robolearn.video.play import Rollout, play_made
+from robolearn.video.recording import record_episode_with
+from robolearn.video.render import render_video
+from robolearn.video.rollout import Rollout
 
 SIZE = (640, 480)
 FILMS = {
@@ -63,7 +64,9 @@ def seconds(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("a.png" if still else "a.mp4")
         began = time.perf_counter()
-        told = film([rollout], path, camera=camera, size=SIZE, jobs=jobs, hold=0.0)
+        told = render_video(
+            [rollout], path, camera=camera, size=SIZE, num_workers=jobs, freeze_end_s=0.0
+        )
         took = time.perf_counter() - began
     if told.renderer != renderer:
         raise RuntimeError(f"{told.renderer} drew, expected {renderer}.")
@@ -75,7 +78,7 @@ def main(options: Options) -> None:
     table = Table("film", "renderer", "frames", "frames/s", "starting", "frames/s once started")
     found = {}
     for name, (env, camera) in FILMS.items():
-        rollout = play_made(expert_for, env, label=name)
+        rollout = record_episode_with(expert_for, env, title=name)
         for renderer in RENDERERS:
             with prefer(renderer):
                 whole = [

@@ -13,7 +13,7 @@ import tyro
 
 import robolearn_envs  # noqa: F401 - registers the environments
 from benchmarks.results import Table, write_results
-from robolearn_envs.robots import Rover
+from robolearn_envs.robots import DiffDriveRobot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Options:
     """Rovers at a time."""
     level: int = 3
     """Of the arena."""
-    randomize: float = 0.2
+    domain_randomization: float = 0.2
     """Of masses, motors and readings."""
     hold: int = 5
     """Environment steps each random action is held for."""
@@ -45,25 +45,27 @@ def soak(engine: str, options: Options) -> dict[str, float]:
         num_envs=options.num_envs,
         engine=engine,
         level=options.level,
-        randomize=options.randomize,
+        domain_randomization=options.domain_randomization,
         autoreset_mode="SameStep",
     )
     envs.reset(seed=options.seed)
     rng = np.random.default_rng(options.seed)
     actions = np.zeros((options.num_envs, 2), dtype=np.float32)
     began = time.perf_counter()
-    seen = {"steps": 0, "episodes": 0, "not finite": 0, "tipped": 0, "off its wheels": 0}
+    seen = {"steps": 0, "episodes": 0, "not finite": 0, "tipped over": 0, "off its wheels": 0}
     for step in range(-(-options.steps // options.num_envs)):
         if step % options.hold == 0:
             actions = rng.uniform(-1, 1, (options.num_envs, 2)).astype(np.float32)
         observation, reward, terminated, truncated, _ = envs.step(actions)
-        qpos, qvel = envs.unwrapped.state()  # type: ignore[attr-defined]
+        qpos, qvel = envs.unwrapped.qpos_qvel()  # type: ignore[attr-defined]
         finite = np.isfinite(np.hstack([observation, reward[:, None], qpos, qvel])).all(axis=1)
         seen["steps"] += options.num_envs
         seen["episodes"] += int((terminated | truncated).sum())
         seen["not finite"] += int((~finite).sum())
-        seen["tipped"] += int(Rover().tipped(qpos).sum())
-        seen["off its wheels"] += int((np.abs(qpos[:, 2] - Rover().wheel_radius) > 0.01).sum())
+        seen["tipped over"] += int(DiffDriveRobot().has_tipped_over(qpos).sum())
+        seen["off its wheels"] += int(
+            (np.abs(qpos[:, 2] - DiffDriveRobot().wheel_radius) > 0.01).sum()
+        )
     envs.close()
     return {**seen, "steps/s": seen["steps"] / (time.perf_counter() - began)}
 

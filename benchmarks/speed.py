@@ -43,7 +43,7 @@ class Twin:
     theirs: SB3Row
 
 
-TWINS = (
+HOST_EQUIVALENT = (
     Twin(
         "ppo",
         20_480,
@@ -235,7 +235,7 @@ def main(options: Options) -> None:
     """Take all times that are asked for."""
     data: dict[str, Any] = {"implementation": [], "races": []}
     if options.only != "recipe":
-        data["implementation"] = [time_implementation(t, options.repeats) for t in TWINS]
+        data["implementation"] = [time_implementation(t, options.repeats) for t in HOST_EQUIVALENT]
         write_results(options.out, implementation_table(data["implementation"]), data)
     if options.only == "implementation":
         return

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
-from robolearn_envs.engines.base import EngineError
+from robolearn_envs.engines.base import SimulationError
 from robolearn_envs.names import did_you_mean
 
 COMMANDS = {
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RobolearnError as error:
         print(f"robolearn: {error}", file=sys.stderr)
         return error.exit_code
-    except EngineError as error:
+    except SimulationError as error:
         print(f"robolearn: {error}", file=sys.stderr)
         return DivergedError.exit_code
     except KeyboardInterrupt:

@@ -100,7 +100,7 @@ def read_dump(folder: Path) -> Dump:
     start = facts.get("start")
     if start is not None and not isinstance(start, dict):
         raise RobolearnError(f"{folder / _FACTS}: start must be a mapping, got {start!r:.60}.")
-    config = described(facts.get("env"))
+    config = described(facts.get("env"), outside=folder)
     if config is None:
         raise RobolearnError(f"{folder} is of environments that are not made by name.")
     return Dump(env=config, reason=str(facts.get("reason")), start=start, steps=steps)
@@ -138,7 +138,7 @@ def _shown(
     for t, reward in enumerate(rewards):
         state = {name: rows[[min(t, len(rows) - 1)]] for name, rows in states.items()}
         if all(np.isfinite(state[name]).all() for name in ("qpos", "qvel")):
-            base.vector.show(state, begin=begin)
+            base.vector_env.set_render_state(state, new_episode=begin)
             begin = False
             yield float(reward)
 

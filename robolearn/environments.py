@@ -1,30 +1,43 @@
 """Making environments: ours by name, or any that Gymnasium knows."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias, Union
 
 import gymnasium as gym
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-import robolearn_envs
 from robolearn.collect.collector import Collector
 from robolearn.collect.device_collector import AnyCollector, DeviceCollector
 from robolearn.config import check_ranges, from_dict, to_dict
 from robolearn.errors import RobolearnError
 from robolearn.files import shown
-from robolearn.making import make_foreign, make_native, refusals
+from robolearn.making import (
+    import_env_module,
+    import_trusted,
+    make_foreign,
+    make_native,
+    refusals,
+)
 from robolearn.snapshots import Rewindable
 from robolearn.spaces_json import space_from_json, space_to_json
-from robolearn.workers.vector import WorkerVectorEnv
-from robolearn_envs.engines import DEVICE_ENGINES, TWINS
+from robolearn.workers.vector import FaultTolerantVectorEnv
+from robolearn_envs.engines import DEVICE_ENGINES, HOST_EQUIVALENT
 from robolearn_envs.names import did_you_mean
-from robolearn_envs.tasks import TASKS
+from robolearn_envs.registry import (
+    is_registered,
+    keyword_names,
+    max_episode_steps_of,
+    supported_engines,
+    task_of,
+)
 from robolearn_envs.torch_vector import TorchVectorEnv
-from robolearn_envs.vector import ON_NAN, OnNan, RoboVectorEnv
+from robolearn_envs.vector import ON_DIVERGENCE, OnDivergence, RoboVectorEnv
 
 SEED_SPACING = 10_000
 """Seeds of training environments that belong to one seed of an agent with at most as many."""
@@ -42,26 +55,26 @@ class EnvConfig:
     """Which environment: everything needed to make it again."""
 
     id: str
-    """Gymnasium id."""
+    """Gymnasium id, or ``module:id`` with the module that registers it, which is imported."""
     engine: str | None = None
     """Physics engine of a robolearn environment; None for its default."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Further keyword arguments of the environment, e.g. action, randomize."""
-    workers: int = 0
-    """Processes that step a batch of environments; 0 for this one. They pay where a step is slow,
-    as with Bullet, and keep a crash or a hang of an environment to themselves."""
+    """Further keyword arguments of the environment, e.g. action, domain_randomization."""
+    num_workers: int = 0
+    """Worker processes that step a batch of environments; 0 steps it in this process. Workers pay
+    off where a step is slow, as with Bullet, and isolate a crash or a hang of an environment."""
     step_timeout: float = 60.0
     """Seconds after which a worker that has not answered is replaced by another one."""
-    on_nan: OnNan = "stop"
-    """What becomes of an environment whose numbers are no longer finite: stop ends the training,
-    reset begins a new episode."""
+    on_divergence: OnDivergence = "raise"
+    """Response to a simulation that diverges: raise ends the training, truncate begins a new
+    episode."""
 
     def __post_init__(self) -> None:
         """Refuse an id nobody knows, an engine for a foreign environment, senseless numbers."""
-        check_ranges(self, {"workers": (0, _MOST_WORKERS), "step_timeout": (0.01, math.inf)})
-        if self.on_nan not in ON_NAN:
-            raise RobolearnError(did_you_mean("on_nan", self.on_nan, ON_NAN))
-        if self.id not in gym.registry:
+        check_ranges(self, {"num_workers": (0, _MOST_WORKERS), "step_timeout": (0.01, math.inf)})
+        if self.on_divergence not in ON_DIVERGENCE:
+            raise RobolearnError(did_you_mean("on_divergence", self.on_divergence, ON_DIVERGENCE))
+        if import_env_module(self.id) not in gym.registry:
             raise RobolearnError(did_you_mean("environment", self.id, gym.registry))
         if self.engine is not None and not self.native:
             raise RobolearnError(
@@ -69,7 +82,7 @@ class EnvConfig:
                 "Leave the engine out."
             )
         if self.on_device:
-            there = TASKS[self.id.split("/")[-1]].device_engines
+            there = [e for e in supported_engines(task_of(self.id)) if e in DEVICE_ENGINES]
             if self.engine not in there:
                 raise RobolearnError(
                     f"{self.id} does not run on engine '{self.engine}'; of those on a device it "
@@ -78,8 +91,8 @@ class EnvConfig:
 
     @property
     def native(self) -> bool:
-        """Whether this is one of our environments with physics, made as a native batch."""
-        return self.id in robolearn_envs.ENVS
+        """Whether this is a registered task with physics, made as a native batch."""
+        return is_registered(self.id)
 
     @property
     def on_device(self) -> bool:
@@ -88,7 +101,7 @@ class EnvConfig:
 
     def on_host(self) -> "EnvConfig":
         """Return the environment that moves alike on the host."""
-        return replace(self, engine=TWINS[self.engine or ""]) if self.on_device else self
+        return replace(self, engine=HOST_EQUIVALENT[self.engine or ""]) if self.on_device else self
 
     def held_out(self, split: str) -> "EnvConfig":
         """Return the environment to measure an agent in: with layouts it has not trained on.
@@ -96,7 +109,7 @@ class EnvConfig:
         Args:
             split: 'val' for choosing an agent, 'test' for judging the chosen one.
         """
-        if not self.native or "split" not in TASKS[self.id.split("/")[-1]].options:
+        if not self.native or "split" not in keyword_names(task_of(self.id)):
             return self
         kept = {name: value for name, value in self.kwargs.items() if name != "curriculum"}
         return replace(self, kwargs={**kept, "split": split})
@@ -131,18 +144,18 @@ class EnvConfig:
         Raises:
             RobolearnError: The environment refuses its arguments.
         """
-        if self.workers:
+        if self.num_workers:
             raise RobolearnError(
-                f"Engine '{self.engine}' steps batches by itself, got workers={self.workers}. "
-                "Leave workers out."
+                f"Engine '{self.engine}' steps batches by itself, got "
+                f"num_workers={self.num_workers}. Leave num_workers out."
             )
         with refusals():
             return TorchVectorEnv(
-                self.id.split("/")[-1],
+                self.id,
                 num_envs,
                 engine=self.engine or "torch",
                 device=device,
-                fuse=fuse and self.engine == "torch",
+                compile_step=fuse and self.engine == "torch",
                 autoreset_mode=AutoresetMode.SAME_STEP,
                 **self.kwargs,
             )
@@ -156,14 +169,16 @@ class EnvConfig:
         """
         how: dict[str, Any] = {"autoreset_mode": mode}
         if self.native:
-            how["on_nan"] = self.on_nan
+            how["on_divergence"] = self.on_divergence
         kind = make_native if self.native else make_foreign
         make = partial(kind, self.id, how, self.arguments())
-        if not self.workers:
+        if not self.num_workers:
             return make(num_envs)
         if mode is not AutoresetMode.SAME_STEP:
             raise RobolearnError(f"Workers need autoreset mode SAME_STEP, got {mode.name}.")
-        return WorkerVectorEnv(make, num_envs, self.workers, step_timeout=self.step_timeout)
+        return FaultTolerantVectorEnv(
+            make, num_envs, self.num_workers, step_timeout=self.step_timeout
+        )
 
 
 def _strings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -178,14 +193,29 @@ def _strings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _strings(item, name)
 
 
-def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
+def described(data: Mapping[str, Any] | None, *, outside: Path | None = None) -> EnvConfig | None:
     """Return the config that a file describes, None where it describes none.
+
+    Args:
+        data: The description.
+        outside: Folder of the file: the module of an id ``module:id`` is imported, but not out of
+            this folder. None imports no module.
 
     Raises:
         RobolearnError: Not a description, or one that would have other files read.
     """
     if data is None:
         return None
+    env_id = data.get("id") if isinstance(data, Mapping) else None
+    module = env_id.rpartition(":")[0] if isinstance(env_id, str) else ""
+    if module and module not in sys.modules:
+        if outside is not None:
+            import_trusted(module, outside)
+            return described(data)
+        raise RobolearnError(
+            f"The environment {shown(env_id)} is registered by a module that is not imported. "
+            "A file cannot have it imported: import it before loading."
+        )
     config = from_dict(EnvConfig, data)
     if "render_mode" in config.kwargs:
         raise RobolearnError("kwargs of the environment: render_mode is for who makes it to say.")
@@ -198,14 +228,26 @@ def described(data: Mapping[str, Any] | None) -> EnvConfig | None:
     return config
 
 
+def is_known(env_id: str, outside: Path | None) -> bool:
+    """Return whether an id is registered, once its module has been imported."""
+    module, _, bare_id = env_id.rpartition(":")
+    if bare_id in gym.registry or not module:
+        return bare_id in gym.registry
+    try:
+        import_trusted(module, outside)
+    except RobolearnError:
+        return False  # who only acts needs no environment
+    return bare_id in gym.registry
+
+
 def _time_limit(envs: VectorEnv, config: EnvConfig | None) -> int:
     """Return after how many steps an episode is truncated; 0 where no single one can be cut."""
     base = envs.unwrapped
     if config is not None and config.native:
-        return TASKS[config.id.split("/")[-1]].max_steps
+        return config.kwargs.get("max_episode_steps", max_episode_steps_of(config.id))
     if isinstance(base, RoboVectorEnv):
-        return base.task.max_steps
-    if isinstance(base, SyncVectorEnv | WorkerVectorEnv) and base.spec:
+        return base.task.max_episode_steps
+    if isinstance(base, SyncVectorEnv | FaultTolerantVectorEnv) and base.spec:
         return base.spec.max_episode_steps or 0
     return 0  # others need not honor a reset mask
 
@@ -395,12 +437,14 @@ class TrainingEnvs:
                 or a loaded agent whose environments nobody knows how to make.
         """
         if self._collector is None:
-            on_nan = self.config.on_nan if self.config else "stop"
+            on_divergence = self.config.on_divergence if self.config else "raise"
             first = first_seed(seed, num_envs)
             if self.config is not None and self.on_device:
                 envs = self._envs = self.config.make_on_device(num_envs, device, fuse=fuse)
-                limit = envs.task.max_steps
-                self._collector = DeviceCollector(envs, first, stagger=limit, on_nan=on_nan)
+                limit = envs.task.max_episode_steps
+                self._collector = DeviceCollector(
+                    envs, first, stagger=limit, on_divergence=on_divergence
+                )
                 return self._collector
             if self._envs is None:
                 if self._factory is not None:
@@ -412,7 +456,9 @@ class TrainingEnvs:
                 else:
                     self._envs = self.config.make_vec(num_envs)
             stagger = _time_limit(self._envs, self.config)
-            self._collector = Collector(self._envs, first, stagger=stagger, on_nan=on_nan)
+            self._collector = Collector(
+                self._envs, first, stagger=stagger, on_divergence=on_divergence
+            )
         return self._collector
 
     def elsewhere(
@@ -435,10 +481,11 @@ class TrainingEnvs:
         own = self.config.on_host() if self.config else EnvConfig(id=env_id or "")
         kept, kept_engine = own.kwargs, own.engine
         if env_id is not None and env_id != own.id:  # what the other one has no use for is left
-            task = TASKS.get(env_id.split("/")[-1]) if env_id in robolearn_envs.ENVS else None
-            usable = {*task.options, "action", "randomize"} - {"robot"} if task else set()
+            task = task_of(env_id) if is_registered(env_id) else None
+            common = "action", "domain_randomization"
+            usable = {*keyword_names(task), *common} - {"robot"} if task else set()
             kept = {name: value for name, value in own.kwargs.items() if name in usable}
-            kept_engine = own.engine if task and own.engine in task.engines else None
+            kept_engine = own.engine if task and own.engine in supported_engines(task) else None
         config = EnvConfig(
             id=env_id or own.id, engine=engine or kept_engine, kwargs={**kept, **changes}
         )
@@ -499,8 +546,13 @@ class TrainingEnvs:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "TrainingEnvs":
+    def from_json(cls, data: Mapping[str, Any], *, outside: Path | None = None) -> "TrainingEnvs":
         """Return the environments described; nothing is made yet, and an id may be unknown here.
+
+        Args:
+            data: What ``to_json`` returned.
+            outside: Folder whose files hold the description: the module of an id ``module:id`` is
+                imported, but not out of this folder.
 
         Raises:
             RobolearnError: Not a description, or one that would have other files read.
@@ -509,9 +561,10 @@ class TrainingEnvs:
         observation_space = space_from_json(data["observation_space"])
         action_space = space_from_json(data["action_space"])
         env_id = env.get("id") if isinstance(env, Mapping) else None
-        if isinstance(env_id, str) and env_id not in gym.registry:
+        known = isinstance(env_id, str) and is_known(env_id, outside)
+        if isinstance(env_id, str) and not known:
             return cls(None, observation_space, action_space, unregistered=env)
-        return cls(described(env), observation_space, action_space)
+        return cls(described(env, outside=outside), observation_space, action_space)
 
     def close(self) -> None:
         """Close the environments if they were made."""

@@ -140,7 +140,7 @@ def evaluate_made(
     envs = env.make_vec(num_envs)
     try:
         with one_thread():
-            collector = Collector(envs, HELD_OUT + 1000 * seed, on_nan=env.on_nan)
+            collector = Collector(envs, HELD_OUT + 1000 * seed, on_divergence=env.on_divergence)
             finished = _run(make(envs), collector, quota, deterministic)
     finally:
         envs.close()

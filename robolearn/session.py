@@ -25,8 +25,8 @@ from robolearn.runs.metrics import MetricsLog
 from robolearn.runs.random_state import random_state, set_random_state
 from robolearn.runs.run import RunFolder
 from robolearn.runs.stopping import Stopped, check_stop, stoppable
-from robolearn.video.background import BackgroundFilms
-from robolearn.video.watched import rollout_of
+from robolearn.video.background import BackgroundVideoRecorder
+from robolearn.video.recording import rollout_from_trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class TrainResult:
     """Wall time of learning, without evaluations, checkpoints and videos."""
     evaluation: Evaluation | None
     """Of the agent as it was at the end; None if it was stopped before."""
-    film_failures: tuple[str, ...]
+    video_failures: tuple[str, ...]
 
     @property
     def interrupted(self) -> bool:
@@ -122,9 +122,9 @@ class Session:
         tenth = max(config.steps // 10, 1)
         self._eval_every = Every(config.eval_every or tenth)
         self._save_every = Every(config.save_every or config.eval_every or tenth)
-        self._film_every = Every(config.video_every)
-        self._every = (self._eval_every, self._save_every, self._film_every)
-        self._films = BackgroundFilms(folder.videos)
+        self._video_every = Every(config.video_every)
+        self._every = (self._eval_every, self._save_every, self._video_every)
+        self._videos = BackgroundVideoRecorder(folder.videos, config.env.id)
         self._watch: TrajectoryRecorder | None = None
         self._watched: int | None = None  # steps when it was asked what it saw
         if config.video_every and isinstance(agent.collector, DeviceCollector):
@@ -169,7 +169,7 @@ class Session:
             with stoppable(), ProgressLine(f"{config.agent} {config.env.id}", config.steps) as line:
                 evaluation = self._learn(reports, line)
         except BaseException:
-            self._films.cancel()  # or their process would outlive us
+            self._videos.cancel()  # or their process would outlive us
             raise
         if self._unsaved is not None:
             stored = self._folder.stored()
@@ -183,7 +183,7 @@ class Session:
             steps=self._agent.steps,
             seconds=self._seconds,
             evaluation=evaluation,
-            film_failures=tuple(self._films.failures),
+            video_failures=tuple(self._videos.failures),
         )
 
     def _learn(self, reports: Iterator[TrainingUpdate], line: ProgressLine) -> Evaluation | None:
@@ -192,7 +192,7 @@ class Session:
             if self._config.pretrained is not None and not self._agent.steps:
                 self._select()
             if self._config.video_every and not self._agent.steps:
-                self._films.ask(self._agent, 0)  # for a montage to begin with
+                self._videos.request(self._agent, 0)  # for a montage to begin with
             self._attend()  # to what was due when the run was stopped
             for report in self._timed(reports):
                 self._note(report, line)
@@ -201,14 +201,14 @@ class Session:
             evaluation = self._conclude()
         except Stopped:
             self._save("last")
-            self._films.cancel()
+            self._videos.cancel()
             return None
         except DivergedError as error:
             raise self._explained(error) from error
         try:
-            self._films.finish()
+            self._videos.finish()
         except Stopped:
-            self._films.cancel()
+            self._videos.cancel()
         return evaluation
 
     def _timed(self, reports: Iterator[TrainingUpdate]) -> Iterator[TrainingUpdate]:
@@ -248,6 +248,10 @@ class Session:
         if self._recent:
             score = float(np.mean(self._recent))
         figures = {**report.metrics, "time/fps": rate, "rollout/ep_rew_mean": score}
+        for name in report.episodes[0].info if report.episodes else ():
+            if name.startswith("reward_"):
+                values = [episode.info[name] for episode in report.episodes]
+                figures[f"rollout/{name}"] = float(np.mean(values))
         if self._agent.collector.num_dropped:
             figures["rollout/dropped_steps"] = self._agent.collector.num_dropped
         self._log.write(report.steps, figures)
@@ -267,17 +271,17 @@ class Session:
         if self._save_every.due(steps) or 0 < self._config.save_minutes < minutes:
             self._save_every.done(steps)
             self._save("last")
-        due = self._film_every.due(steps)
+        due = self._video_every.due(steps)
         self._show_watched(wait=due)
         if due:
-            self._film_every.done(steps)
-            self._film(steps)
-        self._films.poll()
+            self._video_every.done(steps)
+            self._request_video(steps)
+        self._videos.poll()
 
-    def _film(self, steps: int) -> None:
+    def _request_video(self, steps: int) -> None:
         """Ask for a film: on a device of an episode of the training, which comes by and by."""
         if self._watch is None or steps >= self._config.steps:  # the end has its own
-            self._films.ask(self._agent, steps)
+            self._videos.request(self._agent, steps)
             return
         self._watch.request()
         self._watched = steps
@@ -295,11 +299,12 @@ class Session:
         self._watched = None
         episode = watch.fetch(wait=wait)
         if episode is None:  # none is over yet
-            self._films.ask(self._agent, self._agent.steps)
+            self._videos.request(self._agent, self._agent.steps)
             return
         config = self._config
         first = first_seed(config.seed, self._agent.collector.num_envs)
-        self._films.show(rollout_of(episode, config.env, seed=first, steps=steps), steps)
+        rollout = rollout_from_trajectory(episode, config.env, seed=first, steps=steps)
+        self._videos.request_rollout(rollout, steps)
 
     def _select(self) -> None:
         """Evaluate the agent on the way, and keep it if it is the best so far.
@@ -365,7 +370,7 @@ class Session:
         self._select()
         self._save("last")
         if self._config.video_every:
-            self._films.ask(self._agent, self._agent.steps)
+            self._videos.request(self._agent, self._agent.steps)
         where = self._config.env.held_out("test")
         evaluation = self._evaluate(where, self._config.test_episodes, seed=0)
         figures = {

@@ -11,9 +11,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
-from robolearn.workers.batches import join
-from robolearn.workers.crew import WorkerError
-from robolearn.workers.vector import WorkerVectorEnv
+from robolearn.workers.batches import concatenate_batches
+from robolearn.workers.pool import WorkerError
+from robolearn.workers.vector import FaultTolerantVectorEnv
 from robolearn_envs.vector import RoboVectorEnv
 
 LONGEST = 100_000
@@ -102,10 +102,10 @@ def take(envs: VectorEnv) -> Snapshot | None:
     """Return a snapshot of environments made by ``EnvConfig.make_vec``; None of any others."""
     base = envs.unwrapped
     if isinstance(base, RoboVectorEnv):
-        return Snapshot([], base.snapshot())
-    if isinstance(base, WorkerVectorEnv):
+        return Snapshot([], base.get_state())
+    if isinstance(base, FaultTolerantVectorEnv):
         try:
-            return _joined(base.each(_take_in_worker))
+            return _joined(base.call(_take_in_worker))
         except WorkerError:  # the next step replaces it
             return None
     parts = _rewindables(base)
@@ -132,12 +132,12 @@ def put_back(envs: VectorEnv, snapshot: Snapshot) -> Any:
     """
     base = envs.unwrapped
     if isinstance(base, RoboVectorEnv):
-        base.restore(snapshot.arrays)
+        base.set_state(snapshot.arrays)
         return None
-    if isinstance(base, WorkerVectorEnv):
-        parts = base.each(_put_back_in_worker, *_split(snapshot, len(base.slices)))
+    if isinstance(base, FaultTolerantVectorEnv):
+        parts = base.call(_put_back_in_worker, *_split(snapshot, len(base.env_slices)))
         known = all(part is not None for part in parts)
-        return join(envs.single_observation_space, parts) if known else None
+        return concatenate_batches(envs.single_observation_space, parts) if known else None
     for i, env in enumerate(_rewindables(base) or ()):
         env.rewind(snapshot.facts[i], snapshot.arrays[str(i)])
     return envs.reset()[0]

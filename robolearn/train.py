@@ -117,7 +117,7 @@ def resume(path: Path) -> TrainResult | None:
     folder = RunFolder.open(path)
     folder.refuse_links()
     told = folder.config()
-    env = described(told.get("env"))
+    env = described(told.get("env"), outside=folder.path)
     config = from_dict(TrainConfig, {**told, "env": env, "run": path})
     with folder.lock():
         folder.sweep()

@@ -125,7 +125,7 @@ class _Runs:
         steps, seconds = self._many.steps, self._seconds
         return [
             TrainResult(
-                run=run, steps=steps, seconds=seconds, evaluation=evaluation, film_failures=()
+                run=run, steps=steps, seconds=seconds, evaluation=evaluation, video_failures=()
             )
             for run, evaluation in pairs
         ]

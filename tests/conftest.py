@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from robolearn_envs.arenas.bank import bank
+from robolearn_envs.maps.dataset import layout_dataset
 
 MEMORY_LIMIT = 700
 """MB of resident memory that a test process may reach; ``--limit-memory`` enforces it."""
@@ -61,7 +61,7 @@ def return_freed_memory():
 def _trimmed_memory():
     """Return a module's memory to the operating system, cached layouts of 40 MB included."""
     yield
-    bank.cache_clear()
+    layout_dataset.cache_clear()
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -99,7 +99,7 @@ print([name for name in {[*NEEDED, *ABSENT]} if find_spec(name)])
 def test_all_that_the_closed_form_and_agents_consist_of_can_be_imported(lean):
     names = [*MODULES, *(name for folder in PACKAGES for name in modules_of(folder))]
     assert {
-        "robolearn_envs.arenas.grid",
+        "robolearn_envs.maps.grid",
         "robolearn.buffers",
         "robolearn.networks.actor_critic",
     } <= set(names)

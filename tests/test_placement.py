@@ -169,7 +169,10 @@ def test_a_training_that_runs_out_of_memory_ends_with_that_line(
             ["--env", "robolearn/NavRover-v0"],
             "does not run on engine 'torch'; of those on a device",
         ),
-        (["--workers", "2"], "steps batches by itself, got workers=2. Leave workers out."),
+        (
+            ["--num-workers", "2"],
+            "steps batches by itself, got num_workers=2. Leave num_workers out.",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(arguments, line, tmp_path, capsys):

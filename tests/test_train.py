@@ -89,7 +89,7 @@ def test_the_best_agent_is_the_latest_of_those_with_the_highest_return(config):
 @pytest.mark.slow
 def test_the_result_is_that_of_the_agent_left_behind(config):
     result = train(config)
-    assert (result.steps, result.interrupted, result.film_failures) == (1280, False, ())
+    assert (result.steps, result.interrupted, result.video_failures) == (1280, False, ())
     last = result.run.pointed("last")
     assert last is not None
     again = evaluate(load_agent(last), BALANCE, episodes=10)

@@ -18,8 +18,8 @@ BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="torch")
 def physics(setting: Setting) -> Rows:
     """Step the same episodes on the CPU and on the device, in double precision."""
     tasks: dict[str, dict[str, Any]] = {
-        "CartPoleBalance-v0": {"action": "continuous"},
-        "CartPoleSwingUp-v0": {"randomize": 0.2},
+        "robolearn/CartPoleBalance-v0": {"action": "continuous"},
+        "robolearn/CartPoleSwingUp-v0": {"domain_randomization": 0.2},
     }
     for task, options in tasks.items():
         both = [

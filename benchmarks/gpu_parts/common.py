@@ -10,6 +10,7 @@ import torch
 
 from robolearn.collect.cuda_graph import CudaGraph
 from robolearn.environments import HELD_OUT, EnvConfig
+from robolearn_envs import NAMESPACE
 from robolearn_envs.tasks.base import ActionKind
 from robolearn_envs.torch_vector import TorchVectorEnv
 
@@ -69,16 +70,16 @@ def batch(
     num_envs: int,
     setting: Setting,
     *,
-    fuse: bool = False,
+    compile_step: bool = False,
     action: ActionKind | None = None,
     **options: Any,
 ) -> TorchVectorEnv:
-    """Return environments on the device, reset."""
+    """Return environments of ours on the device, reset."""
     envs = TorchVectorEnv(
-        task,
+        f"{NAMESPACE}/{task}",
         num_envs,
         device=setting.device,
-        fuse=fuse,
+        compile_step=compile_step,
         action=action,
         autoreset_mode="SameStep",
         **options,
@@ -113,10 +114,10 @@ class Judge:
     def _advance(self) -> None:
         net = self._agent.net
         output = net.policy(net.encoder(self._obs))
-        moved = self._envs.transition(net.head.executed(net.head.mode(output)))
+        moved: Any = self._envs.step_fn(net.head.executed(net.head.mode(output)))
         done = moved.terminated | moved.truncated
         self._total += moved.reward * self._playing
-        self._success |= done & self._playing & moved.outcome["success"]
+        self._success |= done & self._playing & moved.metrics["success"]
         self._playing &= ~done
         self._obs.copy_(moved.obs.reshape(self._obs.shape))
 
@@ -127,6 +128,6 @@ class Judge:
         self._total.zero_()
         self._playing.fill_(True)
         self._success.fill_(False)
-        for _ in range(self._envs.task.max_steps):
+        for _ in range(self._envs.task.max_episode_steps):
             self._step()
         return self._total.mean().item(), self._success.float().mean().item()

@@ -16,7 +16,7 @@ def warp(setting: Setting) -> Rows:
     envs = env.make_on_device(count, setting.device)
     envs.reset(seed=0)
     action = actions_for(envs)
-    run = CudaGraph(lambda: envs.transition(action), capture=setting.cuda)
+    run = CudaGraph(lambda: envs.step_fn(action), capture=setting.cuda)
     for _ in range(NUM_WARMUP + 1):
         run()
     speed = count / setting.seconds(run, repeats=setting.size(10, 2))
@@ -26,12 +26,12 @@ def warp(setting: Setting) -> Rows:
 def video(setting: Setting) -> Rows:
     """Train a little on the device and film an episode."""
     from robolearn.agents.ppo import PPO
-    from robolearn.video.film import film
-    from robolearn.video.play import play
+    from robolearn.video.recording import record_episode
+    from robolearn.video.render import render_video
 
     env = EnvConfig(id="robolearn/CartPoleSwingUp-v0", engine="torch")
     agent = PPO(env, device=str(setting.device)).learn(setting.size(300_000, 4_096))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "film.mp4"
-        film([play(agent, env.on_host(), label="PPO")], target)
+        render_video([record_episode(agent, env.on_host(), title="PPO")], target)
         yield found("video of an agent trained on the device", f"{target.stat().st_size:,} bytes")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from gymnasium.spaces.utils import flatdim
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -51,17 +52,11 @@ def floor_bytes(envs: TorchVectorEnv, action: Tensor) -> int:
     read, observations, rewards and flags written; what is the same in all, as nothing is
     randomized, does not count.
     """
-    kept = envs.snapshot().items()
-    state = sum(array.nbytes for name, array in kept if name not in ("strength", "factors"))
+    kept = envs.get_state().items()
+    state = sum(array.nbytes for name, array in kept if name != "made_as")
     keys = envs.num_envs * 8
-    width = sum(part.nbytes for part in _parts(envs)) + envs.num_envs * (4 + 1 + 1)
+    width = envs.num_envs * (4 * flatdim(envs.single_observation_space) + 4 + 1 + 1)
     return 2 * state - keys + width + action.nbytes
-
-
-def _parts(envs: TorchVectorEnv) -> list[Tensor]:
-    with torch.no_grad():
-        seen = envs._observe()
-    return list(seen.values()) if isinstance(seen, dict) else [seen]
 
 
 def actions_for(envs: TorchVectorEnv) -> Tensor:
@@ -74,15 +69,15 @@ def actions_for(envs: TorchVectorEnv) -> Tensor:
 
 def environments(setting: Setting) -> Rows:
     """Step environments alone, every operation a kernel."""
-    return _stepped(setting, fuse=False)
+    return _stepped(setting, compile_step=False)
 
 
-def fused_environments(setting: Setting) -> Rows:
+def compiled_environments(setting: Setting) -> Rows:
     """Step environments alone, compiled into few kernels: that takes Triton and a C compiler."""
-    return _stepped(setting, fuse=True)
+    return _stepped(setting, compile_step=True)
 
 
-def _stepped(setting: Setting, *, fuse: bool) -> Rows:
+def _stepped(setting: Setting, *, compile_step: bool) -> Rows:
     peak = bandwidth(setting)
     yield found("memory, copying", f"{peak / 1e12:.2f} TB/s")
     cases = [
@@ -94,23 +89,23 @@ def _stepped(setting: Setting, *, fuse: bool) -> Rows:
     ]
     for task, count, goal in cases:
         count = setting.size(count, 64)
-        envs = batch(task, count, setting, fuse=fuse)
-        yield _environment(setting, envs, fuse, goal, peak)
+        envs = batch(task, count, setting, compile_step=compile_step)
+        yield _environment(setting, envs, compile_step, goal, peak)
         del envs
         make_room()
 
 
 def _environment(
-    setting: Setting, envs: TorchVectorEnv, fuse: bool, goal: str, peak: float
+    setting: Setting, envs: TorchVectorEnv, compile_step: bool, goal: str, peak: float
 ) -> dict[str, Any]:
     action = actions_for(envs)
     with torch.no_grad(), Operations() as operations:
-        envs._transition(action)
+        envs._step(action)
 
     def steps() -> None:
         with torch.no_grad():
             for _ in range(_AT_ONCE):
-                envs.transition(action)
+                envs.step_fn(action)
 
     run = CudaGraph(steps, capture=setting.cuda)
     for _ in range(NUM_WARMUP + 1):
@@ -119,7 +114,7 @@ def _environment(
     least = floor_bytes(envs, action)
     made = operations.count / envs.num_envs
     return found(
-        f"{type(envs.task).__name__}, {envs.num_envs:,} envs{', fused' if fuse else ''}",
+        f"{type(envs.task).__name__}, {envs.num_envs:,} envs{', compiled' if compile_step else ''}",
         rate(envs.num_envs / seconds),
         goal,
         steps_per_second=envs.num_envs / seconds,
@@ -136,7 +131,7 @@ def training(setting: Setting) -> Rows:
     return _trained(setting, ("graph", "off") if setting.cuda else ("off",))
 
 
-def fused_training(setting: Setting) -> Rows:
+def compiled_training(setting: Setting) -> Rows:
     """The same with environments that are compiled."""
     return _trained(setting, ("fuse",))
 

@@ -27,7 +27,8 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import DivergedError, RobolearnError, RobolearnWarning, SaveError
 from robolearn.imitation.experts import EXPERTS, expert_for
 from robolearn.runs.meta import comment
-from robolearn.video.play import Rollout, play_made
+from robolearn.video.recording import record_episode_with
+from robolearn.video.rollout import Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,4 +205,4 @@ def _filmed(config: CompareConfig) -> list[Clip]:
 def _expert(env: EnvConfig) -> list[Rollout]:
     if not env.native or env.id.split("/")[-1] not in EXPERTS:
         return []
-    return [play_made(expert_for, env.held_out("test"), label="expert")]
+    return [record_episode_with(expert_for, env.held_out("test"), title="expert")]

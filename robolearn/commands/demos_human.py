@@ -15,7 +15,7 @@ from robolearn.imitation.demos.human import simulation
 from robolearn.imitation.demos.human_set import HumanSet, demonstrate
 from robolearn.imitation.demos.human_window import HumanWindow
 from robolearn.imitation.demos.record import RecordConfig
-from robolearn.video.schedule import real_time
+from robolearn.video.schedule import realtime_fps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str]) -> int:
             shelf = HumanSet(config, env)
         env.reset(seed=0)
         height, width, _ = np.asarray(env.render()).shape
-        left = simulation(env).caption_column
-        window = HumanWindow(width, height, fps=real_time(env, 1), left=left)
+        left = simulation(env).caption_x
+        window = HumanWindow(width, height, fps=realtime_fps(env), left=left)
         try:
             session = demonstrate(env, window, shelf)
         finally:

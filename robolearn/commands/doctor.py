@@ -40,7 +40,6 @@ _PROBE_TIMEOUT = 30.0  # s
 
 ADVICE = {
     "mujoco-egl": "Install libegl1 and libegl-mesa0; software-rays is used without it.",
-    "bullet-tiny": "software-rays is used without it.",
 }
 
 
@@ -210,7 +209,7 @@ def renderers() -> Iterator[Finding]:
     """Render a picture with every renderer."""
     for name, description in RENDERERS.items():
         try:
-            renderer = make_renderer("mujoco", 64, 48, prefer=name)
+            renderer = make_renderer(64, 48, prefer=name)
         except ValueError as problem:
             yield Finding(f"renderer {name}", False, f"{problem} {ADVICE.get(name, '')}".strip())
             continue

@@ -9,6 +9,7 @@ import tyro
 
 from robolearn.agents.load import load_agent
 from robolearn.commands.common import parse, print_json
+from robolearn.commands.env_options import parse_env_kwargs, parse_randomization
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
 from robolearn.evaluation import Evaluation, evaluate, evaluate_made
@@ -29,8 +30,10 @@ class EvaluateOptions:
     """Another environment than the one it was trained in; an expert needs one."""
     engine: str | None = None
     """Another engine: mujoco, bullet or analytic."""
-    randomize: float | None = None
-    """Other domain randomization than it was trained with."""
+    domain_randomization: tuple[str, ...] = ()
+    """Other domain randomization than it was trained with: a number, or FIELD=LOW:HIGH."""
+    env_kwargs: tuple[str, ...] = ()
+    """Other keyword arguments of the environment, as NAME=VALUE."""
     level: int | None = None
     """Of navigation: another level than it was trained on."""
     split: str | None = None
@@ -44,8 +47,13 @@ class EvaluateOptions:
 def main(arguments: Sequence[str]) -> int:
     """Evaluate."""
     options = parse(EvaluateOptions, arguments, "eval")
-    asked = {"randomize": options.randomize, "level": options.level, "split": options.split}
+    asked = {
+        "domain_randomization": parse_randomization(options.domain_randomization),
+        "level": options.level,
+        "split": options.split,
+    }
     changes = {name: value for name, value in asked.items() if value is not None}
+    changes |= parse_env_kwargs(options.env_kwargs)
     env, result = _run(options, changes)
     if options.json:
         facts = {"run": options.run, "env": env.id, "engine": env.engine, **env.kwargs}

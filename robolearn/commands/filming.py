@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from robolearn.errors import RobolearnError, SaveError
-from robolearn.video.recorder import RecordingError
+from robolearn.video.writer import RecordingError
 
 
 def frame_size(text: str) -> dict[str, int]:

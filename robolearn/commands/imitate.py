@@ -11,6 +11,7 @@ import tyro
 
 from robolearn.agents import agent_class
 from robolearn.commands.common import parse
+from robolearn.commands.env_options import parse_randomization
 from robolearn.commands.train import print_result
 from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError
@@ -33,8 +34,8 @@ class ElsewhereOptions:
     """mujoco, bullet or analytic."""
     level: int | None = None
     """Of navigation."""
-    randomize: float | None = None
-    """Draw masses, pole length and motor force within this part of nominal."""
+    domain_randomization: tuple[str, ...] = ()
+    """Draw parameters of each episode: a number for all of them, or FIELD=LOW:HIGH."""
 
     def config(self, recorded: EnvConfig | None) -> EnvConfig | None:
         """Return the environment asked for.
@@ -42,7 +43,8 @@ class ElsewhereOptions:
         Raises:
             RobolearnError: Nobody knows it.
         """
-        asked = {"level": self.level, "randomize": self.randomize}
+        randomization = parse_randomization(self.domain_randomization)
+        asked = {"level": self.level, "domain_randomization": randomization}
         changes = {name: value for name, value in asked.items() if value is not None}
         if self.env is not None and (recorded is None or recorded.id != self.env):
             return EnvConfig(id=self.env, engine=self.engine, kwargs=changes)

@@ -10,8 +10,13 @@ from rich.table import Column, Table
 
 from robolearn.agents import AGENTS
 from robolearn.commands.common import parse, print_json
-from robolearn_envs import FIRST_STEPS, NAMESPACE
-from robolearn_envs.tasks import TASKS
+from robolearn_envs import NAMESPACE, TOY_ENVS
+from robolearn_envs.registry import (
+    max_episode_steps_of,
+    registered_ids,
+    supported_engines,
+    task_of,
+)
 
 SB3_AGENTS = ("sb3-a2c", "sb3-dqn", "sb3-ppo")
 
@@ -46,24 +51,24 @@ def main(arguments: Sequence[str]) -> int:
 def environments() -> dict[str, dict[str, Any]]:
     """Return what there is to say of each environment, by id; steps are None without a limit."""
     physics = {
-        f"{NAMESPACE}/{name}": {
-            "engines": [*task.engines, *task.device_engines],
-            "actions": task.default_action,
-            "steps": task.max_steps,
-            "about": _summary(task),
+        env_id: {
+            "engines": list(supported_engines(task_of(env_id))),
+            "actions": task_of(env_id).default_action,
+            "steps": max_episode_steps_of(env_id),
+            "about": _summary(task_of(env_id)),
         }
-        for name, task in TASKS.items()
+        for env_id in registered_ids()
     }
-    first_steps = {
+    toy_envs = {
         f"{NAMESPACE}/{name}": {
             "engines": [],
             "actions": "discrete",
-            "steps": step.max_steps,
+            "steps": step.max_episode_steps,
             "about": _summary(load_env_creator(step.entry_point)),
         }
-        for name, step in FIRST_STEPS.items()
+        for name, step in TOY_ENVS.items()
     }
-    return physics | first_steps
+    return physics | toy_envs
 
 
 def _summary(thing: Any) -> str:

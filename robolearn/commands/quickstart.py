@@ -18,9 +18,9 @@ from robolearn.environments import HELD_OUT, EnvConfig, check_seed
 from robolearn.evaluation import Evaluation, evaluate
 from robolearn.runs.meta import comment
 from robolearn.train import TrainConfig, train
-from robolearn.video.film import film
-from robolearn.video.play import play
-from robolearn.video.recorder import check_target
+from robolearn.video.recording import record_episode
+from robolearn.video.render import render_video
+from robolearn.video.writer import check_target
 from robolearn_envs.engines import installed
 
 ENV = "robolearn/CartPoleSwingUp-v0"
@@ -116,9 +116,9 @@ def free_name(path: Path) -> Path:
 def show(contestants: Sequence[Trained], path: Path) -> str | None:
     """Show an episode of each next to each other, every second step; return the renderer."""
     env = EnvConfig(id=ENV, engine="mujoco")
-    rollouts = [play(c.agent, env, label=c.name, seed=HELD_OUT) for c in contestants]
+    rollouts = [record_episode(c.agent, env, title=c.name, seed=HELD_OUT) for c in contestants]
     with refusals():
-        return film(rollouts, path, stride=2, comment=comment()).renderer
+        return render_video(rollouts, path, stride=2, comment=comment()).renderer
 
 
 def report(contestants: Sequence[Trained], run: Path, video: Path, *, as_json: bool) -> None:

@@ -22,11 +22,11 @@ from robolearn.environments import check_seed
 from robolearn.errors import RobolearnError
 from robolearn.files import fitting
 from robolearn.runs.meta import comment
-from robolearn.video.breakdown import record_dump
-from robolearn.video.film import Recording, film
-from robolearn.video.montage import MOST_PANES
-from robolearn.video.recorder import check_target
+from robolearn.video.failure import render_failure
+from robolearn.video.grid import MAX_PANES
+from robolearn.video.render import VideoInfo, render_video
 from robolearn.video.rollout import Rollout
+from robolearn.video.writer import check_target
 
 _PLAYED = ("env", "engine", "level", "split", "seed")
 """Options that say where agents are to act."""
@@ -126,8 +126,8 @@ def _check(options: RecordOptions) -> None:
     if len(together) > 1:
         raise RobolearnError(f"{' and '.join(together[:2])} do not go together: choose one.")
     panes = max(len(options.runs), options.grid or 1)
-    if panes > MOST_PANES:
-        raise RobolearnError(f"A picture has at most {MOST_PANES} panes, got {panes}.")
+    if panes > MAX_PANES:
+        raise RobolearnError(f"A picture has at most {MAX_PANES} panes, got {panes}.")
     if options.keep is not None:
         _check_keep(options.keep, together, overwrite=options.overwrite)
     _check_heeded(options)
@@ -185,7 +185,7 @@ def _rollouts(options: RecordOptions) -> list[Rollout]:
     return episodes_of(run, where, options.grid or options.episodes)
 
 
-def _film(rollouts: Sequence[Rollout], options: RecordOptions) -> Recording:
+def _film(rollouts: Sequence[Rollout], options: RecordOptions) -> VideoInfo:
     """Draw rollouts as asked."""
     columns = None
     if options.grid is not None or options.progress:
@@ -193,25 +193,25 @@ def _film(rollouts: Sequence[Rollout], options: RecordOptions) -> Recording:
     size = None
     if options.size is not None:
         size = (frame_size(options.size)["width"], frame_size(options.size)["height"])
-    return film(
+    return render_video(
         rollouts,
         options.out,
-        columns=columns,
+        grid_columns=columns,
         stride=options.stride,
         fps=options.fps,
-        speed=options.speed,
+        playback_speed=options.speed,
         size=size,
         camera=options.camera,
         overlay=options.overlay,
-        jobs=options.jobs,
+        num_workers=options.jobs,
         comment=comment(),
         overwrite=options.overwrite,
-        sequence=options.episodes > 1,
-        at=options.at,
+        concatenate=options.episodes > 1,
+        at_step=options.at,
     )
 
 
-def _of_dump(options: RecordOptions, folder: Path) -> Recording:
+def _of_dump(options: RecordOptions, folder: Path) -> VideoInfo:
     """Film the last steps of an environment that broke down."""
     dump = read_dump(folder)
     picture = {}
@@ -222,12 +222,12 @@ def _of_dump(options: RecordOptions, folder: Path) -> Recording:
     how: dict[str, Any] = {"comment": comment(), "overwrite": options.overwrite}
     try:
         with fitting(folder), refusals():
-            return record_dump(dump, env, options.out, **how)
+            return render_failure(dump, env, options.out, **how)
     finally:
         env.close()
 
 
-def _tell(shown: Recording, options: RecordOptions) -> int:
+def _tell(shown: VideoInfo, options: RecordOptions) -> int:
     if options.json:
         figures = {"video": str(shown.path), "frames": shown.frames, "steps": shown.steps}
         print_json({**figures, "returns": list(shown.returns), "renderer": shown.renderer})

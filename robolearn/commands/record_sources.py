@@ -17,7 +17,7 @@ from robolearn.files import shown
 from robolearn.imitation.experts import expert_for
 from robolearn.runs.checkpoint import MANIFEST
 from robolearn.runs.run import RunFolder
-from robolearn.video.play import STAGES, play_made
+from robolearn.video.recording import STAGES, record_episode_with
 from robolearn.video.rollout import Rollout
 
 ROLLOUTS = ".npz"
@@ -59,7 +59,10 @@ def episodes_of(run: str, where: Where, count: int) -> list[Rollout]:
     """Return episodes of one agent, each with a seed of its own."""
     actor = _actor(run, where, None)
     seeds = range(where.first, where.first + count)
-    return [play_made(actor.make, actor.env, label=f"seed {seed}", seed=seed) for seed in seeds]
+    return [
+        record_episode_with(actor.make, actor.env, title=f"seed {seed}", seed=seed)
+        for seed in seeds
+    ]
 
 
 def side_by_side(runs: Sequence[str], where: Where) -> list[Rollout]:
@@ -75,7 +78,9 @@ def side_by_side(runs: Sequence[str], where: Where) -> list[Rollout]:
             rollouts.append(Rollout.load(Path(run)))
         else:
             actor = _actor(run, where, known)
-            rollouts.append(play_made(actor.make, actor.env, label=actor.label, seed=where.first))
+            rollouts.append(
+                record_episode_with(actor.make, actor.env, title=actor.label, seed=where.first)
+            )
         known = known or rollouts[0].env
     if EXPERT in runs:
         rollouts.insert(list(runs).index(EXPERT), rollouts.pop())
@@ -91,14 +96,15 @@ def require_same_start(rollouts: Sequence[Rollout]) -> None:
     """
     first = rollouts[0]
     for other in rollouts[1:]:
-        alike = first.states.keys() == other.states.keys() and all(
-            np.array_equal(first.state(0)[name], other.state(0)[name]) for name in first.states
+        alike = first.render_states.keys() == other.render_states.keys() and all(
+            np.array_equal(first.render_state(0)[name], other.render_state(0)[name])
+            for name in first.render_states
         )
         if first.observations is not None and other.observations is not None:
             alike = alike and np.array_equal(first.observations[0], other.observations[0])
         if not alike:
             raise RobolearnError(
-                f"'{first.label}' and '{other.label}' do not begin in the same state: they act in "
+                f"'{first.title}' and '{other.title}' do not begin in the same state: they act in "
                 f"{_place(first.env)} and {_place(other.env)}. Say where with --env, --engine, "
                 "--level or --split."
             )
@@ -168,6 +174,6 @@ def progress_of(path: Path) -> list[Rollout]:
     whole = max(*kept, planned)
     nearest = [min(kept, key=lambda steps: abs(steps - stage * whole)) for stage in STAGES]
     return [
-        replace(Rollout.load(kept[steps]), label=f"{steps / whole:.0%}: {steps:,} steps")
+        replace(Rollout.load(kept[steps]), title=f"{steps / whole:.0%}: {steps:,} steps")
         for steps in dict.fromkeys(nearest)
     ]

@@ -25,12 +25,12 @@ C = TypeVar("C")
 class KeepingOptions:
     """What keeps a training alive."""
 
-    workers: int = 0
-    """Processes that step the environments; 0 for this one. For Bullet, and environments of others
-    that may crash or hang."""
+    num_workers: int = 0
+    """Worker processes that step the environments; 0 steps them in this process. Useful for Bullet,
+    and for third-party environments that may crash or hang."""
     step_timeout: float = 60.0
     """Seconds after which a worker that does not answer is replaced."""
-    on_nan: Literal["stop", "reset"] = "stop"
+    on_divergence: Literal["raise", "truncate"] = "raise"
     """Where numbers are no longer finite: stop with exit code 4, or reset that environment."""
 
 
@@ -176,7 +176,7 @@ def print_result(result: TrainResult, *, as_json: bool) -> None:
     if as_json:
         print_json(_summary(result))
         return
-    for failure in result.film_failures:
+    for failure in result.video_failures:
         print(f"No video: {failure}")
     if found is None:
         print(f"Stopped after {result.steps:,} steps. Go on with: robolearn resume {run}")
@@ -190,7 +190,7 @@ def _summary(result: TrainResult) -> dict[str, Any]:
     """Return what came of a run, as JSON can hold it."""
     run, found = result.run.path, result.evaluation
     figures = {"run": str(run), "steps": result.steps, "seconds": result.seconds}
-    ended = {"interrupted": result.interrupted, "film_failures": list(result.film_failures)}
+    ended = {"interrupted": result.interrupted, "video_failures": list(result.video_failures)}
     return {**figures, **ended, **(found.summary() if found else {})}
 
 

@@ -23,7 +23,7 @@ class TransferOptions:
     """Run folders of one task; those that differ in nothing but their seed are one row."""
     engines: tuple[str, ...] = ()
     """mujoco, bullet and analytic; without it all that are installed and the task is defined on."""
-    randomize: float = 0.2
+    domain_randomization: float = 0.2
     """How far the randomized physics of the last columns is from nominal; 0 leaves them out."""
     episodes: int = 100
     """Of each run on each physics."""
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     config = TransferConfig(
         runs=options.runs,
         engines=options.engines,
-        randomize=options.randomize,
+        domain_randomization=options.domain_randomization,
         episodes=options.episodes,
         seed=options.seed,
         device=options.device,

@@ -72,9 +72,9 @@ class CompareConfig:
             raise RobolearnError(
                 f"episodes must be at most {MOST_EPISODES:,}, got {self.episodes:,}."
             )
-        if self.env.workers:
+        if self.env.num_workers:
             raise RobolearnError(
-                f"Compared agents step their environments themselves, got {self.env.workers} "
+                f"Compared agents step their environments themselves, got {self.env.num_workers} "
                 "workers. Leave them out; jobs trains several agents at a time."
             )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from robolearn.compare.contestants import CompareConfig, contestant
 from robolearn.compare.training import run_cell
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn.workers.child import leave_with_parent
+from robolearn.workers.child import exit_with_parent
 
 
 class Failure(NamedTuple):
@@ -27,7 +27,7 @@ def carry_out(pipe: Connection, config: CompareConfig, seed: int) -> None:
         seed: Of the training.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes to the parent too, which ends us
-    leave_with_parent()
+    exit_with_parent()
     (name,) = config.agents
     try:
         pipe.send(run_cell(contestant(name, config), config, seed, pipe.send))

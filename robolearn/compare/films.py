@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from robolearn.compare.contestants import BATCH, SB3
 from robolearn.compare.training import rollout_path
-from robolearn.video.film import film
-from robolearn.video.play import STAGES, Rollout
+from robolearn.video.recording import STAGES
+from robolearn.video.render import render_video
+from robolearn.video.rollout import Rollout
 
 PANE = (384, 288)
 """Width and height of a pane of a cart-pole in pixels."""
@@ -42,17 +43,17 @@ def film_comparison(
     twins = {f"{name}{BATCH}" for name in agents}
     alone = [name for name in agents if name not in twins]
     ends = [(name, rollout_path(out, name, 0, 1.0)) for name in alone]
-    panes = [replace(Rollout.load(path), label=name) for name, path in ends if path.is_file()]
+    panes = [replace(Rollout.load(path), title=name) for name, path in ends if path.is_file()]
     star = next((name for name in alone if name not in SB3), alone[0])
     paths = [rollout_path(out, star, 0, stage) for stage in STAGES]
     stages = [Rollout.load(path) for path in paths if path.is_file()]
     paths = [rollout_path(out, star, seed, 1.0) for seed in range(min(seeds, _SEEDS))]
     grid = [
-        replace(Rollout.load(path), label=f"{star}, seed {seed}")
+        replace(Rollout.load(path), title=f"{star}, seed {seed}")
         for seed, path in enumerate(paths)
         if path.is_file()
     ]
-    names = ", ".join(pane.label for pane in [*panes, *others])
+    names = ", ".join(pane.title for pane in [*panes, *others])
     wanted = [
         ("side-by-side", [*panes, *others], f"From the same initial state: {names}; seed 0."),
         ("progress", stages, f"{star} on its way, from the same initial state; seed 0."),
@@ -63,10 +64,10 @@ def film_comparison(
         if rollouts:
             path = out / "videos" / f"{name}.mp4"
             columns = 2 if len(rollouts) in (2, 4) else min(len(rollouts), _MOST)
-            film(
+            render_video(
                 rollouts,
                 path,
-                columns=columns,
+                grid_columns=columns,
                 stride=_STRIDE,
                 size=PANE if "CartPole" in rollouts[0].env.id else None,
                 comment=comment,

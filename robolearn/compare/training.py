@@ -11,8 +11,8 @@ from robolearn.compare.cell import Cell, Point
 from robolearn.compare.contestants import CompareConfig, Contestant, Learned
 from robolearn.errors import DivergedError
 from robolearn.evaluation import evaluate
-from robolearn.video.play import STAGES, play
-from robolearn_envs.engines.base import EngineError
+from robolearn.video.recording import STAGES, record_episode
+from robolearn_envs.engines.base import SimulationError
 
 POINTS = 10
 """Evaluations on the way, besides the one before anything is learned."""
@@ -78,7 +78,7 @@ def _divergence() -> Iterator[None]:
     """
     try:
         yield
-    except EngineError as error:
+    except SimulationError as error:
         raise DivergedError(str(error)) from error
     except (RuntimeError, ValueError, OverflowError) as error:  # SB3 has none of its own
         if not _NOT_FINITE.search(str(error)):
@@ -125,7 +125,7 @@ class _Watcher:
         path = rollout_path(self._config.out, self._who.name, self._seed, stage)
         path.parent.mkdir(exist_ok=True)
         label = f"{self._who.name}, {now.steps:,} steps"
-        play(now.agent, self._who.env.held_out("test"), label=label).save(path)
+        record_episode(now.agent, self._who.env.held_out("test"), title=label).save(path)
 
 
 def rollout_path(out: Path, agent: str, seed: int, stage: float) -> Path:

@@ -24,6 +24,7 @@ from robolearn.errors import RobolearnError
 from robolearn.evaluation import Evaluation, evaluate
 from robolearn_envs.engines import ENGINES, installed
 from robolearn_envs.names import did_you_mean
+from robolearn_envs.registry import supported_engines
 from robolearn_envs.tasks.base import Task
 
 MEASURES = {"success": "success", "return": "return", "spl": "SPL"}
@@ -38,7 +39,7 @@ class TransferConfig:
     """Run folders of one task."""
     engines: tuple[str, ...] = ()
     """To be tested on; () for all that are installed and the task is defined on."""
-    randomize: float = 0.2
+    domain_randomization: float = 0.2
     """How far physics is randomized in the last columns; 0 leaves those out."""
     episodes: int = 100
     """Of each run on each physics."""
@@ -53,8 +54,10 @@ class TransferConfig:
             raise RobolearnError("Transfer of what? Name runs: robolearn transfer runs/NAME ...")
         if self.episodes < 1:
             raise RobolearnError(f"episodes must be at least 1, got {self.episodes}.")
-        if not 0.0 <= self.randomize < 1.0:
-            raise RobolearnError(f"randomize must lie in [0, 1), got {self.randomize}.")
+        if not 0.0 <= self.domain_randomization < 1.0:
+            raise RobolearnError(
+                f"domain_randomization must lie in [0, 1), got {self.domain_randomization}."
+            )
         check_seed(self.seed)
         for engine in self.engines:
             if engine not in ENGINES:
@@ -122,7 +125,7 @@ class Transfer:
         require_one_task(self._runs)
         self._rows = group(self._runs)
         first = self._runs[0]
-        self.tested = _columns(task_of(first.env), first.env.id, config)
+        self.tested = _columns(task_of(first.env.id), first.env.id, config)
         for run in self._runs:
             for physics in self.tested:
                 _there(run, physics)
@@ -169,18 +172,22 @@ def _columns(task: type[Task], env_id: str, config: TransferConfig) -> tuple[Phy
     Raises:
         RobolearnError: An engine that is not installed or that the task is not defined on.
     """
-    engines = tuple(dict.fromkeys(config.engines)) or tuple(filter(installed, task.engines))
+    there = tuple(name for name in supported_engines(task) if name in ENGINES)
+    engines = tuple(dict.fromkeys(config.engines)) or tuple(filter(installed, there))
     for engine in engines:
-        if engine not in task.engines:
+        if engine not in there:
             raise RobolearnError(
                 f"{env_id} is not defined on engine '{engine}', only on "
-                f"{' and '.join(task.engines)}. Leave it out of --engines."
+                f"{' and '.join(there)}. Leave it out of --engines."
             )
     columns = [Physics(engine=engine) for engine in engines]
     if "bullet" in engines:
-        columns.append(Physics(engine="bullet", damping="default"))
-    if config.randomize and task().robot.randomized:
-        columns += [Physics(engine=engine, randomize=config.randomize) for engine in engines]
+        columns.append(Physics(engine="bullet", bullet_damping=True))
+    if config.domain_randomization and task.robot.randomizable:
+        columns += [
+            Physics(engine=engine, domain_randomization=config.domain_randomization)
+            for engine in engines
+        ]
     return tuple(columns)
 
 

@@ -18,7 +18,7 @@ from robolearn.compare.transfer import MEASURES, Cell, Matrix, Trained
 from robolearn.compare.transfer_plot import heatmap, in_figure, shown_measures
 from robolearn.pages import render_page, svg
 from robolearn.runs.run import write_whole
-from robolearn_envs.tasks import TASKS
+from robolearn_envs.registry import keyword_names, task_of
 
 FILES = ("transfer.md", "transfer.csv", "transfer.json", "report.html")
 """What ``write_transfer`` writes."""
@@ -34,8 +34,8 @@ def title(matrix: Matrix) -> str:
 
 def notes(matrix: Matrix) -> list[str]:
     """Return what a reader must know about the figures, a sentence or two each."""
-    task = TASKS[matrix.env.split("/")[-1]]
-    of_test = ", on layouts of the test split" if "split" in task.options else ""
+    task = task_of(matrix.env)
+    of_test = ", on layouts of the test split" if "split" in keyword_names(task) else ""
     found = [
         f"Each run's best checkpoint was tested in {matrix.episodes} episodes on each physics, "
         f"with the same held-out seeds everywhere{of_test}."
@@ -54,17 +54,17 @@ def notes(matrix: Matrix) -> list[str]:
             "Intervals over fewer than five seeds are too short: over three they hold the true "
             "mean in about three of four cases."
         )
-    if any(physics.damping == "default" for physics in matrix.tested):
+    if any(physics.bullet_damping for physics in matrix.tested):
         found.append(
             "Default damping: the drag that PyBullet gives every link unless it is told not to; "
             "matched physics has none."
         )
-    if not task().robot.randomized:
+    if not task.robot.randomizable:
         found.append("It is a fixed public definition, which cannot be randomized.")
-    randomized = max(physics.randomize for physics in matrix.tested)
+    randomized = max(physics.domain_randomization for physics in matrix.tested)
     if randomized:
-        fields = ", ".join(field.replace("_", " ") for field in task().robot.randomized)
-        sensors = "; sensors are disturbed" if task.sensor_draws else ""
+        fields = ", ".join(field.replace("_", " ") for field in task.robot.randomizable)
+        sensors = "; sensors are disturbed" if task.sensors else ""
         found.append(
             f"Randomized {randomized:g}: {fields} and what actions command are drawn within "
             f"{randomized:.0%} of nominal, anew each episode{sensors}."

@@ -14,8 +14,7 @@ from robolearn.environments import EnvConfig
 from robolearn.errors import RobolearnError, RobolearnWarning
 from robolearn.files import shown
 from robolearn.runs.run import RunFolder
-from robolearn_envs.tasks import TASKS
-from robolearn_envs.tasks.base import Task
+from robolearn_envs.registry import keyword_names, supported_engines, task_of
 
 _OF_TRAINING = ("forces", "curriculum", "split")
 """Options of tasks that are the agent's affair, or replaced where it is tested."""
@@ -28,9 +27,9 @@ class Physics:
     """An engine and what is done to it: what an agent was trained on, and a column."""
 
     engine: str
-    damping: str = "none"
-    """'default' for Bullet's own."""
-    randomize: float = 0.0
+    bullet_damping: bool = False
+    """Bullet's own."""
+    domain_randomization: float = 0.0
 
     @classmethod
     def of(cls, env: EnvConfig) -> "Physics":
@@ -39,18 +38,20 @@ class Physics:
         Raises:
             RobolearnError: Randomized by something that is no number.
         """
-        randomize = env.kwargs.get("randomize", 0.0)
+        randomize = env.kwargs.get("domain_randomization", 0.0)
         if not isinstance(randomize, int | float):
-            raise RobolearnError(f"randomize must be a number, got {shown(randomize)}.")
-        engine = env.engine or task_of(env).engines[0]
-        damping = str(env.kwargs.get("damping", "none"))
-        return cls(engine=engine, damping=damping, randomize=float(randomize))
+            raise RobolearnError(f"domain_randomization must be a number, got {shown(randomize)}.")
+        engine = env.engine or supported_engines(task_of(env.id))[0]
+        damped = bool(env.kwargs.get("bullet_damping", False))
+        return cls(engine=engine, bullet_damping=damped, domain_randomization=float(randomize))
 
     @property
     def kind(self) -> str:
         """What is done to the engine, empty where it is as the robot's description says."""
-        damped = "default damping" if self.damping == "default" else ""
-        randomized = f"randomized {self.randomize:g}" if self.randomize else ""
+        damped = "default damping" if self.bullet_damping else ""
+        randomized = (
+            f"randomized {self.domain_randomization:g}" if self.domain_randomization else ""
+        )
         return ", ".join(filter(None, (damped, randomized)))
 
     def __str__(self) -> str:
@@ -60,7 +61,10 @@ class Physics:
     @property
     def changes(self) -> dict[str, Any]:
         """Keyword arguments of an environment that has it."""
-        return {"damping": self.damping, "randomize": self.randomize}
+        return {
+            "bullet_damping": self.bullet_damping,
+            "domain_randomization": self.domain_randomization,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +127,11 @@ def load(path: Path, device: str) -> Run:
     return Run(path, agent, env, config)
 
 
-def task_of(env: EnvConfig) -> type[Task]:
-    """Return the class of an environment's task."""
-    return TASKS[env.id.split("/")[-1]]
-
-
 def unusual_options(env: EnvConfig) -> dict[str, Any]:
     """Return what an environment's task is beyond the usual: its options, e.g. level."""
-    task = task_of(env)
+    task = task_of(env.id)
     usual = inspect.signature(task.__init__).parameters
-    chosen = {name: env.kwargs[name] for name in task.options if name in env.kwargs}
+    chosen = {name: env.kwargs[name] for name in keyword_names(task) if name in env.kwargs}
     return {
         name: choice
         for name, choice in chosen.items()

@@ -75,7 +75,7 @@ def dagger(
     weights = agent.net.state_dict()
     curve: list[tuple[int, float]] = []
     try:
-        collector = Collector(envs, SEED_SPACING * seed, on_nan=where.on_nan)
+        collector = Collector(envs, SEED_SPACING * seed, on_divergence=where.on_divergence)
         teacher = _Teacher(expert(envs))
         for number in range(config.rounds):
             seen = _ask(agent, teacher, collector, config, config.share(number), rng)

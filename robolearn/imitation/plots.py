@@ -1,4 +1,4 @@
-"""Pictures of what demonstrations bought."""
+"""FrameRenderer of what demonstrations bought."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

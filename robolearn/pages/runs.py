@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from robolearn.config_yaml import read_yaml
 from robolearn.errors import RobolearnError
 from robolearn.files import read_bytes, read_json, shown
-from robolearn_envs.tasks import TASKS
+from robolearn_envs.registry import is_registered, supported_engines, task_of
 
 VIDEOS = (".mp4", ".webm")
 _LARGEST_LOG = 64 * 2**20  # bytes; a line has some 200
@@ -170,8 +170,9 @@ def _is_file(path: Path) -> bool:
 
 
 def _default_engine(env: str | None) -> str | None:
-    task = TASKS.get((env or "").removeprefix("robolearn/"))
-    return None if task is None else task.engines[0]
+    if env is None or ":" in env or not is_registered(env):
+        return None  # the page of a run imports no module
+    return supported_engines(task_of(env))[0]
 
 
 def _moment(meta: _Facts, problems: list[str]) -> datetime | None:

@@ -190,7 +190,9 @@ def test_a_foreign_batch_has_attributes_of_one_environment(view):
 def test_methods_answer_once_for_each_environment(view):
     native, foreign = view(BALANCE), view(GYMNASIUM)
     native.reset()
-    assert [cart.pole_length for cart in native.env_method("robot", 0, indices=[0, 2])] == [1.0] * 2
+    assert [cart.pole_length for cart in native.env_method("robot_params", 0, indices=[0, 2])] == [
+        1.0
+    ] * 2
     assert foreign.env_method("get_wrapper_attr", "spec")[2].id == "CartPole-v1"
 
 

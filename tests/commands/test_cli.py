@@ -74,9 +74,9 @@ def test_list_shows_a_dash_where_there_is_no_engine_or_no_limit(capsys):
     said = capsys.readouterr().out
     game, bandit = (
         next(line.split() for line in said.splitlines() if line.startswith(f" robolearn/{name}-v0"))
-        for name in ("RandomGame", "Bandit")
+        for name in ("RingWalk", "Bandit")
     )
-    assert game == ["robolearn/RandomGame-v0", "-", "discrete", "20"]
+    assert game == ["robolearn/RingWalk-v0", "-", "discrete", "20"]
     assert bandit == ["robolearn/Bandit-v0", "-", "discrete", "-"]
 
 
@@ -203,7 +203,7 @@ def test_train_without_an_agent_lists_them(capsys):
         (["--env", "CartPole-v1", "--engine", "bullet"], "Leave the engine out"),
         (["--env", "robolearn/CartPoleDMC-v0", "--engine", "bullet"], "mujoco"),
         (["--action", "sideways"], "'continuous' or 'discrete', got 'sideways'"),
-        (["--randomize", "1.5"], "randomize must lie in [0, 1), got 1.5"),
+        (["--domain-randomization", "1.5"], "domain_randomization must lie in [0, 1), got 1.5"),
         (["--steps", "0"], "steps must be at least 1, got 0"),
         (["--steps", "-5"], "steps must be at least 1, got -5"),
         (["--eval-every", "-1"], "eval_every must not be negative, got -1"),

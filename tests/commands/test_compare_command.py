@@ -38,7 +38,7 @@ def done(tmp_path_factory):
     out, said = tmp_path_factory.mktemp("done") / "out", io.StringIO()
     with redirect_stderr(said), pytest.MonkeyPatch.context() as patch:
         patch.setattr(films, "PANE", (96, 72))  # as large ones take longer to draw
-        patch.setattr(films, "film", partial(films.film, jobs=1))
+        patch.setattr(films, "render_video", partial(films.render_video, num_workers=1))
         assert main(("compare", "dqn", *SMALL, "--seeds", "2", "--out", str(out))) == 0
     return out, said.getvalue()
 

@@ -21,8 +21,8 @@ from robolearn.agents.ppo import PPO
 from robolearn.cli import main
 from robolearn.runs.checkpoint import read_checkpoint
 from robolearn.video import background
-from robolearn.video.background import BackgroundFilms
-from robolearn_envs.engines.base import EngineError
+from robolearn.video.background import BackgroundVideoRecorder
+from robolearn_envs.engines.base import SimulationError
 
 BALANCE = "robolearn/CartPoleBalance-v0"
 SMALL = ("--num-envs", "4", "--n-steps", "32", "--batch-size", "64", "--hidden-sizes", "16")
@@ -79,7 +79,7 @@ def test_a_run_folder_holds_what_the_design_says(run):
 def test_the_config_says_everything_that_was_asked(run):
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["agent"] == "ppo"
-    keeping = {"workers": 0, "step_timeout": 60.0, "on_nan": "stop"}
+    keeping = {"num_workers": 0, "step_timeout": 60.0, "on_divergence": "raise"}
     assert config["env"] == {"id": BALANCE, "engine": "analytic", "kwargs": {}, **keeping}
     assert config["steps"] == 1024
     assert config["hyper"]["n_steps"] == 32
@@ -210,7 +210,7 @@ def test_eval_of_the_last_checkpoint_repeats_the_runs_own_evaluation(run, capsys
 
 
 def test_eval_on_another_engine_and_with_randomization(run, capsys):
-    options = ("--engine", "mujoco", "--randomize", "0.1", "--episodes", "3", "--json")
+    options = ("--engine", "mujoco", "--domain-randomization", "0.1", "--episodes", "3", "--json")
     assert main(["eval", str(run), *options]) == 0
     assert one_object(capsys)["engine"] == "mujoco"
 
@@ -222,7 +222,7 @@ def test_eval_on_another_engine_and_with_randomization(run, capsys):
         (["--engine", "bulet"], "'bullet'"),
         (["--env", "robolearn/CartPoleSwingUp-v0"], "does not fit"),
         (["--env", "CartPole-v7"], "Did you mean 'CartPole-v1'?"),
-        (["--randomize", "2"], "randomize must lie in [0, 1)"),
+        (["--domain-randomization", "2"], "domain_randomization must lie in [0, 1)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -314,7 +314,7 @@ def test_an_existing_video_is_kept_unless_told_otherwise(run, tmp_path, capsys):
         (["--speed", "1e-9"], "at most 200,000 frames"),
         (["--progress"], "kept 0 rollouts of its training"),
         (["--keep", "x.mp4"], "*.npz, got 'x.mp4'"),
-        (["--at", "3"], "at is for pictures"),
+        (["--at", "3"], "at_step is for pictures"),
         (["--out", "/dev/null/x.mp4"], "choose another --out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -398,36 +398,36 @@ def test_videos_on_the_way_are_made_in_the_background(tmp_path, capfd):
     assert len(one_object(capfd)["returns"]) == 2
 
 
-def test_a_film_waits_until_it_takes_no_more_than_its_share_of_the_training(
+def test_a_video_waits_until_it_takes_no_more_than_its_share_of_the_training(
     run, tmp_path, monkeypatch
 ):
     now = [1000.0]
     monkeypatch.setattr(background, "time", SimpleNamespace(monotonic=lambda: now[0]))
     (tmp_path / "videos").mkdir()
-    films = BackgroundFilms(tmp_path / "videos")
-    films.ask(load_agent(run), 7)
-    now[0] += 199.0  # a first film is thought to take 10 s, a twentieth of 200 s
-    films.poll()
-    waited = films._running is None
+    videos = BackgroundVideoRecorder(tmp_path / "videos")
+    videos.request(load_agent(run), 7)
+    now[0] += 199.0  # the first video is estimated to take 10 s, a twentieth of 200 s
+    videos.poll()
+    waited = videos._running is None
     now[0] += 1.0
-    films.poll()
-    began = films._running is not None
-    films.cancel()
+    videos.poll()
+    began = videos._running is not None
+    videos.cancel()
     assert waited
     assert began
 
 
 @pytest.mark.slow
-def test_a_rollout_left_by_a_killed_film_is_replaced(tmp_path):
+def test_a_rollout_left_by_a_killed_recording_is_replaced(tmp_path):
     folder = tmp_path / "videos"
     left = tmp_path / "rollouts" / "000000007.npz"
     for path in (folder, left.parent):
         path.mkdir()
     left.write_bytes(b"left")
-    films = BackgroundFilms(folder)
-    films.ask(PPO("CartPole-v1", device="cpu"), 7)
-    films.finish()
-    assert films.failures == []
+    videos = BackgroundVideoRecorder(folder)
+    videos.request(PPO("CartPole-v1", device="cpu"), 7)
+    videos.finish()
+    assert videos.failures == []
     assert left.read_bytes() != b"left"
 
 
@@ -495,7 +495,7 @@ def test_a_run_that_breaks_down_gives_up_its_videos(tmp_path, capsys, monkeypatc
 
     def update(agent, rollout):
         if agent.steps:
-            raise EngineError("the pole flew away")
+            raise SimulationError("the pole flew away")
         return learn(agent, rollout)
 
     monkeypatch.setattr(PPO, "_update", update)

@@ -33,7 +33,7 @@ def compared(tmp_path_factory):
     """What the command makes of two agents of ours and one of SB3's, with two seeds each."""
     out = tmp_path_factory.mktemp("compared") / "out"
     on_disk, filmed = [], {}
-    hear, film = Board.hear, films.film
+    hear, render = Board.hear, films.render_video
 
     def heard(board, report):
         if isinstance(report, Cell):
@@ -41,7 +41,7 @@ def compared(tmp_path_factory):
         hear(board, report)
 
     def watched(rollouts, path, **how):
-        filmed[path.stem] = (rollouts, film(rollouts, path, jobs=1, **how))
+        filmed[path.stem] = (rollouts, render(rollouts, path, num_workers=1, **how))
         return filmed[path.stem][1]
 
     command = ["compare", "ppo", "sb3-ppo", "dqn", "--engine", "analytic", "--steps", "512"]
@@ -52,7 +52,7 @@ def compared(tmp_path_factory):
         short_episodes(),
     ):
         patch.setattr(Board, "hear", heard)
-        patch.setattr(films, "film", watched)
+        patch.setattr(films, "render_video", watched)
         patch.setattr(films, "PANE", (96, 72))  # as large ones take longer to draw
         few = ["--seeds", "2", "--episodes", "3", "--device", "cpu", "--threshold", "12.5"]
         code = main([*command, *few, "--out", str(out), "--json"])

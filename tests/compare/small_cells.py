@@ -3,9 +3,9 @@
 from contextlib import contextmanager
 
 import pytest
+from tasks_by_name import TASKS, shorten
 
 from robolearn.compare.cell import Cell, Point
-from robolearn_envs.tasks import TASKS
 
 AGENTS = ("ppo", "sb3-ppo", "sb3-ppo-batch", "dqn")
 """Of the comparison all tests here share."""
@@ -17,8 +17,8 @@ CURVE = ((0, 0.0, 10.0), (1000, 2.0, 100.0))
 def short_episodes():
     """Let episodes of CartPoleBalance-v0 end after 200 steps; SB3's agents balance untrained."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("max_steps", "hold_steps"):
-            patch.setattr(TASKS["CartPoleBalance-v0"], name, 200)
+        patch.setattr(TASKS["CartPoleBalance-v0"], "success_steps", 200)
+        shorten("CartPoleBalance-v0", 200, patch.setattr)
         yield
 
 

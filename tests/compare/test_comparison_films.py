@@ -5,43 +5,43 @@ import pytest
 from small_cells import AGENTS
 
 from robolearn.compare.films import film_comparison
-from robolearn.video.play import Rollout
+from robolearn.video.rollout import Rollout
 
 
 @pytest.mark.slow
 def test_all_side_by_side_begin_in_bitwise_the_same_state(compared):
     rollouts, recording = compared.films["side-by-side"]
-    first = recording.shown[0]
+    first = recording.sources[0]
     assert [each.step for each in first] == [0] * len(rollouts)
     assert len({each.state.tobytes() for each in first}) == 1
     assert np.any(first[0].state != 0.0)
-    ends = {each.state.tobytes() for each in recording.shown[-1]}
+    ends = {each.state.tobytes() for each in recording.sources[-1]}
     assert len(ends) == len(rollouts)  # and then each goes its own way
 
 
 def test_side_by_side_are_all_but_twins_on_our_batch_and_the_expert(compared):
     rollouts, _ = compared.films["side-by-side"]
-    assert [each.label for each in rollouts] == ["ppo", "sb3-ppo", "dqn", "expert"]
+    assert [each.title for each in rollouts] == ["ppo", "sb3-ppo", "dqn", "expert"]
     assert rollouts[-1].success
     assert len(rollouts[-1]) > len(rollouts[2])
 
 
 def test_progress_begins_untrained_and_in_the_same_state_at_every_stage(compared):
     rollouts, recording = compared.films["progress"]
-    assert [each.label for each in rollouts] == ["ppo, 0 steps", "ppo, 2,048 steps"]
-    assert len({each.state.tobytes() for each in recording.shown[0]}) == 1
+    assert [each.title for each in rollouts] == ["ppo, 0 steps", "ppo, 2,048 steps"]
+    assert len({each.state.tobytes() for each in recording.sources[0]}) == 1
 
 
 def test_every_seed_of_our_first_agent_is_shown(compared):
     rollouts, _ = compared.films["seeds"]
-    assert [each.label for each in rollouts] == ["ppo, seed 0", "ppo, seed 1"]
+    assert [each.title for each in rollouts] == ["ppo, seed 0", "ppo, seed 1"]
 
 
 def test_dqn_is_filmed_on_its_way_and_in_the_end(compared):
     kept = sorted(path.name for path in (compared.out / "rollouts").glob("dqn-*"))
     stages = [f"dqn-seed0-{stage}.npz" for stage in ("000", "010", "030", "100")]
     assert kept == [*stages, "dqn-seed1-100.npz"]
-    steps = [Rollout.load(compared.out / "rollouts" / name).label for name in stages]
+    steps = [Rollout.load(compared.out / "rollouts" / name).title for name in stages]
     assert (steps[0], steps[-1]) == ("dqn, 0 steps", "dqn, 512 steps")
     reached = [int(label.split(", ")[1].split()[0]) for label in steps]
     assert reached == sorted(set(reached))
@@ -53,10 +53,10 @@ def painted(monkeypatch):
     """Tell what would be drawn, but do not draw."""
     drawn = {}
 
-    def film(rollouts, path, **how):
-        drawn[path.stem] = ([each.label for each in rollouts], how)
+    def render_video(rollouts, path, **how):
+        drawn[path.stem] = ([each.title for each in rollouts], how)
 
-    monkeypatch.setattr("robolearn.compare.films.film", film)
+    monkeypatch.setattr("robolearn.compare.films.render_video", render_video)
     return drawn
 
 

@@ -138,7 +138,7 @@ def test_training_time_leaves_evaluations_and_films_out(agent, config, monkeypat
     monkeypatch.setattr(contestants, "time", clock)
     monkeypatch.setattr(sb3, "time", clock)
     monkeypatch.setattr(training, "evaluate", slow(training.evaluate))
-    monkeypatch.setattr(training, "play", slow(training.play))
+    monkeypatch.setattr(training, "record_episode", slow(training.record_episode))
     config.out.mkdir()
     made = training.run_cell(who, config, 0, lambda _: None)
     assert len(looks) > 6
@@ -401,7 +401,7 @@ def test_sb3_breaking_down_is_told_as_ours(sour):
 
 
 def test_a_training_in_a_process_of_its_own_tells_that_it_broke_down(sour, monkeypatch):
-    monkeypatch.setattr(errand, "leave_with_parent", lambda: None)  # this is no child
+    monkeypatch.setattr(errand, "exit_with_parent", lambda: None)  # this is no child
     monkeypatch.setattr(errand.signal, "signal", lambda *_: None)
     sour.out.mkdir()
     ours, theirs = multiprocessing.Pipe(duplex=False)
@@ -450,8 +450,8 @@ def test_actions_asked_for_are_not_overruled(config, untrained):
 
 
 def test_a_bad_environment_argument_is_refused(config, untrained):
-    with pytest.raises(RobolearnError, match="randomize must lie in"):
-        compare(replace(config, env=replace(BALANCE, kwargs={"randomize": 2.0})))
+    with pytest.raises(RobolearnError, match="domain_randomization must lie in"):
+        compare(replace(config, env=replace(BALANCE, kwargs={"domain_randomization": 2.0})))
 
 
 @pytest.mark.parametrize("agents", [("ppo",), ("sb3-a2c",)])
@@ -471,7 +471,10 @@ def contents(folder):
         ({"jobs": 2}, "holds jobs=1, got 2; nothing was changed"),
         ({"episodes": 4}, "holds episodes=3, got 4; nothing was changed"),
         ({"device": "auto"}, "holds device='cpu', got 'auto'; nothing was changed"),
-        ({"env": replace(BALANCE, kwargs={"randomize": 0.1})}, "holds env=.*nothing was changed"),
+        (
+            {"env": replace(BALANCE, kwargs={"domain_randomization": 0.1})},
+            "holds env=.*nothing was changed",
+        ),
     ],
 )
 def test_another_comparison_is_left_alone(config, untrained, change, words):

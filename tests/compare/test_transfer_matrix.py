@@ -50,7 +50,7 @@ RUNS = {
     "zero": {},
     "one": {"seed": 1},
     "bullet": {"engine": "bullet"},
-    "other": {"engine": "bullet", "damping": "default", "randomize": 0.1},
+    "other": {"engine": "bullet", "bullet_damping": True, "domain_randomization": 0.1},
     "swingup": {"env_id": SWINGUP},
     "lidar": {"env_id": LIDAR, "level": 0},
     "lidar 1": {"env_id": LIDAR, "level": 1},
@@ -110,7 +110,9 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row(matrix, runs):
 
 def test_a_cell_of_two_seeds_is_their_mean_with_the_interval_from_one_to_the_other(matrix, runs):
     # Of two seeds a resample is twice the same one in half of all cases: the interval is both.
-    one, two = (alone(runs[name], "analytic", randomize=0.2).mean for name in ("zero", "one"))
+    one, two = (
+        alone(runs[name], "analytic", domain_randomization=0.2).mean for name in ("zero", "one")
+    )
     cell = matrix.cell(0, 6)
     assert str(cell.tested) == "analytic, randomized 0.2"
     assert cell.by_run["return"] == (one, two)
@@ -141,24 +143,28 @@ def test_a_run_that_was_stopped_is_pointed_out(runs, tmp_path):
     stopped = shutil.copytree(runs["zero"], tmp_path / "stopped")
     (stopped / "eval.json").unlink()
     with pytest.warns(RobolearnWarning, match="stopped has not come to its end"):
-        measure(stopped, engines=("analytic",), randomize=0.0, episodes=1)
+        measure(stopped, engines=("analytic",), domain_randomization=0.0, episodes=1)
 
 
 @pytest.mark.slow
 def test_default_damping_and_matched_physics_are_what_they_are_called(runs):
-    matrix = measure(runs["swingup"], engines=("bullet",), randomize=0.0, episodes=2)
+    matrix = measure(runs["swingup"], engines=("bullet",), domain_randomization=0.0, episodes=2)
     matched, damped = matrix.cells
     how = {"episodes": 2, "seed": 0}
     assert matched.by_run["return"] == (alone(runs["swingup"], "bullet", **how).mean,)
-    expected = alone(runs["swingup"], "bullet", damping="default", **how).mean
+    expected = alone(runs["swingup"], "bullet", bullet_damping=True, **how).mean
     assert damped.by_run["return"] == (expected,)
     assert matched.by_run["return"] != damped.by_run["return"]
 
 
 def test_what_an_agent_was_trained_on_does_not_follow_it_elsewhere(runs):
-    matrix = measure(runs["other"], engines=("mujoco", "bullet"), randomize=0.0, episodes=2)
+    matrix = measure(
+        runs["other"], engines=("mujoco", "bullet"), domain_randomization=0.0, episodes=2
+    )
     assert matrix.trained[0].label == "ppo on bullet, default damping, randomized 0.1 (1 seed)"
-    assert matrix.trained[0].physics == Physics(engine="bullet", damping="default", randomize=0.1)
+    assert matrix.trained[0].physics == Physics(
+        engine="bullet", bullet_damping=True, domain_randomization=0.1
+    )
     assert not any(cell.at_home for cell in matrix.cells)
     expected = [
         alone(runs["other"], name, episodes=2, seed=0).mean for name in ("mujoco", "bullet")
@@ -167,7 +173,7 @@ def test_what_an_agent_was_trained_on_does_not_follow_it_elsewhere(runs):
 
 
 def test_navigation_is_tested_on_test_layouts_and_told_by_spl(runs):
-    matrix = measure(runs["lidar"], engines=("analytic",), randomize=0.0, episodes=3)
+    matrix = measure(runs["lidar"], engines=("analytic",), domain_randomization=0.0, episodes=3)
     expected = alone(runs["lidar"], "analytic", episodes=3, seed=0, level=0, split="test")
     (cell,) = matrix.cells
     assert cell.by_run["return"] == (expected.mean,)
@@ -186,7 +192,9 @@ def test_a_public_definition_has_the_one_physics_it_is_defined_on(tmp_path):
 def test_rows_alike_in_name_are_told_apart_by_their_runs(runs, tmp_path):
     name = "x|<script>alert(1)<_`*$"
     hostile = make_run(tmp_path / name, hyper=replace(SMALL, gamma=0.5))
-    matrix = measure(runs["zero"], hostile, engines=("analytic",), randomize=0.0, episodes=1)
+    matrix = measure(
+        runs["zero"], hostile, engines=("analytic",), domain_randomization=0.0, episodes=1
+    )
     labels = [trained.label for trained in matrix.trained]
     assert labels == [f"ppo on mujoco (1 seed): {path}" for path in (runs["zero"], hostile)]
     for text in (markdown(matrix, {"command": name}), page(matrix, {"command": name})):
@@ -240,14 +248,14 @@ def test_the_command_writes_a_report_and_prints_the_same_figures(runs, tmp_path,
     out = tmp_path / "out"
     names = ("zero", "one", "bullet")
     command = ["transfer", *(str(runs[name]) for name in names), "--engines", "analytic"]
-    command += ["--episodes", "3", "--randomize", "0.3", "--out", str(out), "--json"]
+    command += ["--episodes", "3", "--domain-randomization", "0.3", "--out", str(out), "--json"]
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out)
     assert {path.name for path in out.iterdir()} == set(FILES)
     kept = json.loads((out / "transfer.json").read_text())
     assert kept.pop("made")["command"]
     assert kept == told
-    assert [(cell["engine"], cell["randomize"]) for cell in told["cells"]] == [
+    assert [(cell["engine"], cell["domain_randomization"]) for cell in told["cells"]] == [
         ("analytic", 0.0),
         ("analytic", 0.3),
     ] * 2
@@ -290,7 +298,11 @@ def pick(*names):
         (pick("rover"), ["--engines", "analytic"], "not defined on engine 'analytic', only on"),
         (pick("zero"), ["--engines", "mujco"], "Did you mean 'mujoco'"),
         (pick("zero"), ["--episodes", "0"], "episodes must be at least 1, got 0"),
-        (pick("zero"), ["--randomize", "1"], r"randomize must lie in \[0, 1\), got 1.0"),
+        (
+            pick("zero"),
+            ["--domain-randomization", "1"],
+            r"domain_randomization must lie in \[0, 1\), got 1.0",
+        ),
         (pick("zero"), ["--seed", "-1"], "seed must lie in 0..99999, got -1"),
         (pick(), [], "Transfer of what"),
         (lambda _, folder: [folder / "nothing"], [], "nothing holds no run"),

@@ -14,8 +14,8 @@ from robolearn.imitation.experts import expert_for
 from robolearn.imitation.experts.lqr import from_upright, linearize, regulate
 from robolearn.imitation.experts.swingup import Dynamics, energy, force_for, measure, pump
 from robolearn_envs import make_vec
-from robolearn_envs.robots import CartPole, ControlSuiteCartPole
-from robolearn_envs.tasks import make_task
+from robolearn_envs.registry import make_task
+from robolearn_envs.robots import CartPole, DMControlCartPole
 
 SWING_UP = "robolearn/CartPoleSwingUp-v0"
 ENGINES = ["mujoco", "bullet", "analytic"]
@@ -51,7 +51,7 @@ def test_the_linearization_is_the_jacobian_of_the_equations_of_motion(engine):
     a = np.block([[one + step**2 * stiff, step * one], [step * stiff, one]])
     b = np.concatenate([step**2 * push, step * push]) * 10  # 10 N at full command
     # Two of them to an environment step, under the same force: A = a a, B = a b + b.
-    got_a, got_b = linearize(make_task("CartPoleBalance-v0", {}), CartPole(), engine)
+    got_a, got_b = linearize(make_task("robolearn/CartPoleBalance-v0", {}), CartPole(), engine)
     np.testing.assert_allclose(got_a, a @ a, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(got_b, a @ b + b, rtol=1e-6)
 
@@ -62,11 +62,11 @@ def test_the_linearization_is_the_jacobian_of_the_equations_of_motion(engine):
         ("CartPoleBalance-v0", CartPole()),
         ("CartPoleSwingUp-v0", CartPole(pole_length=1.5)),
         ("CartPoleSwingUp-v0", CartPole(cart_mass=0.5, pole_mass=0.5, pole_length=0.3)),
-        ("CartPoleDMC-v0", ControlSuiteCartPole()),
+        ("CartPoleDMC-v0", DMControlCartPole()),
     ],
 )
 def test_the_regulated_pole_is_stable(name, robot):
-    task = make_task(name, {})
+    task = make_task(f"robolearn/{name}", {})
     a, b = linearize(task, robot, task.engines[0])
     closed = a - b @ regulate(task, robot).gain[None]
     assert np.abs(np.linalg.eigvals(a)).max() > 1.01  # by itself it falls
@@ -74,12 +74,12 @@ def test_the_regulated_pole_is_stable(name, robot):
 
 
 def test_the_dynamics_measured_are_those_of_the_rod():
-    got = measure(make_task("CartPoleSwingUp-v0", {}), CartPole())
+    got = measure(make_task("robolearn/CartPoleSwingUp-v0", {}), CartPole())
     np.testing.assert_allclose(got, ROD, rtol=1e-6)
 
 
 def test_the_dynamics_measured_are_those_of_the_public_cart_pole():
-    model = mujoco.MjModel.from_xml_string(ControlSuiteCartPole().to_mjcf(0.01))
+    model = mujoco.MjModel.from_xml_string(DMControlCartPole().to_mjcf(0.01))
     mass, middle = model.body("pole_1").mass[0], model.body("pole_1").ipos[2]
     inertia = model.body("pole_1").inertia[0] + mass * middle**2
     moment = mass * middle
@@ -89,14 +89,14 @@ def test_the_dynamics_measured_are_those_of_the_public_cart_pole():
         length=inertia / moment,
         omega=math.sqrt(moment * 9.81 / inertia),
     )
-    got = measure(make_task("CartPoleDMC-v0", {}), ControlSuiteCartPole())
+    got = measure(make_task("robolearn/CartPoleDMC-v0", {}), DMControlCartPole())
     np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
 def test_the_force_accelerates_the_cart_as_asked_whatever_the_pole_does():
     z, asked = states(50), np.linspace(-20, 20, 50)
     force = force_for(asked, z, ROD)
-    got, _ = CartPole().acceleration(z[:, :2], z[:, 2:], force[:, None], np)
+    got, _ = CartPole().forward_dynamics(z[:, :2], z[:, 2:], force[:, None])
     np.testing.assert_allclose(got, asked, rtol=1e-9, atol=1e-9)
 
 
@@ -152,7 +152,7 @@ def test_energy_grows_swing_by_swing_until_the_catch():
 
 @both_actions
 def test_a_batch_acts_as_its_environments_do_alone(action):
-    kwargs = {"engine": "analytic", "randomize": 0.2, "action": action}
+    kwargs = {"engine": "analytic", "domain_randomization": 0.2, "action": action}
     together = make_vec(SWING_UP, 3, **kwargs)
     together.reset(seed=7)
     _, actions, caught = follow(together, 200)
@@ -222,7 +222,9 @@ def test_it_swings_every_pole_up(engine, action, score):
 
 @pytest.mark.parametrize("forces", [2, 11])
 def test_it_swings_up_with_any_number_of_forces(forces):
-    result = judged("CartPoleSwingUp-v0", "analytic", action="discrete", forces=forces)
+    result = judged(
+        "CartPoleSwingUp-v0", "analytic", action="discrete", num_discrete_actions=forces
+    )
     assert result.success_rate == 1.0
 
 
@@ -237,7 +239,8 @@ def test_it_swings_the_public_pole_up(action, score):
 @pytest.mark.slow
 @both_actions
 @pytest.mark.parametrize(
-    ("kwargs", "score"), [({"robot": {"pole_length": 1.5}}, 410), ({"randomize": 0.2}, 400)]
+    ("kwargs", "score"),
+    [({"robot": {"pole_length": 1.5}}, 410), ({"domain_randomization": 0.2}, 400)],
 )
 def test_it_swings_other_robots_up(action, kwargs, score):
     result = judged("CartPoleSwingUp-v0", "analytic", action=action, **kwargs)
@@ -246,7 +249,7 @@ def test_it_swings_other_robots_up(action, kwargs, score):
 
 
 @both_actions
-@pytest.mark.parametrize("kwargs", [{"robot": {"pole_length": 1.5}}, {"randomize": 0.2}])
+@pytest.mark.parametrize("kwargs", [{"robot": {"pole_length": 1.5}}, {"domain_randomization": 0.2}])
 def test_it_balances_other_robots(action, kwargs):
     assert judged("CartPoleBalance-v0", "analytic", action=action, **kwargs).mean == 500
 

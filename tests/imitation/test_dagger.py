@@ -15,7 +15,7 @@ from robolearn.imitation.demos.episodes import Shown
 from robolearn.imitation.experts import expert_for
 from robolearn.imitation.experts.lqr import regulate
 from robolearn.imitation.fitting import TRIALS
-from robolearn_envs.tasks import make_task
+from robolearn_envs.registry import make_task
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 FORCED = replace(BALANCE, kwargs={"action": "continuous"})
@@ -68,7 +68,7 @@ def test_the_expert_acts_in_ever_fewer_episodes_by_hand(share, expected):
 
 def test_labels_are_the_regulators_in_the_very_situation():
     _, found = dagger(agent_for(), expert_for, replace(FEW, expert_share=0.5), BALANCE, 0)
-    task = make_task("CartPoleBalance-v0", {})
+    task = make_task("robolearn/CartPoleBalance-v0", {})
     gain = regulate(task, task.robot).gain  # of x, theta, x_dot, theta_dot
     state = found.obs[:, [0, 2, 1, 3]]  # observed are x, x_dot, theta, theta_dot
     assert found.wanted.tolist() == (-(state @ gain) > 0).astype(int).tolist()
@@ -78,7 +78,7 @@ def test_labels_are_the_regulators_in_the_very_situation():
 def test_continuous_labels_are_the_regulators_too():
     agent = agent_for(FORCED)
     _, found = dagger(agent, expert_for, replace(FEW, expert_share=0.0), FORCED, 0)
-    task = make_task("CartPoleBalance-v0", {})
+    task = make_task("robolearn/CartPoleBalance-v0", {})
     gain = regulate(task, task.robot).gain
     expected = np.clip(-found.obs[:, [0, 2, 1, 3]] @ gain, -1, 1)[:, None]
     assert found.wanted.shape == found.action.shape == expected.shape

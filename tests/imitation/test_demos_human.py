@@ -89,7 +89,9 @@ def test_arrows_push_a_cart_with_full_force():
 
 def test_arrows_choose_the_outermost_of_eleven_forces_and_none_the_middle():
     # Forces 0..10 from full left to full right; the middle one, 5, is none at all.
-    got = steered("CartPoleSwingUp-v0", {RIGHT}, (), {LEFT}, (), action="discrete", forces=11)
+    got = steered(
+        "CartPoleSwingUp-v0", {RIGHT}, (), {LEFT}, (), action="discrete", num_discrete_actions=11
+    )
     assert got == [10, 5, 0, 5]
 
 

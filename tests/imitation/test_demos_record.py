@@ -24,6 +24,7 @@ from robolearn.imitation.demos.noise import Noise
 from robolearn.imitation.demos.record import RecordConfig, record_demos
 from robolearn.imitation.demos.storage import read_demos
 from robolearn.imitation.demos.waves import WIDEST
+from robolearn_envs.core.episodes import Episodes
 from robolearn_envs.vector import RoboVectorEnv
 
 SWING_UP, BALANCE = "robolearn/CartPoleSwingUp-v0", "robolearn/CartPoleBalance-v0"
@@ -41,10 +42,13 @@ def parts(observation):
 
 
 ENVS = {
-    "mujoco": (EnvConfig(id=SWING_UP, engine="mujoco", kwargs={"randomize": 0.2}), 0.2),
+    "mujoco": (EnvConfig(id=SWING_UP, engine="mujoco", kwargs={"domain_randomization": 0.2}), 0.2),
     "bullet": (EnvConfig(id=BALANCE, engine="bullet", kwargs={"action": "discrete"}), 0.3),
     "analytic": (EnvConfig(id=BALANCE, engine="analytic"), 0.0),
-    "movers": (EnvConfig(id="robolearn/NavLidar-v0", kwargs={"level": 3, "randomize": 0.1}), 0.1),
+    "movers": (
+        EnvConfig(id="robolearn/NavLidar-v0", kwargs={"level": 3, "domain_randomization": 0.1}),
+        0.1,
+    ),
     "depth": (EnvConfig(id="robolearn/NavDepth-v0", kwargs={"level": 0}), 0.0),
     "foreign": (FOREIGN, 0.0),
     "foreign box": (EnvConfig(id="Pendulum-v1"), 0.0),
@@ -63,13 +67,13 @@ def test_a_single_environment_does_the_same_again_to_the_bit(tmp_path, name):
     single = gym.make(env.id, **env.arguments())
     for one in demos.episodes:
         seen = [single.reset(seed=one.seed)[0]]
-        states = [single.unwrapped.vector.state()] if env.native else []
+        states = [single.unwrapped.vector_env.qpos_qvel()] if env.native else []
         for step, action in enumerate(one.action):
             obs, reward, terminated, truncated, info = single.step(action)
             assert reward == one.reward[step]
             assert (terminated, truncated) == (one.terminated[step], one.truncated[step])
             seen.append(obs)
-            states += [single.unwrapped.vector.state()] if env.native else []
+            states += [single.unwrapped.vector_env.qpos_qvel()] if env.native else []
         assert terminated or truncated
         for step, obs in enumerate(seen):
             for ours, theirs in zip(parts(one.observation), parts(obs), strict=True):
@@ -426,25 +430,25 @@ def test_numbers_that_are_not_finite_are_not_written(tmp_path, breaking):
 
 
 def test_a_simulation_that_breaks_down_is_not_written(tmp_path):
-    real, made = RoboVectorEnv._advance, 0
+    real, made = Episodes._simulate, 0
 
-    def burst(envs, command):
+    def burst(episodes, ctrl):
         nonlocal made
         made += 1
-        real(envs, command * np.float64([[1], [np.nan if made == 7 else 1]]))
+        real(episodes, ctrl * np.float64([[1], [np.nan if made == 7 else 1]]))
 
-    RoboVectorEnv._advance = burst
+    Episodes._simulate = burst
     try:
         with pytest.raises(DivergedError, match="Nothing was written") as error:
             recorded(tmp_path / "set", EnvConfig(id=BALANCE, engine="analytic"), "lqr")
     finally:
-        RoboVectorEnv._advance = real
+        Episodes._simulate = real
     assert error.value.env == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_workers_are_done_without(tmp_path):
-    env = replace(EnvConfig(id=BALANCE, engine="analytic"), workers=2)
+    env = replace(EnvConfig(id=BALANCE, engine="analytic"), num_workers=2)
     assert recorded(tmp_path / "set", env, "lqr").card.episodes == 2
 
 

@@ -45,10 +45,13 @@ def balanced():
     ("name", "options"),
     [
         ("CartPoleBalance-v0", {}),
-        ("CartPoleSwingUp-v0", {"randomize": 0.2}),
-        ("CartPoleSwingUp-v0", {"engine": "bullet", "action": "discrete", "forces": 11}),
+        ("CartPoleSwingUp-v0", {"domain_randomization": 0.2}),
+        (
+            "CartPoleSwingUp-v0",
+            {"engine": "bullet", "action": "discrete", "num_discrete_actions": 11},
+        ),
         ("CartPoleSwingUp-v0", {"engine": "analytic"}),
-        ("NavLidar-v0", {"level": 3, "randomize": 0.2}),
+        ("NavLidar-v0", {"level": 3, "domain_randomization": 0.2}),
         ("NavRover-v0", {"level": 1}),
     ],
 )
@@ -178,7 +181,8 @@ def test_what_has_neither_seed_nor_state_is_refused(balanced):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("CartPoleSwingUp-v0", {"randomize": 0.2}), ("NavLidar-v0", {"level": 0})]
+    ("name", "options"),
+    [("CartPoleSwingUp-v0", {"domain_randomization": 0.2}), ("NavLidar-v0", {"level": 0})],
 )
 def test_what_the_state_does_not_tell_all_of_is_refused_without_a_seed(name, options):
     demos = recorded(name, (0,), **options)

@@ -133,7 +133,7 @@ import json, minari, robolearn_envs
 data = minari.load_dataset("balance-bullet-v0")
 env = data.recover_environment()
 told = {"listed": list(minari.list_local_datasets()), "steps": data.total_steps}
-told |= {"engine": env.unwrapped.vector.engine_name, "n": int(env.action_space.n)}
+told |= {"engine": env.unwrapped.vector_env.engine_name, "n": int(env.action_space.n)}
 print(json.dumps(told))
 """
     done = subprocess.run(
@@ -467,7 +467,7 @@ def recorded(env=None, observation_space=BOX):
 
 
 def test_another_engine_robot_or_level_is_no_hindrance():
-    other = EnvConfig(id=BALANCE.id, engine="mujoco", kwargs={"randomize": 0.1})
+    other = EnvConfig(id=BALANCE.id, engine="mujoco", kwargs={"domain_randomization": 0.1})
     require_for(recorded(BALANCE), envs(env=other))
     require_for(recorded(None), envs(env=other))
     require_for(recorded(BALANCE), envs(env=None))

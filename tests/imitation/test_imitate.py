@@ -239,7 +239,7 @@ OTHER = "robolearn/CartPoleSwingUp-v0"
     ("changes", "message"),
     [
         ({"env": EnvConfig(id=OTHER)}, f"env is {BALANCE.id}, expected {OTHER}"),
-        ({"env": replace(BALANCE, kwargs={"forces": 5})}, "action_space is Discrete"),
+        ({"env": replace(BALANCE, kwargs={"num_discrete_actions": 5})}, "action_space is Discrete"),
         ({"env": replace(BALANCE, kwargs={"action": "continuous"})}, "action_space is Discrete"),
         ({"learner": "bd"}, "Unknown learner 'bd'. Did you mean 'bc'"),
         ({"hyper": {"learning_rat": 1e-3}}, "Did you mean 'learning_rate'"),
@@ -437,9 +437,11 @@ def test_where_to_learn_is_where_it_was_recorded_but_for_what_is_asked():
     recorded = EnvConfig(id="robolearn/NavLidar-v0", engine="analytic", kwargs={"level": 2})
     assert ElsewhereOptions().config(recorded) == recorded
     assert ElsewhereOptions().config(None) is None
-    changed = ElsewhereOptions(engine="mujoco", level=3, randomize=0.2).config(recorded)
+    changed = ElsewhereOptions(engine="mujoco", level=3, domain_randomization=("0.2",)).config(
+        recorded
+    )
     assert changed == EnvConfig(
-        id=recorded.id, engine="mujoco", kwargs={"level": 3, "randomize": 0.2}
+        id=recorded.id, engine="mujoco", kwargs={"level": 3, "domain_randomization": 0.2}
     )
     assert ElsewhereOptions(env=recorded.id, level=1).config(recorded) == replace(
         recorded, kwargs={"level": 1}

@@ -12,7 +12,7 @@ from robolearn.errors import RobolearnError
 from robolearn.imitation.experts import expert_for
 from robolearn.imitation.experts.lqr import regulate
 from robolearn.imitation.jump_start import JumpStart, JumpStartConfig
-from robolearn_envs.tasks import make_task
+from robolearn_envs.registry import make_task
 
 BALANCE = EnvConfig(id="robolearn/CartPoleBalance-v0", engine="analytic")
 SMALL = DQNConfig(
@@ -109,7 +109,7 @@ def test_a_learner_remembers_what_was_done_in_its_place():
     expert = expert_for(agent.collector.envs)
     agent.guide = JumpStart(expert, 500, 500.0, JumpStartConfig())
     agent.learn(400)
-    task = make_task("CartPoleBalance-v0", {})
+    task = make_task("robolearn/CartPoleBalance-v0", {})
     gain = regulate(task, task.robot).gain[[0, 2, 1, 3]]  # of x, x_dot, theta, theta_dot
     led = agent._replay.get(torch.arange(400), 1, 0.9)
     assert led.action.tolist() == (-(led.obs.numpy() @ gain) > 0).astype(int).tolist()

@@ -12,11 +12,11 @@ from robolearn.evaluation import evaluate_made
 from robolearn.imitation.experts import expert_for
 from robolearn.imitation.experts.planner import AHEAD, downhill, point_ahead, pursue
 from robolearn_envs import make_vec
-from robolearn_envs.arenas.grid import CENTERS
+from robolearn_envs.maps.grid import CELL_CENTERS
 
 
 def field_of(function):
-    x, y = np.meshgrid(CENTERS, CENTERS, indexing="ij")
+    x, y = np.meshgrid(CELL_CENTERS, CELL_CENTERS, indexing="ij")
     return function(x, y).astype(np.float32)[None]
 
 
@@ -95,7 +95,7 @@ def test_the_planner_also_has_five_actions_only():
 CROSSED = {
     "goal": [3.05, -3.05],
     "start": [-3.05, -3.05, 0.0],
-    "movers": [[0.05, 2.05, 0.3, 0.0, 1.0, 0.5, 0.0]],
+    "dynamic_obstacles": [[0.05, 2.05, 0.3, 0.0, 1.0, 0.5, 0.0]],
 }
 
 
@@ -105,7 +105,7 @@ def test_what_the_planner_does_in_an_arena_does_not_depend_on_the_others():
     env, twin = (make_vec("robolearn/NavLidar-v0", 16, **kwargs) for _ in range(2))
     planners = [expert_for(one) for one in (env, twin)]
     first = np.arange(16) == 0
-    for one, layout in ((env, CROSSED), (twin, CROSSED | {"movers": []})):
+    for one, layout in ((env, CROSSED), (twin, CROSSED | {"dynamic_obstacles": []})):
         one.reset(seed=0)
         one.reset(options={"reset_mask": first, "layout": layout})
     for _ in range(50):
@@ -113,13 +113,13 @@ def test_what_the_planner_does_in_an_arena_does_not_depend_on_the_others():
         np.testing.assert_array_equal(actions[1:], expected[1:])
         env.step(actions)
         twin.step(expected)
-    assert env.memory["cylinders"][0, :, 5].any()  # still in that episode
+    assert env.task_state["cylinders"][0, :, 5].any()  # still in that episode
     env.close()
     twin.close()
 
 
 def test_the_planner_asks_a_slow_robot_for_no_more_than_it_can():
-    env = make_vec("robolearn/NavLidar-v0", 8, engine="analytic", robot={"max_speed": 0.5})
+    env = make_vec("robolearn/NavLidar-v0", 8, engine="analytic", robot={"max_linear_velocity": 0.5})
     planner = expert_for(env)
     arrived, most = np.zeros(8, dtype=bool), 0.0
     env.reset(seed=0)

@@ -34,7 +34,7 @@ CURVE = (
 
 def make_run(path, *, started="2026-01-02T03:04:05+00:00", curve=CURVE, final=FINAL, **changes):
     """Make a run as training does, but for the training."""
-    env = EnvConfig(id=BALANCE, kwargs={"randomize": 0.1})
+    env = EnvConfig(id=BALANCE, kwargs={"domain_randomization": 0.1})
     run = RunFolder.create(path, TrainConfig(agent="ppo", env=env, steps=90, run=path, seed=7))
     meta = json.loads((path / "meta.json").read_text())
     (path / "meta.json").write_text(json.dumps({**meta, "started": started, **changes}))
@@ -95,7 +95,7 @@ def test_a_card_tells_what_the_folder_does(tmp_path, capsys):
     assert found["runs"][0]["engine"] == "mujoco"  # by default
     for shown in ("deep/er", "12.5", "± 1.5", "25 %", "2026-01-02", "robolearn train", "9.8"):
         assert shown in page, shown
-    assert "randomize = 0.1" in page
+    assert "domain_randomization = 0.1" in page
 
 
 def test_runs_are_sorted_newest_first_and_last_those_without_a_date(tmp_path, capsys):

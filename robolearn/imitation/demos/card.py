@@ -82,13 +82,16 @@ class Card:
         if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in told):
             raise RobolearnError(f"env must have an id, an engine and kwargs, got {shown(env)}.")
 
-    def config(self) -> EnvConfig | None:
+    def config(self, outside: Path | None = None) -> EnvConfig | None:
         """Return where it was recorded, None where nobody knows.
+
+        Args:
+            outside: Folder of the set; see :func:`robolearn.environments.described`.
 
         Raises:
             RobolearnError: An environment unknown here, or one that would read other files.
         """
-        return described(self.env)
+        return described(self.env, outside=outside)
 
     def text(self) -> str:
         """Return what the file holds."""

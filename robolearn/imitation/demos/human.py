@@ -11,7 +11,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 
 from robolearn.imitation.demos.episodes import Demonstration
 from robolearn.runs.stopping import check_stop
-from robolearn_envs.robots import DiscRobot, Rover
+from robolearn_envs.robots import MobileRobot
 from robolearn_envs.single import RoboEnv
 from robolearn_envs.vector import RoboVectorEnv
 
@@ -98,14 +98,17 @@ class Steering:
         """Return the action for the arrows that are held. Shape of one action."""
         right = float((Arrow.RIGHT in held) - (Arrow.LEFT in held))
         forward = float((Arrow.UP in held) - (Arrow.DOWN in held))
-        if isinstance(self._robot, DiscRobot | Rover):
-            v, omega = forward * self._robot.top_speed, -right * TURN  # m/s, and rad/s to the left
-            command = self._robot.command_for(np.array([v]), np.array([omega]))
+        if isinstance(self._robot, MobileRobot):
+            v, omega = (
+                forward * self._robot.max_linear_velocity,
+                -right * TURN,
+            )  # m/s, and rad/s to the left
+            command = self._robot.twist_to_ctrl(np.array([v]), np.array([omega]))
         else:
             self._last = right or self._last
             discrete = isinstance(self._vector.single_action_space, gym.spaces.Discrete)
             command = np.array([[right or (_NUDGE * self._last if discrete else 0.0)]])
-        return self._vector.action_for(np.clip(command, -1.0, 1.0))[0]
+        return self._vector.ctrl_to_action(np.clip(command, -1.0, 1.0))[0]
 
 
 @dataclass
@@ -139,7 +142,7 @@ class Tape:
 
     def _note(self, observation: Any) -> None:
         self.observations.append(observation)
-        self.states.append(simulation(self.env).state())
+        self.states.append(simulation(self.env).qpos_qvel())
 
     @property
     def over(self) -> bool:
@@ -177,7 +180,7 @@ def simulation(env: gym.Env) -> RoboVectorEnv:
             f"Only robolearn environments can be steered by hand, got {name}. "
             "`robolearn list` shows them."
         )
-    return base.vector
+    return base.vector_env
 
 
 class Seat(Protocol):

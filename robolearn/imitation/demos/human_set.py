@@ -46,7 +46,7 @@ class HumanSet:
         """
         vector = simulation(env)
         self._spaces = env.observation_space, env.action_space
-        self._dt = vector.task.timestep * vector.task.substeps  # s
+        self._dt = vector.task.timestep * vector.task.frame_skip  # s
         self._env = replace(config.env, engine=vector.engine_name)
         self._config, self.folder = config, named(config.out)
         self.card: Card | None = None

@@ -7,7 +7,7 @@ import numpy as np
 
 from robolearn.errors import RobolearnError
 from robolearn.imitation.demos.human import Arrow, Press
-from robolearn.video.overlay import draw
+from robolearn.video.caption import draw_caption
 
 _BLIND = {"dummy", "offscreen"}
 """Drivers that draw where nobody looks; SDL takes the latter by itself where there is no screen."""
@@ -75,7 +75,7 @@ class HumanWindow:
             lines: Lines of text.
         """
         height, width, _ = frame.shape
-        told = draw(frame, lines, self._left)
+        told = draw_caption(frame, lines, self._left)
         image = self._pygame.image.frombuffer(told.tobytes(), (width, height), "RGB")
         self._screen.blit(image, (0, 0))
         self._pygame.display.flip()

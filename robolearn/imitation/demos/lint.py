@@ -9,7 +9,8 @@ from robolearn.imitation.demos.episodes import Demonstrations
 from robolearn.imitation.demos.findings import Finding, parts
 from robolearn.imitation.demos.lint_episode import contents, structure
 from robolearn.imitation.demos.lint_set import together
-from robolearn_envs.tasks import TASKS
+from robolearn.making import import_env_module
+from robolearn_envs.registry import max_episode_steps_of
 
 
 def lint(
@@ -47,5 +48,5 @@ def time_limit(env: EnvConfig | None) -> int | None:
     if env is None:
         return None
     if env.native:
-        return TASKS[env.id.split("/")[-1]].max_steps
-    return gym.registry[env.id].max_episode_steps
+        return max_episode_steps_of(env.id)
+    return gym.registry[import_env_module(env.id)].max_episode_steps

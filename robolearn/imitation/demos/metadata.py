@@ -13,7 +13,9 @@ from minari.dataset.minari_storage import MinariStorage, is_image_space
 from robolearn.environments import EnvConfig, described
 from robolearn.errors import RobolearnError
 from robolearn.files import read_json, shown
+from robolearn.making import import_env_module
 from robolearn.spaces_json import space_from_json
+from robolearn_envs.registry import is_registered
 
 METADATA = "metadata.json"
 _LARGEST = 64 * 2**20  # bytes
@@ -55,7 +57,7 @@ def new_storage(
     """
     spec = None
     if env is not None:
-        spec = copy.deepcopy(gym.spec(env.id))
+        spec = copy.deepcopy(gym.spec(import_env_module(env.id)))
         spec.kwargs.update(env.arguments())
         try:
             json.dumps(spec.kwargs)
@@ -148,7 +150,7 @@ def _env(path: Path, text: Any) -> EnvConfig | None:
         if key not in _SEEN_ONLY and not (key in usual and usual[key] == value)
     }
     told: dict[str, Any] = {"id": name, "kwargs": ours}
-    if name.startswith("robolearn/") and "engine" in ours:
+    if is_registered(name) and "engine" in ours:
         told["engine"] = ours.pop("engine")
     try:
         return described(told)

@@ -82,7 +82,7 @@ def record_demos(config: RecordConfig) -> Recorded:
         SaveError: It could not be written.
     """
     folder = named(config.out)
-    config = replace(config, env=replace(config.env, workers=0, on_nan="stop"))
+    config = replace(config, env=replace(config.env, num_workers=0, on_divergence="raise"))
     expert = expert_named(config.expert, config.env)
     waves = Waves(expert, config.env, config.noise)
     try:
@@ -99,7 +99,7 @@ class _Recorder:
         self._config, self._expert, self._folder, self._waves = config, expert, folder, waves
         native = waves.native
         self._env = replace(config.env, engine=native.engine_name) if native else config.env
-        self._dt = native.task.timestep * native.task.substeps if native else None
+        self._dt = native.task.timestep * native.task.frame_skip if native else None
         self._asked = config.episodes
         self._before: Card | None = None
         self._kept: Mapping[int, Demonstration] = {}

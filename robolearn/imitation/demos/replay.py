@@ -16,11 +16,11 @@ from robolearn.imitation.demos.episodes import Demonstrations
 from robolearn.imitation.demos.findings import observed
 from robolearn.runs.meta import comment
 from robolearn.runs.stopping import check_stop
-from robolearn.video.film import Recording, film
-from robolearn.video.play import Tape
-from robolearn.video.recorder import check_target
+from robolearn.video.recording import EpisodeRecorder
+from robolearn.video.render import VideoInfo, render_video
 from robolearn.video.rollout import Rollout
-from robolearn_envs.robots import CartPole, ControlSuiteCartPole
+from robolearn.video.writer import check_target
+from robolearn_envs.robots import CartPole, DMControlCartPole
 from robolearn_envs.single import RoboEnv
 
 TOLERANCE = 1e-6
@@ -66,7 +66,7 @@ class Replayed:
     env: EnvConfig
     """Where."""
     episodes: tuple[Divergence, ...]
-    film: Recording | None
+    film: VideoInfo | None
     """None where none was asked for."""
 
 
@@ -84,7 +84,7 @@ def replay(
         demos: The recorded ones.
         numbers: Which of them.
         env: Where: their own environment, or that on another engine.
-        out: A video to write, as ``film`` does; None for none.
+        out: A video to write, as ``render_video`` does; None for none.
         overwrite: Whether an existing video may be replaced.
 
     Raises:
@@ -105,13 +105,13 @@ def replay(
         _require_spaces(demos, env, made)
         again = _Again(made, demos, numbers, env)
         for _ in numbers:
-            again.live_through(taped=out is not None)
+            again.live_through(recorded=out is not None)
     finally:
         made.close()
     recording = None
     if out is not None:
         how: dict[str, Any] = {"comment": comment(), "overwrite": overwrite}
-        recording = film(again.rollouts, out, sequence=True, **how)
+        recording = render_video(again.rollouts, out, concatenate=True, **how)
     return Replayed(env=env, episodes=tuple(again.lived), film=recording)
 
 
@@ -132,29 +132,33 @@ class _Again(gym.Wrapper):
     ) -> None:
         super().__init__(env)
         self._demos, self._coming, self._config = demos, iter(numbers), config
-        self._nominal = not config.kwargs.get("randomize")
+        self._nominal = not config.kwargs.get("domain_randomization")
         base = env.unwrapped
-        self._vector = base.vector if isinstance(base, RoboEnv) else None
+        self._vector = base.vector_env if isinstance(base, RoboEnv) else None
         self.lived: list[Divergence] = []
         self.rollouts: list[Rollout] = []
 
-    def live_through(self, *, taped: bool) -> None:
-        """Live through the next episode, and keep it to be drawn if it is to be taped."""
+    def live_through(self, *, recorded: bool) -> None:
+        """Live through the next episode, and keep it to be drawn if it is to be recorded."""
         observation, _ = self.reset()
-        tape = Tape(self.observation_space, self.metadata, self._vector) if taped else None
-        if tape is not None:
-            tape.begin(observation)
+        recorder = (
+            EpisodeRecorder(self.observation_space, self.metadata, self._vector)
+            if recorded
+            else None
+        )
+        if recorder is not None:
+            recorder.begin(observation)
         terminated = truncated = False
         told: dict[str, Any] = {}
         while not terminated and not truncated:
             check_stop()
             action = self._one.action[self._t]
             observation, reward, terminated, truncated, told = self.step(action)
-            if tape is not None:
-                tape.step(action, observation, float(reward), {})
-        if tape is not None:
+            if recorder is not None:
+                recorder.step(action, observation, float(reward), {})
+        if recorder is not None:
             label, seed = f"episode {self._k}", self._one.seed or 0
-            self.rollouts.append(tape.rollout(label, self._config, seed, self._ends, told))
+            self.rollouts.append(recorder.rollout(label, self._config, seed, self._ends, told))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -183,9 +187,7 @@ class _Again(gym.Wrapper):
     def _begin_from_state(self) -> Any:
         """Begin a cart-pole's episode in its first state, and return its first observation."""
         vector = self._vector
-        known = vector is not None and isinstance(
-            vector.task.robot, CartPole | ControlSuiteCartPole
-        )
+        known = vector is not None and isinstance(vector.task.robot, CartPole | DMControlCartPole)
         if not known or not self._nominal or not self._stored():
             raise RobolearnError(
                 f"Episode {self._k} of {self._demos.name} cannot be begun again: it has no seed, "
@@ -195,7 +197,7 @@ class _Again(gym.Wrapper):
         assert vector is not None
         self.env.reset(seed=0)  # nobody has held the pole yet
         start = {name: self._one.state[name][:1] for name in _STATE}
-        vector.show(start | dict(vector.memory))
+        vector.set_render_state(start | dict(vector.task_state))
         batched = batch_space(self._demos.observation_space, len(self._one) + 1)
         return next(iterate(batched, self._one.observation))
 
@@ -226,7 +228,7 @@ class _Again(gym.Wrapper):
         seen = max(_distance(b.array, a.array[t]) for a, b in zip(then, now, strict=True))
         state = 0.0
         if self._vector is not None and self._stored():
-            rows = dict(zip(_STATE, self._vector.state(), strict=True))
+            rows = dict(zip(_STATE, self._vector.qpos_qvel(), strict=True))
             state = max(_distance(rows[name][0], self._one.state[name][t]) for name in _STATE)
         return np.array([seen, state, reward])
 

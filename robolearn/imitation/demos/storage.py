@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 from gymnasium import spaces
 
-from robolearn.environments import TrainingEnvs
+from robolearn.environments import TrainingEnvs, is_known
 from robolearn.errors import RobolearnError
 from robolearn.files import open_regular, shown
 from robolearn.imitation.demos.card import CARD, Card, read_card
@@ -101,8 +101,9 @@ def read_demos(path: Path | str, *, episodes: int | None = None) -> Demonstratio
     if card is not None:
         _check_card(place, told, card)
     env = told.env
-    if env is None and card is not None and card.env and card.env.get("id") in gym.registry:
-        env = card.config()
+    named = str(card.env.get("id")) if card is not None and card.env else ""
+    if card is not None and (env is None or ":" in named) and is_known(named, Path(path)):
+        env = card.config(outside=Path(path))
     with open_stored(place.episodes) as stored:
         read = [
             read_episode(stored, k, told.observation_space, told.action_space)

@@ -17,7 +17,7 @@ from robolearn.imitation.demos.leaves import on_leaves
 from robolearn.imitation.demos.noise import Noise
 from robolearn.runs.stopping import Stopped, check_stop
 from robolearn.spaces import flat_size, require_action_space
-from robolearn_envs.engines.base import EngineError
+from robolearn_envs.engines.base import SimulationError
 from robolearn_envs.vector import RoboVectorEnv
 
 WIDEST = 64
@@ -75,7 +75,7 @@ class Waves:
         self.action_space = require_action_space(self._envs.single_action_space, "A recording")
         Noise(self.action_space, noise, ())  # refuses
         limit = spec.max_episode_steps if spec else None
-        self.limit = self.native.task.max_steps if self.native else limit
+        self.limit = self.native.task.max_episode_steps if self.native else limit
         """Steps of an episode at most; None where nobody says."""
         room = 4 * flat_size(self.observation_space) * ((self.limit or USUAL) + 1)
         self.width = max(min(WIDEST, _ROOM // room), 1)
@@ -122,7 +122,7 @@ class Waves:
                 tell(self.kept, made / (time.perf_counter() - start), wave.mean_return)
         except Stopped:
             self.stopped = True
-        except EngineError as error:
+        except SimulationError as error:
             raise DivergedError(f"{error} {_NOTHING}", error.env) from error
         self.made += made
         return wave.episodes()
@@ -160,7 +160,7 @@ class _Wave:
     def _state(self) -> tuple[np.ndarray, ...]:
         """Return the state of our environments; nothing of others."""
         base = self._envs.unwrapped
-        return base.state() if isinstance(base, RoboVectorEnv) else ()
+        return base.qpos_qvel() if isinstance(base, RoboVectorEnv) else ()
 
     def step(self) -> None:
         """Advance all, and keep the episodes that end."""

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import solve_discrete_are
 
 from robolearn_envs.engines import make_engine
+from robolearn_envs.registry import supported_engines
 from robolearn_envs.robots import Robot
 from robolearn_envs.tasks.base import Task
 from robolearn_envs.vector import RoboVectorEnv
@@ -34,7 +35,8 @@ class Regulator(NamedTuple):
 
 def quickest_engine(task: Task) -> str:
     """Return the engine to make a few copies of a robot in: the closed form where there is one."""
-    return "analytic" if "analytic" in task.engines else task.engines[0]
+    there = supported_engines(task)
+    return "analytic" if "analytic" in there else there[0]
 
 
 def linearize(task: Task, robot: Robot, engine: str) -> tuple[np.ndarray, np.ndarray]:
@@ -45,18 +47,18 @@ def linearize(task: Task, robot: Robot, engine: str) -> tuple[np.ndarray, np.nda
     Args:
         task: Of the environment.
         robot: A cart-pole.
-        engine: One of ``task.engines``.
+        engine: One that the task runs on.
 
     Returns:
         A of shape (4, 4) and B of shape (4, 1), for z = (x, theta, x_dot, theta_dot).
     """
     nudges = _NUDGE * np.eye(5)  # of z and command
-    copies = make_engine(engine, robot, task.timestep, len(nudges), threads=1)
+    copies = make_engine(engine, robot, task.timestep, len(nudges))
 
     def after(start: np.ndarray) -> np.ndarray:
         copies.reset(np.arange(len(start)), start[:, :2], start[:, 2:4], None)
-        for _ in range(task.substeps):
-            copies.step(task.force(copies.qpos, copies.qvel, start[:, 4:]))
+        for _ in range(task.frame_skip):
+            copies.step(task.actuate(copies.qpos, copies.qvel, start[:, 4:], {}))
         return np.concatenate([copies.qpos, copies.qvel], axis=1)
 
     slope = (after(nudges) - after(-nudges)).T / (2 * _NUDGE)
@@ -81,12 +83,12 @@ def for_each(envs: RoboVectorEnv, design: Callable[[Task, Robot], T]) -> Callabl
     def remembered(robot: Robot) -> T:
         return design(envs.task, robot)
 
-    return lambda: [remembered(envs.robot(index)) for index in range(envs.num_envs)]
+    return lambda: [remembered(envs.robot_params(index)) for index in range(envs.num_envs)]
 
 
 def from_upright(envs: RoboVectorEnv) -> np.ndarray:
     """Return x, theta in [-pi, pi), x_dot and theta_dot of every environment. Shape (N, 4)."""
-    z = np.concatenate(envs.state(), axis=1)
+    z = np.concatenate(envs.qpos_qvel(), axis=1)
     z[:, 1] = (z[:, 1] + np.pi) % (2 * np.pi) - np.pi
     return z
 
@@ -109,4 +111,4 @@ class LQRExpert:
         """Return actions for the environments as they stand; the arguments are not looked at."""
         gain = np.stack([regulator.gain for regulator in self._regulators()])
         command = -(gain * from_upright(self._envs)).sum(axis=1, keepdims=True)
-        return self._envs.action_for(np.clip(command, -1.0, 1.0)), state
+        return self._envs.ctrl_to_action(np.clip(command, -1.0, 1.0)), state

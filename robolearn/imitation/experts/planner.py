@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from robolearn_envs.arenas.grid import clearance, lookup
-from robolearn_envs.arenas.layouts import at_time
+from robolearn_envs.maps.grid import clearance, interpolate_distance
+from robolearn_envs.maps.obstacles import obstacle_positions_at
 from robolearn_envs.robots import MobileRobot
+from robolearn_envs.tasks import PointGoal
 from robolearn_envs.vector import RoboVectorEnv
 
 AHEAD = 0.6
 """Distance of the point that is pursued in m."""
 _FASTEST = 1.0  # m/s
-_MAP = ("field", "cylinders", "boxes", "time")  # what dodging needs to remember
+_MAP = ("cylinders", "boxes", "time")  # what dodging needs to remember
 _STRIDE = 0.1  # m, of the descent to that point
 _SLOPE = 0.1  # m, half of the distance over which the field's slope is taken
 _TURN = 2.0  # rad/s, the fastest turn asked for
@@ -37,8 +38,8 @@ def downhill(field: np.ndarray, xy: np.ndarray) -> np.ndarray:
     dx, dy = np.array([_SLOPE, 0.0]), np.array([0.0, _SLOPE])
     slope = np.stack(
         [
-            lookup(field, xy + dx) - lookup(field, xy - dx),
-            lookup(field, xy + dy) - lookup(field, xy - dy),
+            interpolate_distance(field, xy + dx) - interpolate_distance(field, xy - dx),
+            interpolate_distance(field, xy + dy) - interpolate_distance(field, xy - dy),
         ],
         axis=-1,
     )
@@ -91,11 +92,12 @@ class PlannerExpert:
 
     def __init__(self, envs: RoboVectorEnv) -> None:
         """Drive these environments."""
-        self._envs = envs
+        assert isinstance(envs.task, PointGoal)
+        self._envs, self._task = envs, envs.task
         robot = envs.task.robot
         self._robot: MobileRobot = robot  # type: ignore[assignment]
         v, omega = np.meshgrid(_SPEEDS, _TURNS, indexing="ij")
-        self._speed = min(_FASTEST, self._robot.top_speed)
+        self._speed = min(_FASTEST, self._robot.max_linear_velocity)
         self._options = np.stack([self._speed * v.ravel(), omega.ravel()], axis=-1)  # (C, 2)
 
     def predict(
@@ -106,21 +108,23 @@ class PlannerExpert:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, Any]:
         """Return actions for the environments as they stand; the arguments are not looked at."""
-        memory = self._envs.memory
-        xy, heading = self._robot.pose(self._envs.state()[0])
-        target = point_ahead(memory["field"], memory["goal"], xy)
+        state_of = self._envs.task_state
+        maps = self._task.distance_maps
+        xy, heading = self._robot.pose(self._envs.qpos_qvel()[0])
+        target = point_ahead(maps, state_of["goal"], xy)
         v, omega = pursue(xy, heading, target, self._speed)
-        moving = np.flatnonzero(memory["cylinders"][..., 5].any(axis=1))
+        moving = np.flatnonzero(state_of["cylinders"][..., 5].any(axis=1))
         if moving.size:
-            rows = {name: memory[name][moving] for name in _MAP}
+            rows = {name: state_of[name][moving] for name in _MAP}
+            rows["distance_map"] = maps[moving]
             v[moving], omega[moving] = self._dodge(
                 rows, xy[moving], heading[moving], v[moving], omega[moving]
             )
-        return self._envs.action_for(self._robot.command_for(v, omega)), state
+        return self._envs.ctrl_to_action(self._robot.twist_to_ctrl(v, omega)), state
 
     def _dodge(
         self,
-        memory: Mapping[str, np.ndarray],
+        rows_of: Mapping[str, np.ndarray],
         xy: np.ndarray,
         heading: np.ndarray,
         v: np.ndarray,
@@ -136,17 +140,17 @@ class PlannerExpert:
             [wanted, np.broadcast_to(self._options, (count, options - 1, 2))], axis=1
         ).reshape(-1, 2)
         rows = np.repeat(np.arange(count), options)
-        cylinders, boxes = memory["cylinders"][rows], memory["boxes"][rows]
+        cylinders, boxes = rows_of["cylinders"][rows], rows_of["boxes"][rows]
         place, course = xy[rows], heading[rows]
         gap, left = np.full(len(rows), np.inf), np.zeros(len(rows))
         for tick in range(1, round(HORIZON / _TICK) + 1):
             course = course + tried[:, 1] * _TICK
             forward = np.stack([np.cos(course), np.sin(course)], axis=-1)
             place = place + tried[:, :1] * _TICK * forward
-            now = at_time(cylinders, memory["time"][rows] + tick * _TICK)
-            gap = np.minimum(gap, clearance(place, now, boxes) - self._robot.radius)
+            now = obstacle_positions_at(cylinders, rows_of["time"][rows] + tick * _TICK)
+            gap = np.minimum(gap, clearance(place, now, boxes) - self._robot.collision_radius)
             if tick == 5:  # where to go is judged half-way: a full arc overshoots
-                left = lookup(memory["field"], place, rows)
+                left = interpolate_distance(rows_of["distance_map"], place, rows)
         danger = np.clip(_MARGIN - gap, 0.0, None).reshape(count, options)
         cost = left.reshape(count, options) + 30 * danger
         cost[:, 0] -= np.where(danger[:, 0] == 0, 1e3, 0.0)

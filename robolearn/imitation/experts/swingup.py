@@ -56,13 +56,13 @@ class Design(NamedTuple):
 def measure(task: Task, robot: Robot) -> Dynamics:
     """Return the dynamics of a cart-pole at rest, measured by dropping and pushing it.
 
-    By its equations of motion (those of ``CartPole.acceleration``, at rest):
+    By its equations of motion (those of ``CartPole.forward_dynamics``, at rest):
 
     * pole level, no force: theta_ddot = omega^2
     * pole level, force F: x_ddot = F / total
     * pole upright, force F: x_ddot = F / (total - swung), theta_ddot = -x_ddot / length
     """
-    copies = make_engine(quickest_engine(task), robot, _INSTANT, 3, threads=1)
+    copies = make_engine(quickest_engine(task), robot, _INSTANT, 3)
     level = np.pi / 2
     qpos = np.array([[0.0, level], [0.0, level], [0.0, 0.0]])
     copies.reset(np.arange(3), qpos, np.zeros_like(qpos), None)
@@ -150,7 +150,7 @@ class SwingUpExpert:
         """Swing up in these environments."""
         self._envs = envs
         self._designs = for_each(envs, design)
-        self._strongest = envs.task.commanded[0].scale  # N
+        self._strongest = envs.task.ctrl_fields[0].scale  # N
 
     def predict(
         self,
@@ -177,4 +177,4 @@ class SwingUpExpert:
         moving = Dynamics(*np.array(dynamics).T)
         pumped = force_for(pump(z, moving), z, moving) / self._strongest
         command = np.where(caught, -(gain * z).sum(axis=1), pumped)
-        return self._envs.action_for(np.clip(command[:, None], -1.0, 1.0)), caught
+        return self._envs.ctrl_to_action(np.clip(command[:, None], -1.0, 1.0)), caught
