@@ -320,3 +320,9 @@ def require_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
     """
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} has shape {tuple(array.shape)}, expected {shape}")
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Return the folder of the run a checkpoint is of; itself if it lies in none."""
+    checkpoint = checkpoint.resolve()
+    return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint

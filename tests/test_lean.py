@@ -33,7 +33,14 @@ MODULES = (
     "robolearn.evaluation",
     "robolearn.accelerate",
 )
-PACKAGES = ("envs/robolearn_envs/arenas", "robolearn/buffers", "robolearn/networks")
+PACKAGES = (
+    "envs/robolearn_envs/core",
+    "envs/robolearn_envs/maps",
+    "envs/robolearn_envs/robots",
+    "envs/robolearn_envs/sensors",
+    "robolearn/buffers",
+    "robolearn/networks",
+)
 """Folders of which every module counts."""
 
 
@@ -141,6 +148,9 @@ def test_the_benchmarks_of_a_gpu_run(lean):
         f"import runpy, sys; sys.argv[1:] = {arguments}\n"
         "runpy.run_module('benchmarks.gpu', run_name='__main__')"
     )
-    assert "| physics | CartPoleBalance-v0: cpu against CPU, 20 steps | 0 | <= 1e-6 |" in told
+    assert (
+        "| physics | robolearn/CartPoleBalance-v0: cpu against CPU, 20 steps | 0 | <= 1e-6 |"
+        in told
+    )
     assert "CartPoleSwingUp-v0, solved at 0.95 | 0 of 1 seeds" in told
     assert "skipped: needs mujoco, mujoco_warp" in told

@@ -6,9 +6,9 @@ from typing import Any
 from robolearn.agents import agent_class
 from robolearn.agents.saving import load_learning
 from robolearn.environments import Env
-from robolearn.files import read_json
+from robolearn.files import read_json, run_of
 from robolearn.networks.encoders import EncoderFactory
-from robolearn.runs.run import RunFolder, find_checkpoint, first_sound, run_of
+from robolearn.runs.run import RunFolder, find_checkpoint, first_sound
 
 
 def load_agent(

@@ -14,11 +14,10 @@ from robolearn.agents.protocols import Agent
 from robolearn.config import from_dict, to_dict
 from robolearn.environments import Env, TrainingEnvs
 from robolearn.errors import DivergedError, RobolearnError
-from robolearn.files import fitting, require_shape, shown
+from robolearn.files import fitting, require_shape, run_of, shown
 from robolearn.networks.encoders import EncoderFactory
 from robolearn.networks.flat_adam import FlatAdam
 from robolearn.runs.checkpoint import read_checkpoint, write_checkpoint
-from robolearn.runs.run import run_of
 from robolearn.spaces import flat_size
 
 _KEYS = {"config", "seed", "counters", "env", "observation_space", "action_space"}

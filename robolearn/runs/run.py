@@ -235,12 +235,6 @@ def find_checkpoint(path: Path) -> Path:
     return first_sound(run, _known(run, "best", "last"))
 
 
-def run_of(checkpoint: Path) -> Path:
-    """Return the folder of the run a checkpoint is of; itself if it lies in none."""
-    checkpoint = checkpoint.resolve()
-    return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint
-
-
 def first_sound(run: RunFolder, wanted: Iterable[Path]) -> Path:
     """Return the first checkpoint that is as it was written, of those wanted or else the newest.
 

@@ -119,7 +119,9 @@ def test_what_the_planner_does_in_an_arena_does_not_depend_on_the_others():
 
 
 def test_the_planner_asks_a_slow_robot_for_no_more_than_it_can():
-    env = make_vec("robolearn/NavLidar-v0", 8, engine="analytic", robot={"max_linear_velocity": 0.5})
+    env = make_vec(
+        "robolearn/NavLidar-v0", 8, engine="analytic", robot={"max_linear_velocity": 0.5}
+    )
     planner = expert_for(env)
     arrived, most = np.zeros(8, dtype=bool), 0.0
     env.reset(seed=0)
