@@ -34,7 +34,8 @@ quickstart: $(READY)
 TORCH_ENVS := $(wildcard tests/envs/test_torch_*.py) tests/envs/test_warp.py
 SCENES := $(addprefix tests/envs/test_,arenas.py custom_layouts.py navigation.py \
 	navigation_views.py rendering.py)
-BOTH := $(filter-out $(TORCH_ENVS),$(shell grep -l torch tests/envs/test_*.py))
+OWN := $(addprefix tests/envs/test_,domain_randomization.py faults.py own_robots.py own_tasks.py)
+BOTH := $(filter-out $(TORCH_ENVS) $(OWN),$(shell grep -l torch tests/envs/test_*.py))
 NETWORKS := $(BOTH) tests/buffers tests/networks
 LEARNERS := tests/agents tests/baselines tests/collect
 VIEWS := tests/pages tests/runs tests/video
@@ -44,8 +45,9 @@ OTHERS := tests/envs tests/buffers tests/networks $(LEARNERS) $(VIEWS) $(ALONE)
 test test-all: PYTEST += --limit-memory
 test: TIER := -m "not slow"
 test test-all: $(READY)
-	$(PYTEST) $(TIER) tests/envs $(patsubst %,--ignore=%,$(TORCH_ENVS) $(SCENES) $(BOTH))
+	$(PYTEST) $(TIER) tests/envs $(patsubst %,--ignore=%,$(TORCH_ENVS) $(SCENES) $(OWN) $(BOTH))
 	$(PYTEST) $(TIER) $(SCENES)
+	$(PYTEST) $(TIER) $(OWN)
 	$(PYTEST) $(TIER) $(filter-out %_warp.py,$(TORCH_ENVS))
 	$(if $(TIER),,$(PYTEST) tests/envs/test_warp.py)
 	$(PYTEST) $(TIER) $(NETWORKS)
