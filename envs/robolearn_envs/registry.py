@@ -9,6 +9,7 @@ imports the module that registers it first, which is how other processes find it
 
 import importlib
 import inspect
+import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -206,11 +207,11 @@ def _checked(name: str, given: Any, usual: float, low: float, high: float) -> fl
     if given is None:
         return usual
     whole = isinstance(low, int)
-    number = isinstance(given, int) if whole else isinstance(given, int | float)
-    if isinstance(given, bool) or not number or not low <= given <= high:
+    number = isinstance(given, numbers.Integral if whole else numbers.Real)
+    if isinstance(given, bool) or not number or not low <= float(given) <= high:
         kind = "an integer" if whole else "a number"
         raise ValueError(f"{name} must be {kind} in {low:g}..{high:g}, got {given!r}.")
-    return given
+    return float(given)
 
 
 def action_kind(task: Task, asked: str | None) -> ActionKind:
